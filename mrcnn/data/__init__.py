@@ -1,0 +1,32 @@
+"""Images and labels: datasets, readers of annotation files, augmentation, batches.
+
+The public classes are loaded on first use: readers do not wait for Keras.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+_HOMES = {
+    "Dataset": "dataset",
+    "ShapesDataset": "shapes",
+    "CocoDataset": "coco",
+    "LabelImageDataset": "label_images",
+    "MaskFolderDataset": "mask_folders",
+    "Augmenter": "augment",
+    "Batches": "pipeline",
+    "check_dataset": "pipeline",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name):
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mrcnn.data' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"mrcnn.data.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,316 @@
+"""From a Dataset to batches: load, check, augment, scale and crop, boxes from masks, padding.
+
+Every batch is a pure function of seed, epoch and index, so that the number of worker threads and
+their timing change nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import keras
+import numpy as np
+
+from mrcnn import batch as contract
+from mrcnn.data.augment import Augmenter
+from mrcnn.data.dataset import Dataset, describe_image
+from mrcnn.data.instances import Instances, from_labels, from_masks, masks_from_boxes
+from mrcnn.ops.images import apply_plan, plan_fit, to_channels, to_uint8_range
+
+logger = logging.getLogger("mrcnn")
+
+_ORDER, _IMAGE = 0, 1  # streams of random numbers: order of an epoch, augmentation of an image
+
+
+class Batches(keras.utils.PyDataset):
+    """Training batches of a dataset; `batch.py` says what one holds.
+
+    Without `steps` an epoch holds every image exactly once; the last batch may be smaller. With
+    `steps` an epoch is so many full batches, and the epochs go on through one permutation of the
+    images after another. Call `fit` with ``shuffle=False``: the order is made here.
+
+    Args:
+        dataset: a prepared Dataset.
+        config: a Config.
+        augmentation: None, an Augmenter, or a callable (image, masks) -> (image, masks).
+        shuffle: another order and other augmentation each pass; otherwise every pass is the same.
+        seed: of order, crops and augmentation; None: a new one each time.
+        steps: batches an epoch; None: one pass over the images.
+        drop_remainder: leave out a smaller last batch.
+
+    Attributes:
+        epoch: number of the epoch from 0; set it to resume.
+
+    Raises:
+        ValueError: the dataset is empty or not prepared.
+    """
+
+    def __init__(
+        self,
+        dataset,
+        config,
+        augmentation=None,
+        shuffle=True,
+        seed=0,
+        steps=None,
+        drop_remainder=False,
+    ):
+        super().__init__(workers=config.DATA_WORKERS, use_multiprocessing=False)
+        _check_prepared(dataset)
+        if drop_remainder and steps is None and dataset.num_images < config.BATCH_SIZE:
+            raise ValueError(
+                f"drop_remainder leaves no batch: {dataset.num_images} images, batches of "
+                f"{config.BATCH_SIZE}. Use fewer IMAGES_PER_GPU or drop_remainder=False."
+            )
+        self.dataset, self.config, self.augmentation = dataset, config, augmentation
+        self.shuffle, self.steps, self.drop_remainder = shuffle, steps, drop_remainder
+        self.seed = int(np.random.SeedSequence().entropy % 2**63) if seed is None else int(seed)
+        self.epoch = 0
+
+    def __len__(self):
+        if self.steps is not None:
+            return self.steps
+        images, size = self.dataset.num_images, self.config.BATCH_SIZE
+        return images // size if self.drop_remainder else -(-images // size)
+
+    def __getitem__(self, index) -> dict:
+        return self.get(self.epoch, index)
+
+    def on_epoch_end(self):
+        """Goes on to the next epoch; Keras calls it."""
+        self.epoch += 1
+
+    def get(self, epoch: int, index: int) -> dict:
+        """The batch `index` of an epoch: a dict of arrays, see `batch.py`."""
+        samples = [
+            load_sample(
+                self.dataset,
+                self.config,
+                image_id,
+                self.augmentation,
+                np.random.default_rng([self.seed, _IMAGE, turn, int(image_id)]),
+            )
+            for turn, image_id in self.plan(epoch, index)
+        ]
+        shapes = {sample[contract.IMAGE].shape for sample in samples}
+        if len(shapes) > 1:
+            raise ValueError(
+                f"IMAGE_RESIZE_MODE = {self.config.IMAGE_RESIZE_MODE!r} gave images of different "
+                f"shapes in one batch: {sorted(shapes)}. Use 'square' or 'crop' to train, or "
+                "IMAGES_PER_GPU = 1."
+            )
+        return {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
+
+    def plan(self, epoch: int, index: int) -> list[tuple[int, int]]:
+        """Which images a batch holds: (number of the pass, image id) in order."""
+        size, images = self.config.BATCH_SIZE, self.dataset.num_images
+        if self.steps is None:
+            first = epoch * images + index * size
+            last = min(first + size, (epoch + 1) * images)
+        else:
+            first = (epoch * self.steps + index) * size
+            last = first + size
+        places = [divmod(position, images) for position in range(first, last)]
+        orders = {turn: self._order(turn) for turn in {turn for turn, _ in places}}
+        return [
+            (turn if self.shuffle else 0, int(orders[turn][place])) for turn, place in places
+        ]
+
+    def _order(self, turn):
+        image_ids = np.asarray(self.dataset.image_ids)
+        if not self.shuffle:
+            return image_ids
+        return np.random.default_rng([self.seed, _ORDER, turn]).permutation(image_ids)
+
+
+# --- One image -----------------------------------------------------------------------------------
+def load_sample(dataset, config, image_id, augmentation=None, rng=None) -> dict:
+    """One image as a training sample.
+
+    Args:
+        dataset: a prepared Dataset.
+        config: a Config.
+        image_id: number of the image.
+        augmentation: as in `Batches`.
+        rng: `numpy.random.Generator`; None: seeded by the image id.
+
+    Returns:
+        The arrays of `batch.training_specs` without the batch axis.
+
+    Raises:
+        ValueError: a picture, mask or class id that does not fit; naming the image.
+    """
+    rng = np.random.default_rng([0, _IMAGE, 0, int(image_id)]) if rng is None else rng
+    image = load_network_image(dataset, config, image_id)
+    labels = _load_labels(dataset, config, image_id, augmentation)
+    if labels is None:
+        masks, class_ids = load_checked_masks(dataset, config, image_id, image.shape[:2])
+    else:
+        masks, class_ids = labels[0][..., None], labels[1]
+    image, masks, factor = _augment(image, masks, augmentation, rng, dataset, image_id)
+    plan = plan_fit(
+        image.shape,
+        mode=config.IMAGE_RESIZE_MODE,
+        min_dim=config.IMAGE_MIN_DIM,
+        max_dim=config.IMAGE_MAX_DIM,
+        min_scale=config.IMAGE_MIN_SCALE,
+        scale_factor=factor,
+        crop_rng=rng,
+    )
+    fitted = apply_plan(image, plan, config.MEAN_PIXEL)
+    if labels is None:
+        instances = from_masks(masks, class_ids, plan)
+    else:
+        instances = from_labels(masks[..., 0], class_ids, plan)
+    if len(instances.crops) > config.MAX_GT_INSTANCES:
+        rows = rng.choice(len(instances.crops), config.MAX_GT_INSTANCES, replace=False)
+        instances = instances.take(np.sort(rows))
+    return pad_sample(fitted.image, instances, config)
+
+
+def load_network_image(dataset, config, image_id) -> np.ndarray:
+    """The picture in 0..255 with the configured channels; errors name the image."""
+    image = dataset.load_image(image_id)
+    try:
+        return to_channels(
+            to_uint8_range(image, config.IMAGE_STRETCH), config.IMAGE_CHANNEL_COUNT
+        )
+    except ValueError as error:
+        raise ValueError(f"Image {describe_image(dataset, image_id)}: {error}") from error
+
+
+def _load_labels(dataset, config, image_id, augmentation):
+    """The label image and class ids, where a dataset has them and nothing needs single masks."""
+    plain = augmentation is None or isinstance(augmentation, Augmenter)
+    if not plain or not hasattr(dataset, "load_label"):
+        return None
+    labels, class_ids = dataset.load_label(image_id)
+    class_ids = np.asarray(class_ids)
+    _check_class_ids(class_ids, config, describe_image(dataset, image_id))
+    return labels, class_ids
+
+
+def load_checked_masks(dataset, config, image_id, shape):
+    """Masks and class ids of an image, checked, without the empty ones.
+
+    Where masks are not used and the dataset brings boxes of its own, a mask is its filled box.
+
+    Returns:
+        (masks, class_ids): bool [H, W, N] and int [N].
+
+    Raises:
+        ValueError: masks of another size than the image, another number of class ids than masks,
+            or class ids outside NUM_CLASSES.
+    """
+    name = describe_image(dataset, image_id)
+    if not config.USE_MASKS and type(dataset).load_boxes is not Dataset.load_boxes:
+        boxes, class_ids = dataset.load_boxes(image_id)
+        masks = masks_from_boxes(boxes, shape)
+    else:
+        masks, class_ids = dataset.load_mask(image_id)
+    masks, class_ids = np.asarray(masks), np.asarray(class_ids).reshape(-1)
+    if masks.ndim == 3 and masks.shape[-1] == 0 and class_ids.size == 0:
+        return np.zeros((*shape, 0), bool), class_ids.astype(np.int32)
+    if masks.ndim != 3 or masks.shape[:2] != tuple(shape):
+        raise ValueError(
+            f"Image {name}: the masks have shape {masks.shape}, but the image is "
+            f"{shape[0]}x{shape[1]} (height x width): load_mask must return [height, width, "
+            "instances] of the size of its image."
+        )
+    if masks.shape[-1] != class_ids.size:
+        raise ValueError(
+            f"Image {name}: {masks.shape[-1]} masks but {class_ids.size} class ids. "
+            "load_mask must return one class id a mask."
+        )
+    _check_class_ids(class_ids, config, name)
+    filled = masks.any(axis=(0, 1))
+    if not filled.all():
+        masks, class_ids = masks[..., filled], class_ids[filled]
+    return masks if masks.dtype == bool else masks != 0, class_ids
+
+
+def _check_class_ids(class_ids, config, name):
+    bad = class_ids[(class_ids == 0) | (np.abs(class_ids) >= config.NUM_CLASSES)]
+    if bad.size:
+        raise ValueError(
+            f"Image {name}: class id {bad[0]} is outside 1..{config.NUM_CLASSES - 1} (negative: "
+            f"crowds): NUM_CLASSES = {config.NUM_CLASSES}, the background 0 included. Set "
+            "NUM_CLASSES to 1 + the number of classes, or correct the labels."
+        )
+
+
+def _augment(image, masks, augmentation, rng, dataset, image_id):
+    """Image, masks and factor of the scale jitter."""
+    if augmentation is None:
+        return image, masks, 1.0
+    if isinstance(augmentation, Augmenter):
+        return *augmentation(image, masks, rng), augmentation.draw_scale(rng)
+    image, new_masks = augmentation(image, masks)
+    if new_masks.shape[:2] != image.shape[:2] or new_masks.shape[-1] != masks.shape[-1]:
+        raise ValueError(
+            f"Image {describe_image(dataset, image_id)}: the augmentation returned an image of "
+            f"shape {image.shape} with masks of shape {new_masks.shape}; expected masks [H, W, "
+            f"{masks.shape[-1]}] of the size of the image, empty ones included."
+        )
+    return image, new_masks, 1.0
+
+
+def pad_sample(image, instances: Instances, config) -> dict:
+    """The arrays of one sample, ground truth padded to MAX_GT_INSTANCES rows."""
+    count, rows = len(instances.crops), config.MAX_GT_INSTANCES
+    class_ids = np.zeros(rows, np.int32)
+    boxes = np.zeros((rows, 4), np.float32)
+    class_ids[:count], boxes[:count] = instances.class_ids, instances.boxes
+    sample = {
+        contract.IMAGE: image,
+        contract.GT_CLASS_IDS: class_ids,
+        contract.GT_BOXES: boxes,
+    }
+    if config.USE_MASKS:
+        shape = tuple(config.MINI_MASK_SHAPE) if config.USE_MINI_MASK else image.shape[:2]
+        masks = np.zeros((rows, *shape), np.uint8)
+        if count:
+            mini = config.USE_MINI_MASK
+            masks[:count] = instances.mini_masks(shape) if mini else instances.full_masks(shape)
+        sample[contract.GT_MASKS] = masks
+    return sample
+
+
+# --- Checks before training ----------------------------------------------------------------------
+def _check_prepared(dataset):
+    if not hasattr(dataset, "num_images"):
+        raise ValueError(
+            f"The {type(dataset).__name__} is not prepared: call its prepare() after the last "
+            "add_class and add_image."
+        )
+    if dataset.num_images == 0:
+        raise ValueError(
+            f"The {type(dataset).__name__} is empty: it has no images. Check the folder or the "
+            "annotation file that it was made from."
+        )
+
+
+def check_dataset(dataset, config, name="dataset"):
+    """Checks a dataset before the first step of training.
+
+    Raises:
+        ValueError: not prepared, empty, more classes than NUM_CLASSES, an unusable first image.
+        FileNotFoundError: image files that do not exist; the first five are named.
+    """
+    _check_prepared(dataset)
+    if dataset.num_classes > config.NUM_CLASSES:
+        raise ValueError(
+            f"The dataset has {dataset.num_classes} classes, the background included "
+            f"({', '.join(dataset.class_names[:10])}{', ...' * (dataset.num_classes > 10)}), but "
+            f"NUM_CLASSES = {config.NUM_CLASSES}: set NUM_CLASSES = {dataset.num_classes}."
+        )
+    paths = [info["path"] for info in dataset.image_info]
+    if type(dataset).load_image is Dataset.load_image:
+        missing = [str(p) for p in paths if p is not None and not os.path.isfile(p)]
+        if missing:
+            raise FileNotFoundError(
+                f"{len(missing)} of {len(paths)} image files do not exist: "
+                f"{', '.join(missing[:5])}{', ...' * (len(missing) > 5)}. Check the image folder."
+            )
+    load_sample(dataset, config, int(np.asarray(dataset.image_ids)[0]))

@@ -1,0 +1,119 @@
+"""Detection: resize, network, back to image coordinates."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mrcnn.ops import images as image_ops
+from mrcnn.ops import masks as mask_ops
+
+
+def fit_for_detection(image, config, name="image"):
+    """Brings an image of the user into the network's range, channels and size.
+
+    Args:
+        image: [height, width] or [height, width, channels], uint8, uint16 or float in 0..255.
+        config: the model's Config.
+        name: what to call the image in an error.
+
+    Returns:
+        `ops.images.FittedImage`.
+    """
+    image = np.asarray(image)
+    if image.ndim not in (2, 3) or image.size == 0:
+        raise ValueError(
+            f"{name}: expected an array [height, width] or [height, width, channels] with pixels, "
+            f"got shape {image.shape}."
+        )
+    try:
+        image = image_ops.to_uint8_range(image, config.IMAGE_STRETCH)
+        image = image_ops.to_channels(image, config.IMAGE_CHANNEL_COUNT)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    return image_ops.fit_image(
+        image,
+        mode=config.IMAGE_RESIZE_MODE,
+        min_dim=config.IMAGE_MIN_DIM,
+        max_dim=config.IMAGE_MAX_DIM,
+        min_scale=config.IMAGE_MIN_SCALE,
+        pad_value=config.MEAN_PIXEL,
+    )
+
+
+def detect(predict, images, config, masks="full", min_score=None) -> list[dict]:
+    """Detects in any number of images of any sizes.
+
+    Args:
+        predict: function of pixels [batch, height, width, channels] returning the inference
+            graph's outputs as arrays.
+        images: arrays, see `fit_for_detection`.
+        config: the model's Config.
+        masks: "full" for bool masks, "rle" for COCO run-length encoding, which stays small.
+        min_score: detections below are dropped; None: DETECTION_MIN_CONFIDENCE.
+
+    Returns:
+        One dict an image, detections by descending score: `rois` int32 [N, 4] (y1, x1, y2, x2 in
+        pixels of the image), `class_ids` int32 [N], `scores` float32 [N], and with USE_MASKS
+        `masks` bool [height, width, N], or `rles`, a list of N dicts.
+    """
+    if masks not in ("full", "rle"):
+        raise ValueError(f"masks must be 'full' or 'rle', got {masks!r}.")
+    fitted = [fit_for_detection(image, config, f"images[{i}]") for i, image in enumerate(images)]
+    min_score = config.DETECTION_MIN_CONFIDENCE if min_score is None else min_score
+    groups = {}
+    for index, item in enumerate(fitted):
+        groups.setdefault(item.image.shape, []).append(index)
+    results = [None] * len(fitted)
+    for indices in groups.values():
+        for start in range(0, len(indices), config.BATCH_SIZE):
+            chunk = indices[start : start + config.BATCH_SIZE]
+            outputs = predict(np.stack([fitted[i].image for i in chunk]).astype("float32"))
+            for row, index in enumerate(chunk):
+                shown = outputs["scores"][row] >= min_score
+                one = {name: array[row][shown] for name, array in outputs.items()}
+                shape = np.asarray(images[index]).shape[:2]
+                results[index] = to_image(one, fitted[index].scale, fitted[index].window, shape, masks)
+    return results
+
+
+def to_image(outputs, scale, window, shape, masks="full") -> dict:
+    """Detections of one image from network coordinates to those of the user's image.
+
+    Args:
+        outputs: `boxes` [n, 4], `class_ids` [n], `scores` [n] and perhaps `masks` [n, mh, mw];
+            rows of class 0 are padding.
+        scale: network pixels per image pixel.
+        window: y1, x1, y2, x2 of the image inside the network's input.
+        shape: height and width of the image.
+        masks: see `detect`.
+    """
+    height, width = shape
+    real = outputs["class_ids"] > 0
+    boxes = (outputs["boxes"][real] - np.tile(window[:2], 2)) / scale
+    boxes = np.clip(boxes, 0, [height, width, height, width]).astype("float32")
+    kept = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])  # not wholly in the padding
+    boxes = boxes[kept]
+    result = {
+        "rois": pixel_boxes(boxes, shape),
+        "class_ids": outputs["class_ids"][real][kept].astype("int32"),
+        "scores": outputs["scores"][real][kept].astype("float32"),
+    }
+    if "masks" in outputs:
+        pasted = [
+            mask_ops.paste_mask(mask, box, shape)
+            for mask, box in zip(outputs["masks"][real][kept], boxes, strict=True)
+        ]
+        if masks == "rle":
+            result["rles"] = [mask_ops.encode_rle(crop, region, shape) for crop, region in pasted]
+        else:
+            result["masks"] = np.zeros((height, width, len(pasted)), bool)
+            for index, (crop, (y1, x1, y2, x2)) in enumerate(pasted):
+                result["masks"][y1:y2, x1:x2, index] = crop
+    return result
+
+
+def pixel_boxes(boxes, shape):
+    """Boxes rounded to whole pixels, at least one pixel wide and high, int32 [N, 4]."""
+    low = np.minimum(np.round(boxes[:, :2]), np.array(shape) - 1)
+    high = np.maximum(np.round(boxes[:, 2:]), low + 1)
+    return np.concatenate([low, high], axis=1).astype("int32")

@@ -1,0 +1,337 @@
+"""MaskRCNN, the user's object: build, train, detect, evaluate, save and load."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import keras
+
+from mrcnn import detect as detection
+from mrcnn import evaluate as evaluation
+from mrcnn import train as training
+from mrcnn.config import Config
+from mrcnn.data.pipeline import Batches, check_dataset
+from mrcnn.folder import ModelFolder
+from mrcnn.network.assemble import build_network
+from mrcnn.ops import kernels
+from mrcnn.weights import h5
+
+logger = logging.getLogger("mrcnn")
+
+ASSETS = Path(__file__).parent / "assets"
+
+
+class MaskRCNN:
+    """A Mask R-CNN: NumPy in, NumPy out.
+
+    Args:
+        mode: "training" or "inference". Both graphs exist in either; training needs "training".
+        config: a `Config` or a subclass; its values are checked here.
+        model_dir: folder that holds the run folders.
+
+    Attributes:
+        config: the Config.
+        keras_model: the graph of the mode, a functional `keras.Model`.
+        class_names: names by class id, background first; set by training and loading.
+        epoch: epochs finished.
+        log_dir: the run folder, as text.
+
+    Raises:
+        ValueError: a mode that does not exist, or a Config value out of range.
+    """
+
+    def __init__(self, mode, config, model_dir="runs"):
+        if mode not in ("training", "inference"):
+            raise ValueError(f"mode must be 'training' or 'inference', got {mode!r}.")
+        config = config() if isinstance(config, type) else config
+        config.validate()
+        self.mode, self.config, self.model_dir = mode, config, os.fspath(model_dir)
+        if config.SEED is not None:
+            keras.utils.set_random_seed(config.SEED)
+        self.network = build_network(config)
+        self.keras_model = getattr(self.network, mode)
+        self.class_names = ["BG"] + [f"class {i}" for i in range(1, config.NUM_CLASSES)]
+        self.epoch = 0
+        self.folder = ModelFolder.new(self.model_dir, config.NAME)
+        self._optimizer_file = None  # where the state of the optimizer is, when training goes on
+        self._predict = None
+
+    # --- Opening and saving ------------------------------------------------------------------
+    @classmethod
+    def load(cls, folder, mode="inference", **overrides) -> MaskRCNN:
+        """Opens a model folder; nothing else is needed.
+
+        Args:
+            folder: a run folder, or one written by `save`.
+            mode: "training" goes on from the newest checkpoint, "inference" takes the best weights.
+            **overrides: settings to change, as ``DETECTION_MIN_CONFIDENCE=0.5``.
+
+        Raises:
+            FileNotFoundError: no such folder, or no config.json or weights in it.
+        """
+        path = Path(folder)
+        if not (path / "config.json").is_file():
+            raise FileNotFoundError(
+                f"{path} is not a model folder: it has no config.json. Give the folder that train() "
+                "or save() wrote."
+            )
+        config = Config.from_json(path / "config.json")
+        for name, value in overrides.items():
+            setattr(config, name, value)
+        model = cls(mode, config, model_dir=path.parent)
+        opened = ModelFolder(path, config.NAME)
+        model.class_names = opened.class_names() or model.class_names
+        weights = opened.weights(latest=mode == "training")
+        model.load_weights(weights)
+        if mode == "training" and opened.stages():
+            model._adopt(opened)
+        return model
+
+    @classmethod
+    def demo(cls, mode="inference", **overrides) -> MaskRCNN:
+        """The small model that comes with the package: shapes and coins, 12 MB at most."""
+        model = cls.load(ASSETS / "demo", mode, **overrides)
+        model.model_dir = "runs"
+        model.folder = ModelFolder.new("runs", model.config.NAME)
+        return model
+
+    def save(self, folder):
+        """Writes config.json, classes.json and weights.h5 into a folder, to be opened by `load`."""
+        target = ModelFolder(folder, self.config.NAME)
+        target.describe(self.config, self.class_names)
+        self._write_weights(target.path / "weights.h5", self.epoch, False)
+
+    def load_weights(self, filepath, by_name=True, exclude=None) -> h5.LoadReport:
+        """Loads weights by layer name.
+
+        Args:
+            filepath: an .h5 file of this package, or a model folder.
+            by_name: for old scripts; weights are always matched by name.
+            exclude: names of layers to leave as they are, such as the heads when classes differ.
+
+        Returns:
+            The report: loaded, missing, unexpected and mismatched tensors by name.
+        """
+        path = Path(filepath)
+        if path.is_dir():
+            path = ModelFolder(path, self.config.NAME).weights()
+        if not path.is_file():
+            raise FileNotFoundError(f"No weights file {path}.")
+        return h5.load_weights(path, self.network.training.layers, exclude=exclude)
+
+    def find_last(self) -> str:
+        """Path of the newest checkpoint of this NAME in model_dir.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        for run in reversed(ModelFolder.runs(self.model_dir, self.config.NAME)):
+            for _, path in reversed(run.checkpoints()):
+                return str(path)
+        raise FileNotFoundError(
+            f"No checkpoint mask_rcnn_*.h5 of NAME={self.config.NAME!r} under {self.model_dir!r}."
+        )
+
+    @property
+    def log_dir(self):
+        """The run folder, as text."""
+        return str(self.folder.path)
+
+    # --- Training ----------------------------------------------------------------------------
+    def train(
+        self,
+        train_dataset,
+        val_dataset=None,
+        learning_rate=None,
+        epochs=1,
+        layers="all",
+        augmentation=None,
+        custom_callbacks=None,
+        resume="auto",
+        verbose=1,
+    ):
+        """Trains up to a number of epochs, counted over all calls.
+
+        A training that was killed goes on where its last finished epoch ended, with the same epoch
+        numbers, schedule and optimizer state, when the same script runs again.
+
+        Args:
+            train_dataset: a prepared `Dataset`.
+            val_dataset: another, for the validation loss and COCO AP; None: no validation.
+            learning_rate: None: LEARNING_RATE.
+            epochs: total of epochs after this call.
+            layers: "heads", "3+", "4+", "5+", "all" or a regular expression of layer names.
+            augmentation: None (AUGMENTATION of the Config), an `Augmenter`, or any function of
+                (image, masks).
+            custom_callbacks: Keras callbacks, called before the checkpoint is written.
+            resume: "auto": go on with an interrupted run of this NAME, Config and arguments in
+                model_dir, if there is one; True: there must be one; False: start a new run.
+            verbose: of Keras' fit: 0 silent, 1 progress bar, 2 one line an epoch.
+
+        Returns:
+            The Keras History.
+
+        Raises:
+            ValueError: not in training mode, or data that does not fit the Config.
+        """
+        if self.mode != "training":
+            raise ValueError("train() needs a model made with mode='training'; this one is 'inference'.")
+        check_dataset(train_dataset, self.config)
+        if val_dataset is not None:
+            check_dataset(val_dataset, self.config, name="val_dataset")
+        rate = self.config.LEARNING_RATE if learning_rate is None else learning_rate
+        stage = {"epochs": epochs, "layers": layers, "learning_rate": rate,
+                 "images": len(train_dataset.image_ids)}  # fmt: skip
+        if self.epoch == 0 and resume:
+            self._resume(stage, required=resume is True)
+        self.class_names = list(train_dataset.class_names)
+        self.folder.describe(self.config, self.class_names)
+        return self._fit(
+            train_dataset, val_dataset, stage, augmentation, custom_callbacks or [], verbose
+        )
+
+    def _fit(self, train_dataset, val_dataset, stage, augmentation, custom_callbacks, verbose):
+        config, epochs = self.config, stage["epochs"]
+        batches = Batches(
+            train_dataset, config, augmentation, shuffle=True, seed=config.SEED or 0,
+            steps=config.STEPS_PER_EPOCH,
+        )  # fmt: skip
+        val_batches = val_dataset and Batches(
+            val_dataset, config.__class__.from_dict(config.to_dict() | {"AUGMENTATION": None}),
+            shuffle=False, seed=0, steps=config.VALIDATION_STEPS,
+        )  # fmt: skip
+        stages = [s for s in self.folder.stages() if s["start"] < self.epoch or s["epochs"] < epochs]
+        same = stages and {k: stages[-1][k] for k in stage} == stage
+        if not same:
+            stages.append(stage | {"start": self.epoch, "finished": False})
+        self.folder.write_stages(stages)
+        model = training.trainer(self.network.training, config.LOSS_WEIGHTS)
+        chosen = training.select_layers(model, stage["layers"], config.BACKBONE_NORM == "frozen")
+        logger.info("Training %d layers (%s).", len(chosen), stage["layers"])
+        steps = len(batches) * max(epochs - stages[-1]["start"], 1)
+        optimizer = training.build_optimizer(
+            config, stage["learning_rate"], steps, model.trainable_variables
+        )
+        if self._optimizer_file:
+            h5.load_optimizer(self._optimizer_file, optimizer)
+            self._optimizer_file = None
+        model.compile(optimizer=optimizer, jit_compile=config.JIT_COMPILE)
+        recorder = training.Recorder(
+            self.folder,
+            lambda path, epoch, whole: self._checkpoint(path, epoch, optimizer if whole else None),
+            evaluation.plot_history,
+            val_dataset and (lambda: self._validate(val_dataset)),
+            config.EVALUATE_EVERY,
+            epochs,
+            config.CHECKPOINTS_TO_KEEP,
+        )
+        try:
+            history = training.fit(
+                model, config, batches, val_batches, self.epoch, epochs,
+                [*custom_callbacks, recorder], verbose,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            logger.warning(
+                "Interrupted after epoch %d. %s is whole; the same call goes on from there.",
+                self.epoch, self.folder.path,
+            )  # fmt: skip
+            raise
+        stages[-1]["finished"] = True
+        self.folder.write_stages(stages)
+        self.epoch = max(self.epoch, epochs)
+        return history
+
+    def _resume(self, stage, required):
+        """Adopts the newest interrupted run that this call could have started."""
+        settings = self.config.to_dict()
+        for run in reversed(ModelFolder.runs(self.model_dir, self.config.NAME)):
+            stages = run.stages()
+            started = any({k: s.get(k) for k in stage} == stage for s in stages)
+            interrupted = stages and not stages[-1]["finished"]
+            if started and interrupted and run.checkpoints() and _settings(run) == settings:
+                self.load_weights(run.checkpoints()[-1][1])
+                self._adopt(run)
+                logger.warning(
+                    "Going on with %s after epoch %d. resume=False starts anew.", run.path, self.epoch
+                )
+                return
+        if required:
+            raise FileNotFoundError(
+                f"resume=True, but {self.model_dir!r} holds no interrupted run of "
+                f"NAME={self.config.NAME!r} with this Config and these arguments."
+            )
+
+    def _adopt(self, run):
+        self.folder = run
+        numbered = run.checkpoints()
+        if numbered:
+            self.epoch, self._optimizer_file = numbered[-1]
+
+    def _checkpoint(self, path, epoch, optimizer):
+        self._write_weights(path, epoch, optimizer)
+        if optimizer is not None:
+            self.epoch = epoch
+
+    def _write_weights(self, path, epoch, optimizer):
+        h5.write_weights(
+            path,
+            self.network.training.layers,
+            optimizer=optimizer or None,
+            metadata={"epoch": epoch, "name": self.config.NAME, "classes": self.class_names},
+        )
+
+    def _validate(self, dataset) -> dict:
+        result = self.evaluate(dataset)
+        metrics = {"val_box_AP": result.bbox["AP"], "val_box_AP50": result.bbox["AP50"]}
+        if result.segm is not None:
+            metrics |= {"val_mask_AP": result.segm["AP"], "val_mask_AP50": result.segm["AP50"]}
+        return metrics
+
+    # --- Detection and evaluation ------------------------------------------------------------
+    def detect(self, images, verbose=0, masks="full") -> list[dict]:
+        """Detects objects in any number of images of any sizes.
+
+        Args:
+            images: list of arrays [height, width(, channels)], RGB or grey, uint8, uint16, or
+                float in 0..255.
+            verbose: 1 logs the number of images.
+            masks: "full" or "rle", see `mrcnn.detect.detect`.
+
+        Returns:
+            One dict an image: `rois` int32 [N, 4] (y1, x1, y2, x2, upper bounds exclusive),
+            `class_ids` int32 [N], `scores` float32 [N], `masks` bool [height, width, N] (or
+            `rles`), best first.
+        """
+        if verbose:
+            logger.info("Processing %d images", len(images))
+        return detection.detect(self.predict, images, self.config, masks)
+
+    @property
+    def predict(self):
+        """The compiled inference graph: pixels [batch, H, W, C] to a dict of arrays."""
+        if self._predict is None:
+            self._predict = kernels.compiled(self.network.inference)
+        return self._predict
+
+    def evaluate(self, dataset, limit=None) -> evaluation.Evaluation:
+        """COCO AP and pooled scores on a data set.
+
+        Every detection counts whatever DETECTION_MIN_CONFIDENCE says: AP needs the whole ranking.
+
+        Args:
+            dataset: a prepared `Dataset`.
+            limit: images used; None: all.
+        """
+        image_ids = list(dataset.image_ids)[:limit]
+        results = []
+        for start in range(0, len(image_ids), self.config.BATCH_SIZE):
+            chunk = image_ids[start : start + self.config.BATCH_SIZE]
+            images = [dataset.load_image(image_id) for image_id in chunk]
+            results += detection.detect(self.predict, images, self.config, "rle", min_score=0.0)
+        return evaluation.evaluate(dataset, results, image_ids)
+
+
+def _settings(run):
+    return Config.from_json(run.path / "config.json").to_dict()

@@ -1,0 +1,1 @@
+"""The network: Keras layers, and functions that build pieces of the graph."""

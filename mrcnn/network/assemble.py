@@ -1,0 +1,233 @@
+"""The two graphs of a model, training and inference, over one set of layers.
+
+Read `trunk`, then `build_training_model`, then `build_inference_model`: the whole network from top
+to bottom. This is the one file of the network that reads a Config.
+"""
+
+from __future__ import annotations
+
+import types
+from typing import NamedTuple
+
+import keras
+from keras import layers
+
+from mrcnn import batch
+from mrcnn.network import losses
+from mrcnn.network.backbones import backbone_maps
+from mrcnn.network.box_head import build_box_head
+from mrcnn.network.detections import DetectionLayer, PyramidROIAlign, SelectMasks
+from mrcnn.network.fpn import feature_pyramid
+from mrcnn.network.mask_head import build_mask_head
+from mrcnn.network.rpn import ProposalLayer, PyramidAnchors, rpn_head
+from mrcnn.network.targets import DetectionTargets, RPNTargets
+from mrcnn.numerics import dialect
+
+
+class Network(NamedTuple):
+    """Both graphs of one network; they share every weight.
+
+    Attributes:
+        training: takes the arrays of `batch.training_specs`, returns a dict of loss scalars.
+        inference: takes an image batch [batch, height, width, channels] 0..255, sides multiples of
+            64, returns a dict of `boxes`, `class_ids`, `scores` and, with masks, `masks`.
+    """
+
+    training: keras.Model
+    inference: keras.Model
+
+
+def build_network(config) -> Network:
+    """Builds both graphs of a checked Config."""
+    pieces = trunk(config)
+    return Network(build_training_model(pieces, config), build_inference_model(pieces, config))
+
+
+def trunk(config) -> types.SimpleNamespace:
+    """What both graphs share: image to pyramid, RPN outputs and proposals, and the heads' layers."""
+    numerics = dialect(config.NUMERICS)
+    image = keras.Input((None, None, config.IMAGE_CHANNEL_COUNT), name=batch.IMAGE)
+    pixels = Normalise(config.MEAN_PIXEL, config.PIXEL_STD, name="normalise_pixels")(image)
+    maps = backbone_maps(
+        pixels, config.BACKBONE, config.BACKBONE_NORM, numerics.batch_norm_epsilon
+    )
+    pyramid = feature_pyramid(maps, config.TOP_DOWN_PYRAMID_SIZE, config.HEAD_NORM)
+    logits, deltas = rpn_head(pyramid, len(config.RPN_ANCHOR_RATIOS), config.RPN_ANCHOR_STRIDE)
+    anchors = PyramidAnchors(
+        config.RPN_ANCHOR_SCALES,
+        config.RPN_ANCHOR_RATIOS,
+        config.BACKBONE_STRIDES,
+        config.RPN_ANCHOR_STRIDE,
+        numerics.anchor_offset,
+        name="anchors",
+    )(pyramid)
+    proposals = ProposalLayer(
+        config.PRE_NMS_LIMIT,
+        config.POST_NMS_ROIS_INFERENCE,
+        config.POST_NMS_ROIS_TRAINING,
+        config.RPN_NMS_THRESHOLD,
+        config.RPN_BBOX_STD_DEV,
+        numerics.delta_clamp,
+        numerics.min_proposal_side,
+        name="ROI",
+    )
+
+    def align(size, name):
+        return PyramidROIAlign(
+            size,
+            config.BACKBONE_STRIDES[:4],
+            numerics.roi_sampling_ratio,
+            numerics.canonical_roi_size,
+            name=name,
+        )
+
+    pieces = types.SimpleNamespace(
+        image=image,
+        pyramid=pyramid,
+        logits=logits,
+        deltas=deltas,
+        anchors=anchors,
+        proposals=lambda training: proposals(
+            image, pyramid, logits, deltas, anchors, training=training
+        ),
+        align_box=align(config.POOL_SIZE, "roi_align_classifier"),
+        box_head=build_box_head(config.NUM_CLASSES, config.FPN_CLASSIF_FC_LAYERS_SIZE),
+    )
+    if config.USE_MASKS:
+        pieces.align_mask = align(config.MASK_POOL_SIZE, "roi_align_mask")
+        pieces.mask_head = build_mask_head(
+            config.NUM_CLASSES, config.MASK_CHANNELS, config.MASK_CONV_LAYERS, config.HEAD_NORM
+        )
+    return pieces
+
+
+def ground_truth_shape(config) -> tuple | None:
+    """Height and width of a ground-truth mask in a batch; None without masks."""
+    if not config.USE_MASKS:
+        return None
+    shape = config.MINI_MASK_SHAPE if config.USE_MINI_MASK else config.IMAGE_SHAPE[:2]
+    return tuple(int(side) for side in shape)
+
+
+def build_training_model(pieces, config) -> keras.Model:
+    """Image and ground truth to the five losses (three without... masks: four)."""
+    numerics = dialect(config.NUMERICS)
+    specs = batch.training_specs(
+        tuple(pieces.image.shape[1:]), config.MAX_GT_INSTANCES, ground_truth_shape(config)
+    )
+    inputs = {
+        name: pieces.image if name == batch.IMAGE else keras.Input(spec.shape, dtype=spec.dtype, name=name)
+        for name, spec in specs.items()
+    }
+    ids, boxes = inputs[batch.GT_CLASS_IDS], inputs[batch.GT_BOXES]
+    positive, negative, rpn_target = RPNTargets(
+        config.RPN_TRAIN_ANCHORS_PER_IMAGE,
+        numerics.rpn_positive_iou,
+        numerics.rpn_negative_iou,
+        config.RPN_BBOX_STD_DEV,
+        seed=config.SEED,
+        name="rpn_targets",
+    )(pieces.anchors, ids, boxes)
+    sampler = DetectionTargets(
+        config.TRAIN_ROIS_PER_IMAGE,
+        config.ROI_POSITIVE_RATIO,
+        numerics.roi_positive_iou,
+        config.BBOX_STD_DEV,
+        append_gt=numerics.append_gt_boxes,
+        mask_shape=config.MASK_SHAPE if config.USE_MASKS else None,
+        full_masks=not config.USE_MINI_MASK,
+        seed=config.SEED,
+        name="proposal_targets",
+    )
+    targets = sampler(
+        pieces.image, pieces.proposals(training=True), ids, boxes, inputs.get(batch.GT_MASKS)
+    )
+    beta = numerics.smooth_l1_beta
+    logits, _, deltas = pieces.box_head(pieces.align_box(pieces.pyramid[:4], targets["rois"]))
+    valid, class_ids = targets["valid"], targets["class_ids"]
+    outputs = {
+        "rpn_class_loss": Loss(losses.rpn_class_loss, name="rpn_class_loss")(
+            pieces.logits, positive, negative
+        ),
+        "rpn_bbox_loss": Loss(losses.rpn_box_loss, beta=beta, name="rpn_bbox_loss")(
+            rpn_target, pieces.deltas, positive, negative
+        ),
+        "mrcnn_class_loss": Loss(losses.class_loss, name="mrcnn_class_loss")(
+            class_ids, logits, valid
+        ),
+        "mrcnn_bbox_loss": Loss(losses.box_loss, beta=beta, name="mrcnn_bbox_loss")(
+            targets["deltas"], class_ids, deltas, valid
+        ),
+    }
+    if config.USE_MASKS:
+        n = sampler.max_positives  # positives come first: the mask head sees no other row
+        mask_logits = pieces.mask_head(
+            pieces.align_mask(pieces.pyramid[:4], targets["rois"][:, :n])
+        )
+        outputs["mrcnn_mask_loss"] = Loss(losses.mask_loss, name="mrcnn_mask_loss")(
+            targets["masks"], class_ids[:, :n], mask_logits
+        )
+    return keras.Model(inputs, outputs, name="mask_rcnn_training")
+
+
+def build_inference_model(pieces, config) -> keras.Model:
+    """Image to detections; pixel normalisation and anchors are inside, so it needs nothing else."""
+    numerics = dialect(config.NUMERICS)
+    rois = pieces.proposals(training=False)
+    _, probabilities, deltas = pieces.box_head(pieces.align_box(pieces.pyramid[:4], rois))
+    outputs = DetectionLayer(
+        config.DETECTION_MAX_INSTANCES,
+        min(numerics.min_score, config.DETECTION_MIN_CONFIDENCE),
+        config.DETECTION_NMS_THRESHOLD,
+        config.BBOX_STD_DEV,
+        numerics.delta_clamp,
+        name="mrcnn_detection",
+    )(pieces.image, rois, probabilities, deltas)
+    if config.USE_MASKS:
+        logits = pieces.mask_head(pieces.align_mask(pieces.pyramid[:4], outputs["boxes"]))
+        outputs = outputs | {
+            "masks": SelectMasks(name="mrcnn_mask_select")(logits, outputs["class_ids"])
+        }
+    return keras.Model(pieces.image, outputs, name="mask_rcnn")
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class Normalise(layers.Layer):
+    """(pixels - mean) / std, channel by channel; pixels 0..255."""
+
+    def __init__(self, mean, std, **kwargs):
+        super().__init__(trainable=False, **kwargs)
+        self.mean, self.std = tuple(mean), tuple(std)
+
+    def call(self, image):
+        return (image - keras.ops.array(self.mean, "float32")) / keras.ops.array(self.std, "float32")
+
+    def compute_output_spec(self, image):
+        return keras.KerasTensor(image.shape, "float32")
+
+    def get_config(self):
+        return super().get_config() | {"mean": self.mean, "std": self.std}
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class Loss(layers.Layer):
+    """Gives one of the pure functions of `losses` a name in the graph.
+
+    Args:
+        function: of `losses`, or its name.
+        **options: keyword arguments of the function.
+    """
+
+    def __init__(self, function, name=None, trainable=False, dtype=None, **options):
+        super().__init__(name=name, trainable=trainable, dtype=dtype)
+        self.function = getattr(losses, function) if isinstance(function, str) else function
+        self.options = options
+
+    def call(self, *arrays):
+        return self.function(*arrays, **self.options)
+
+    def compute_output_spec(self, *arrays):
+        return keras.KerasTensor((), "float32")
+
+    def get_config(self):
+        return super().get_config() | {"function": self.function.__name__} | self.options

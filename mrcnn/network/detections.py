@@ -1,0 +1,132 @@
+"""The detection layer, and the layer that pools regions from the pyramid."""
+
+from __future__ import annotations
+
+import keras
+from keras import layers, ops
+
+from mrcnn.ops import boxes as box_ops
+from mrcnn.ops import nms, roi_align
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class PyramidROIAlign(layers.Layer):
+    """Pools each region from the pyramid level that fits its size (RoIAlign, He et al. 2017).
+
+    Args:
+        size: cells per side.
+        strides: of the maps, P2 first.
+        sampling_ratio: samples per side of a cell.
+        canonical_size: a region of this side is pooled from P4.
+
+    Call: maps (P2..P5), boxes [batch, rois, 4] in pixels, inside the image ->
+    [batch, rois, size, size, channels].
+    """
+
+    def __init__(self, size, strides, sampling_ratio=2, canonical_size=224.0, **kwargs):
+        super().__init__(trainable=False, **kwargs)
+        self.size, self.strides = size, tuple(strides)
+        self.sampling_ratio, self.canonical_size = sampling_ratio, canonical_size
+
+    def call(self, maps, boxes):
+        levels = roi_align.assign_levels(
+            boxes, min_level=2, max_level=1 + len(self.strides), canonical_size=self.canonical_size
+        )
+        return roi_align.pyramid_roi_align(
+            maps, boxes, self.strides, self.size, levels, sampling_ratio=self.sampling_ratio
+        )
+
+    def compute_output_spec(self, maps, boxes):
+        shape = (*boxes.shape[:2], self.size, self.size, maps[0].shape[-1])
+        return keras.KerasTensor(shape, maps[0].dtype)
+
+    def get_config(self):
+        return super().get_config() | {
+            "size": self.size, "strides": self.strides,
+            "sampling_ratio": self.sampling_ratio, "canonical_size": self.canonical_size,
+        }  # fmt: skip
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class DetectionLayer(layers.Layer):
+    """Turns the box head's outputs into detections.
+
+    Every class of every RoI is a candidate: decoded with that class's deltas, clipped to the image,
+    dropped below `min_confidence`; NMS within each class; over all classes the best `count`.
+
+    Args:
+        count: detections an image.
+        min_confidence: smallest score.
+        nms_threshold: IoU above which the lower-scored of one class is dropped.
+        std: four scales of the deltas.
+        delta_clamp: upper bound of the log size deltas.
+
+    Call: image [batch, height, width, channels], rois [batch, rois, 4], probabilities
+    [batch, rois, classes], deltas [batch, rois, classes, 4] -> dict of `boxes` [batch, count, 4]
+    in pixels, `class_ids` int32 [batch, count], `scores` [batch, count], best first, zeros behind
+    the last.
+    """
+
+    def __init__(self, count, min_confidence, nms_threshold, std, delta_clamp, **kwargs):
+        super().__init__(trainable=False, **kwargs)
+        self.count, self.min_confidence = count, min_confidence
+        self.nms_threshold, self.std, self.delta_clamp = nms_threshold, tuple(std), delta_clamp
+
+    def call(self, image, rois, probabilities, deltas):
+        rois_per_image, classes = probabilities.shape[1:]
+        foreground = classes - 1
+        scores = probabilities[..., 1:]
+        usable = ops.logical_and(
+            scores >= self.min_confidence, box_ops.area(rois)[..., None] > 0
+        )  # zero rows are padding
+        flat = ops.reshape(ops.where(usable, scores, -1e30), (-1, rois_per_image * foreground))
+        # Scores of one RoI sum to 1, so few classes of each can be of use: four a RoI are kept.
+        best, index = ops.top_k(flat, min(rois_per_image * foreground, 4 * rois_per_image))
+        roi_index, class_index = index // foreground, index % foreground
+        flat_deltas = ops.reshape(deltas[:, :, 1:], (-1, rois_per_image * foreground, 4))
+        boxes = box_ops.decode(
+            ops.take_along_axis(rois, roi_index[..., None], axis=1),
+            ops.take_along_axis(flat_deltas, index[..., None], axis=1),
+            self.std,
+            clamp=self.delta_clamp,
+        )
+        boxes = box_ops.clip(boxes, *ops.shape(image)[1:3])
+        best = ops.where(box_ops.area(boxes) > 0, best, -1e30)
+        keep, valid = nms.grouped_nms(boxes, best, class_index, self.count, self.nms_threshold)
+        shown = ops.cast(valid, "float32")
+        class_ids = ops.take_along_axis(class_index, keep, axis=1) + 1
+        return {
+            "boxes": ops.take_along_axis(boxes, keep[..., None], axis=1) * shown[..., None],
+            "class_ids": ops.cast(class_ids, "int32") * ops.cast(valid, "int32"),
+            "scores": ops.where(valid, ops.take_along_axis(best, keep, axis=1), 0.0),
+        }
+
+    def compute_output_spec(self, image, rois, probabilities, deltas):
+        batch = rois.shape[0]
+        return {
+            "boxes": keras.KerasTensor((batch, self.count, 4), "float32"),
+            "class_ids": keras.KerasTensor((batch, self.count), "int32"),
+            "scores": keras.KerasTensor((batch, self.count), "float32"),
+        }
+
+    def get_config(self):
+        return super().get_config() | {
+            "count": self.count, "min_confidence": self.min_confidence, "std": self.std,
+            "nms_threshold": self.nms_threshold, "delta_clamp": self.delta_clamp,
+        }  # fmt: skip
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class SelectMasks(layers.Layer):
+    """The mask of each detection's class, as probabilities.
+
+    Call: logits [batch, n, height, width, classes], class_ids int32 [batch, n] ->
+    [batch, n, height, width], 0..1.
+    """
+
+    def call(self, logits, class_ids):
+        one_hot = ops.one_hot(class_ids, logits.shape[-1], dtype=logits.dtype)
+        return ops.sigmoid(ops.sum(logits * one_hot[:, :, None, None, :], axis=-1))
+
+    def compute_output_spec(self, logits, class_ids):
+        return keras.KerasTensor(logits.shape[:-1], logits.dtype)

@@ -1,0 +1,40 @@
+"""Feature pyramid network (Lin et al. 2017): P2..P6 out of C2..C5."""
+
+from __future__ import annotations
+
+from keras import layers
+
+from mrcnn.network.resnet import normalise
+
+
+def feature_pyramid(maps: list, channels: int, norm: str | None = None) -> list:
+    """Builds the pyramid: 1x1 laterals, nearest upsampling and addition, 3x3 outputs.
+
+    Args:
+        maps: C2..C5, strides 4, 8, 16, 32; each side half of the one before.
+        channels: of every level.
+        norm: None, or "group" for normalised outputs when training from scratch.
+
+    Returns:
+        P2..P6, [batch, height, width, channels]; P6 is every second cell of P5 (the paper's
+        max-pool of kernel 1 and stride 2) and serves the RPN only.
+    """
+    top = None
+    merged = []
+    for level, c in zip((5, 4, 3, 2), reversed(maps), strict=True):
+        lateral = layers.Conv2D(
+            channels, 1, kernel_initializer="lecun_uniform", name=f"fpn_c{level}p{level}"
+        )(c)
+        if top is not None:
+            up = layers.UpSampling2D(2, name=f"fpn_p{level + 1}upsampled")(top)
+            lateral = layers.Add(name=f"fpn_p{level}add")([up, lateral])
+        top = lateral
+        merged.append((level, lateral))
+    pyramid = []
+    for level, x in reversed(merged):
+        x = layers.Conv2D(
+            channels, 3, padding="same", kernel_initializer="lecun_uniform", name=f"fpn_p{level}"
+        )(x)
+        pyramid.append(normalise(x, f"fpn_p{level}_norm", norm) if norm else x)
+    pyramid.append(layers.MaxPooling2D(1, strides=2, padding="same", name="fpn_p6")(pyramid[-1]))
+    return pyramid

@@ -1,0 +1,96 @@
+"""The five losses: L = L_rpn_class + L_rpn_box + L_class + L_box + L_mask (He et al. 2017, 3).
+
+Pure functions of arrays, float32 scalars. Padding rows never count, and a batch without the objects
+that a loss speaks of gives 0, never NaN.
+"""
+
+from __future__ import annotations
+
+from keras import ops
+
+
+def rpn_class_loss(logits, positive, negative):
+    """Binary cross-entropy of the sampled anchors, mean over them (Ren et al. 2015, equation 1).
+
+    Args:
+        logits: [batch, anchors].
+        positive, negative: bool [batch, anchors], the sample.
+    """
+    target = ops.cast(positive, "float32")
+    sampled = ops.cast(ops.logical_or(positive, negative), "float32")
+    return _mean(sigmoid_cross_entropy(target, logits), sampled)
+
+
+def rpn_box_loss(target, deltas, positive, negative, beta):
+    """Smooth L1 over the positive anchors, divided by all sampled ones.
+
+    Args:
+        target, deltas: [batch, anchors, 4].
+        positive, negative: bool [batch, anchors], the sample.
+        beta: see `smooth_l1`.
+    """
+    error = ops.sum(smooth_l1(target, deltas, beta), axis=-1)
+    error = ops.where(positive, error, 0.0)
+    sampled = ops.sum(ops.cast(ops.logical_or(positive, negative), "float32"))
+    return ops.sum(error) / ops.maximum(sampled, 1.0)
+
+
+def class_loss(class_ids, logits, valid):
+    """Softmax cross-entropy of the sampled RoIs, mean over them.
+
+    Args:
+        class_ids: int32 [batch, rois], 0 background.
+        logits: [batch, rois, classes].
+        valid: bool [batch, rois], False in padding rows.
+    """
+    log_probability = ops.log_softmax(logits, axis=-1)
+    chosen = ops.take_along_axis(log_probability, class_ids[..., None], axis=-1)[..., 0]
+    return _mean(-chosen, ops.cast(valid, "float32"))
+
+
+def box_loss(target, class_ids, deltas, valid, beta):
+    """Smooth L1 of the true class's deltas over the positives, divided by all sampled RoIs.
+
+    Args:
+        target: [batch, rois, 4].
+        class_ids: int32 [batch, rois], 0 background.
+        deltas: [batch, rois, classes, 4].
+        valid: bool [batch, rois], False in padding rows.
+        beta: see `smooth_l1`.
+    """
+    chosen = ops.take_along_axis(deltas, class_ids[..., None, None], axis=2)[:, :, 0]
+    error = ops.sum(smooth_l1(target, chosen, beta), axis=-1)
+    error = ops.where(class_ids > 0, error, 0.0)
+    return ops.sum(error) / ops.maximum(ops.sum(ops.cast(valid, "float32")), 1.0)
+
+
+def mask_loss(target, class_ids, logits):
+    """Binary cross-entropy of the true class's mask, mean over the pixels of the positives.
+
+    The other classes' masks get no gradient: the class is the box head's business (section 3).
+
+    Args:
+        target: [batch, rois, height, width], 0..1.
+        class_ids: int32 [batch, rois], 0: not a positive, ignored.
+        logits: [batch, rois, height, width, classes].
+    """
+    one_hot = ops.one_hot(class_ids, logits.shape[-1], dtype="float32")
+    chosen = ops.sum(logits * one_hot[:, :, None, None, :], axis=-1)
+    error = ops.mean(sigmoid_cross_entropy(target, chosen), axis=(2, 3))
+    return _mean(error, ops.cast(class_ids > 0, "float32"))
+
+
+def smooth_l1(target, prediction, beta):
+    """Elementwise: 0.5 d^2 / beta where d < beta, else d - 0.5 beta (Girshick 2015, equation 3)."""
+    distance = ops.abs(target - prediction)
+    return ops.where(distance < beta, 0.5 * distance**2 / beta, distance - 0.5 * beta)
+
+
+def sigmoid_cross_entropy(target, logits):
+    """Elementwise -t log s(x) - (1 - t) log(1 - s(x)), stable: max(x, 0) - x t + log(1 + e^-|x|)."""
+    return ops.relu(logits) - logits * target + ops.log1p(ops.exp(-ops.abs(logits)))
+
+
+def _mean(values, weights):
+    """Weighted mean, 0 where nothing has weight."""
+    return ops.sum(values * weights) / ops.maximum(ops.sum(weights), 1.0)

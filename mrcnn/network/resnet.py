@@ -1,0 +1,111 @@
+"""ResNet-18, -34, -50 and -101 (He et al. 2015, table 1), cut after each stage.
+
+The stride of a bottleneck sits in its 3x3 convolution, as in today's trainings. Strided layers pad
+explicitly by half a kernel and are 'valid': Keras' 'same' pads only below and right at even sizes,
+which shifts every stage against the anchors and against weights trained elsewhere.
+
+Layer names are Matterport's, so that training stages can be chosen by name: `res2a_branch2a` is the
+first convolution of block a of stage 2, `bn2a_branch2a` its normalisation, `res2a_out` the output.
+"""
+
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+BLOCKS = {
+    "resnet18": (2, 2, 2, 2),
+    "resnet34": (3, 4, 6, 3),
+    "resnet50": (3, 4, 6, 3),
+    "resnet101": (3, 4, 23, 3),
+}
+BOTTLENECK = ("resnet50", "resnet101")
+
+
+def normalise(x, name: str, norm: str, epsilon: float = 1e-5):
+    """Normalises feature maps [batch, height, width, channels].
+
+    Args:
+        x: the maps.
+        name: of the layer.
+        norm: "batch" (statistics of the batch in training), "frozen" (moving statistics, constant
+            scale and offset) or "group" (Wu and He 2018: 32 groups, fewer where channels are few).
+        epsilon: added to the variance.
+    """
+    if norm == "group":
+        groups = min(32, max(1, x.shape[-1] // 4))
+        return layers.GroupNormalization(groups, epsilon=epsilon, name=name)(x)
+    layer = layers.BatchNormalization(
+        epsilon=epsilon, momentum=0.9, name=name, trainable=norm != "frozen"
+    )
+    return layer(x)
+
+
+def conv_norm(x, filters, kernel, name, norm, epsilon, strides=1, activation=True):
+    """Convolution without bias, normalisation and ReLU; `name` has one `{}` for "res" or "bn"."""
+    if strides > 1 and kernel > 1:
+        x = layers.ZeroPadding2D(kernel // 2, name=name.format("pad"))(x)
+    x = layers.Conv2D(
+        filters,
+        kernel,
+        strides=strides,
+        padding="valid" if strides > 1 else "same",
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=name.format("res"),
+    )(x)
+    x = normalise(x, name.format("bn"), norm, epsilon)
+    return layers.ReLU(name=name.format("relu"))(x) if activation else x
+
+
+def block(x, filters, stage, letter, strides, bottleneck, norm, epsilon):
+    """One residual block: two 3x3 convolutions, or 1x1, 3x3 (strided) and 1x1 with 4x the filters."""
+    name = f"{{}}{stage}{letter}_branch"
+    if bottleneck:
+        y = conv_norm(x, filters, 1, name + "2a", norm, epsilon)
+        y = conv_norm(y, filters, 3, name + "2b", norm, epsilon, strides)
+        y = conv_norm(y, 4 * filters, 1, name + "2c", norm, epsilon, activation=False)
+    else:
+        y = conv_norm(x, filters, 3, name + "2a", norm, epsilon, strides)
+        y = conv_norm(y, filters, 3, name + "2b", norm, epsilon, activation=False)
+    if strides > 1 or x.shape[-1] != y.shape[-1]:
+        x = conv_norm(x, y.shape[-1], 1, name + "1", norm, epsilon, strides, activation=False)
+    y = layers.Add(name=f"res{stage}{letter}_add")([y, x])
+    return layers.ReLU(name=f"res{stage}{letter}_out")(y)
+
+
+def resnet(image, architecture: str, norm: str = "batch", epsilon: float = 1e-5) -> list:
+    """The stages C2..C5 of a ResNet.
+
+    Args:
+        image: normalised pixels [batch, height, width, channels], sides multiples of 32.
+        architecture: a key of `BLOCKS`.
+        norm: see `normalise`.
+        epsilon: of the normalisation.
+
+    Returns:
+        Four feature maps of strides 4, 8, 16, 32 with 64, 128, 256, 512 channels (four times as
+        many for ResNet-50 and -101).
+    """
+    x = layers.ZeroPadding2D(3, name="conv1_pad")(image)
+    x = layers.Conv2D(
+        64, 7, strides=2, use_bias=False, kernel_initializer="he_normal", name="conv1"
+    )(x)
+    x = normalise(x, "bn_conv1", norm, epsilon)
+    x = layers.ReLU(name="conv1_relu")(x)
+    x = layers.ZeroPadding2D(1, name="pool1_pad")(x)  # zeros are fine: after ReLU nothing is below
+    x = layers.MaxPooling2D(3, strides=2, name="pool1")(x)
+    outputs = []
+    for stage, blocks in enumerate(BLOCKS[architecture], start=2):
+        for index in range(blocks):
+            strides = 2 if stage > 2 and index == 0 else 1
+            letter = chr(ord("a") + index)
+            filters = 64 * 2 ** (stage - 2)
+            x = block(x, filters, stage, letter, strides, architecture in BOTTLENECK, norm, epsilon)
+        outputs.append(x)
+    return outputs
+
+
+def is_normalisation(layer) -> bool:
+    """Whether a layer is batch or group normalisation, whose weights are not decayed."""
+    return isinstance(layer, (keras.layers.BatchNormalization, keras.layers.GroupNormalization))

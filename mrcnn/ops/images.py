@@ -1,0 +1,421 @@
+"""Pictures before the network: reading, value range, channels, scaling, cropping and padding.
+
+Training and detection both use `fit_image`, so that a picture looks the same to the network in both.
+"""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+PAD_MULTIPLE = 64  # the stride of P6: every pyramid level then has whole cells
+LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601 weights of red, green, blue
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+class FitPlan(NamedTuple):
+    """Where a picture goes when it is fitted.
+
+    Attributes:
+        scale: factor that both sides were to be scaled by (before rounding to whole pixels).
+        scaled_shape: height and width of the whole picture after scaling.
+        offset: (y, x) of the kept part in the scaled picture; (0, 0) when nothing is cropped.
+        valid_shape: height and width of the kept part; it lies at the top left of the canvas.
+        canvas_shape: height and width of the result, padding included.
+    """
+
+    scale: float
+    scaled_shape: tuple[int, int]
+    offset: tuple[int, int]
+    valid_shape: tuple[int, int]
+    canvas_shape: tuple[int, int]
+
+
+class FittedImage(NamedTuple):
+    """A picture scaled, cropped and padded for the network.
+
+    Attributes:
+        image: float32 [H, W, C]; the picture at the top left, the rest filled with the pad value.
+        scale: factor that both sides were scaled by.
+        window: (y1, x1, y2, x2), int: the part of `image` that is not padding.
+        offset: (y, x) of the window in the scaled picture; (0, 0) when nothing was cropped.
+    """
+
+    image: np.ndarray
+    scale: float
+    window: tuple[int, int, int, int]
+    offset: tuple[int, int]
+
+
+# --- Scaling, cropping and padding ---------------------------------------------------------------
+def plan_fit(
+    shape, *, mode, min_dim, max_dim, min_scale=0.0, scale_factor=1.0, crop_rng=None
+) -> FitPlan:
+    """Decides scale, crop and padding of a picture from its size alone.
+
+    Modes. `square`: the short side is scaled up to `min_dim` (never down), less where the long side
+    would pass `max_dim`, and padded to a square of `max_dim`. `pad64`: the same without the cap,
+    padded to multiples of 64. `none`: not scaled, padded to multiples of 64. `crop`: scaled as
+    `pad64`; with `crop_rng` a random part of `min_dim` x `min_dim` is kept (padded where the
+    picture is smaller), without it everything is kept as in `pad64`.
+
+    Args:
+        shape: height and width of the picture (more entries are ignored).
+        mode: "square", "pad64", "none" or "crop".
+        min_dim, max_dim: pixels; see the modes.
+        min_scale: the picture is scaled by at least this factor (`square`: before the cap).
+        scale_factor: multiplies the scale at the end (scale jitter); what then exceeds a fixed
+            canvas is cropped: at random with `crop_rng`, else at the top left.
+        crop_rng: `numpy.random.Generator` that places crops.
+
+    Raises:
+        ValueError: unknown mode, or a picture without pixels.
+    """
+    height, width = int(shape[0]), int(shape[1])
+    if height < 1 or width < 1:
+        raise ValueError(f"An image needs at least one pixel, got height {height}, width {width}.")
+    scale = _fit_scale(height, width, mode, min_dim, max_dim, min_scale) * scale_factor
+    scaled = (max(1, round(height * scale)), max(1, round(width * scale)))
+    if mode == "square":
+        canvas = (int(max_dim), int(max_dim))
+    elif mode == "crop" and crop_rng is not None:
+        canvas = (int(min_dim), int(min_dim))
+    else:
+        canvas = tuple(-(-side // PAD_MULTIPLE) * PAD_MULTIPLE for side in scaled)
+    valid = (min(scaled[0], canvas[0]), min(scaled[1], canvas[1]))
+    room = (scaled[0] - valid[0], scaled[1] - valid[1])
+    offset = (0, 0)
+    if crop_rng is not None and any(room):
+        offset = tuple(int(crop_rng.integers(0, side + 1)) for side in room)
+    return FitPlan(float(scale), scaled, offset, valid, canvas)
+
+
+def _fit_scale(height, width, mode, min_dim, max_dim, min_scale):
+    if mode not in ("square", "pad64", "none", "crop"):
+        raise ValueError(
+            f"IMAGE_RESIZE_MODE must be 'square', 'pad64', 'crop' or 'none', got {mode!r}."
+        )
+    if mode == "none":
+        return 1.0
+    scale = max(1.0, (min_dim or 0) / min(height, width), min_scale or 0.0)
+    if mode == "square" and round(max(height, width) * scale) > max_dim:
+        scale = max_dim / max(height, width)
+    return scale
+
+
+def resize(image, shape) -> np.ndarray:
+    """Scales a picture: area average on an axis that shrinks, bilinear on one that grows.
+
+    Both are half-pixel consistent: pixel centres lie at whole numbers plus one half.
+
+    Args:
+        image: [h, w] or [h, w, C], uint8, uint16 or float32.
+        shape: height and width wanted.
+
+    Returns:
+        The same dtype and number of axes, [height, width] or [height, width, C].
+    """
+    rows, cols = int(shape[0]), int(shape[1])
+    result = image
+    small = (min(rows, image.shape[0]), min(cols, image.shape[1]))
+    if small != image.shape[:2]:
+        result = cv2.resize(_contiguous(result), small[::-1], interpolation=cv2.INTER_AREA)
+    if (rows, cols) != small:
+        result = cv2.resize(_contiguous(result), (cols, rows), interpolation=cv2.INTER_LINEAR)
+    return result[..., None] if result.ndim < image.ndim else result
+
+
+def _contiguous(array):
+    """OpenCV misreads some views (flipped, transposed): give it plain memory."""
+    return np.ascontiguousarray(array)
+
+
+def apply_plan(image, plan: FitPlan, pad_value) -> FittedImage:
+    """Scales, crops and pads a picture as planned. See `fit_image` for the result."""
+    y, x = plan.offset
+    height, width = plan.valid_shape
+    scaled = resize(image, plan.scaled_shape)[y : y + height, x : x + width]
+    canvas = np.empty((*plan.canvas_shape, image.shape[2]), np.float32)
+    if plan.valid_shape != plan.canvas_shape:
+        canvas[height:] = pad_value
+        canvas[:height, width:] = pad_value
+    canvas[:height, :width] = scaled
+    return FittedImage(canvas, plan.scale, (0, 0, height, width), plan.offset)
+
+
+def fit_image(
+    image,
+    *,
+    mode,
+    min_dim,
+    max_dim,
+    min_scale=0.0,
+    pad_value=0.0,
+    crop_rng=None,
+    scale_factor=1.0,
+) -> FittedImage:
+    """Scales, crops and pads one picture for the network; the picture stays at the top left.
+
+    Args:
+        image: [h, w, C], uint8 or float32, 0..255.
+        mode, min_dim, max_dim, min_scale, crop_rng, scale_factor: see `plan_fit`.
+        pad_value: one number or one a channel; fills the padding.
+
+    Returns:
+        FittedImage: float32 image, scale, window and offset. A point p of the picture lies at
+        p * scale - offset in the result.
+    """
+    plan = plan_fit(
+        image.shape,
+        mode=mode,
+        min_dim=min_dim,
+        max_dim=max_dim,
+        min_scale=min_scale,
+        scale_factor=scale_factor,
+        crop_rng=crop_rng,
+    )
+    return apply_plan(image, plan, pad_value)
+
+
+# --- Value range and channels --------------------------------------------------------------------
+def to_uint8_range(image, stretch=None) -> np.ndarray:
+    """Brings pixel values to 0..255.
+
+    Args:
+        image: any shape; bool, uint8, uint16, another integer or a float.
+        stretch: None, or (low, high) percentiles in 0..100: the values at these percentiles of all
+            pixels and channels become 0 and 255, what lies outside is clipped.
+
+    Returns:
+        The same shape. Without stretch: uint8 unchanged, bool times 255, uint16 / 257 as float32,
+        floats as float32. With stretch: float32.
+
+    Raises:
+        ValueError: NaN or infinite pixels; without stretch, a float image in 0..1, or values
+            outside 0..255.
+    """
+    image = np.asarray(image)
+    if image.size == 0:
+        raise ValueError(f"An image needs at least one pixel, got shape {image.shape}.")
+    if image.dtype == bool:
+        image = image.astype(np.uint8) * 255
+    is_float = np.issubdtype(image.dtype, np.floating)
+    if not is_float and not np.issubdtype(image.dtype, np.integer):
+        raise ValueError(f"An image must hold numbers, got dtype {image.dtype}.")
+    if is_float and not np.isfinite(image).all():
+        bad = int(np.size(image) - np.count_nonzero(np.isfinite(image)))
+        raise ValueError(
+            f"The image holds {bad} NaN or infinite pixel values. "
+            "Replace them first, for example with numpy.nan_to_num."
+        )
+    if stretch is not None:
+        return _stretch(image, stretch)
+    if image.dtype == np.uint8:
+        return image
+    if image.dtype == np.uint16:
+        return image.astype(np.float32) / np.float32(257)
+    low, high = image.min(), image.max()
+    if is_float and 0 < high <= 1.0 and low >= 0:
+        raise ValueError(
+            "The float image has values in 0..1, but 0..255 is expected: multiply by 255 "
+            "(or give uint8, or set IMAGE_STRETCH)."
+        )
+    if low < 0 or high > 255:
+        raise ValueError(
+            f"The {image.dtype} image has values from {low} to {high}, but 0..255 is expected: "
+            "scale it, give uint8 or uint16, or set IMAGE_STRETCH, for example (1, 99.8)."
+        )
+    return image.astype(np.float32)
+
+
+def _stretch(image, stretch):
+    low, high = _percentiles(image, stretch)
+    scaled = (image.astype(np.float32) - np.float32(low)) * np.float32(255 / max(high - low, 1e-6))
+    return np.clip(scaled, 0, 255, out=scaled)
+
+
+def _percentiles(image, stretch):
+    """`numpy.percentile` of two values; from a histogram where the values are small integers."""
+    if image.dtype not in (np.uint8, np.uint16):
+        return (float(value) for value in np.percentile(image, stretch))
+    cumulative = np.cumsum(np.bincount(image.ravel()))
+    ranks = np.asarray(stretch, np.float64) / 100 * (image.size - 1)
+    below = np.searchsorted(cumulative, np.floor(ranks), side="right")
+    above = np.searchsorted(cumulative, np.ceil(ranks), side="right")
+    values = below + (above - below) * (ranks - np.floor(ranks))
+    return float(values[0]), float(values[1])
+
+
+def to_channels(image, channels: int) -> np.ndarray:
+    """Gives a picture the number of channels that the network takes.
+
+    Grey is repeated, alpha dropped (2 and 4 channels), three channels become one by luminance.
+
+    Args:
+        image: [H, W] or [H, W, C].
+        channels: number wanted.
+
+    Returns:
+        [H, W, channels], the same dtype.
+
+    Raises:
+        ValueError: other numbers of axes, or no rule leads from C to `channels`.
+    """
+    image = np.asarray(image)
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.ndim != 3:
+        raise ValueError(
+            "An image must have the axes [height, width] or [height, width, channels], "
+            f"got shape {image.shape}."
+        )
+    have = image.shape[2]
+    if have == channels:
+        return image
+    if have in (2, 4) and channels in (1, 3):
+        image, have = image[..., : have - 1], have - 1
+    if have == 1:
+        return np.repeat(image, channels, axis=2)
+    if have == 3 and channels == 1:
+        grey = image.astype(np.float32) @ np.float32(LUMINANCE)
+        if np.issubdtype(image.dtype, np.integer):
+            grey = np.rint(grey)
+        return grey.astype(image.dtype)[..., None]
+    if have == channels:
+        return image
+    raise ValueError(
+        f"The image has {image.shape[2]} channels, but IMAGE_CHANNEL_COUNT = {channels}: change "
+        "the setting (and MEAN_PIXEL and PIXEL_STD with it) or give images with that many."
+    )
+
+
+# --- Reading files -------------------------------------------------------------------------------
+def read_image(path) -> np.ndarray:
+    """Reads a picture of any usual format, turned upright as its EXIF data say.
+
+    Args:
+        path: file name; letters outside ASCII are fine.
+
+    Returns:
+        [H, W, 3] RGB: uint8, uint16 or what else the file holds (TIFF: float32, ...). Grey is
+        repeated, a palette looked up, alpha dropped. Of an animation the first picture.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a picture, or a truncated one; naming the file.
+    """
+    data = _read_bytes(path)
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH  # unlike IMREAD_UNCHANGED this honours EXIF
+    image = _decode(data, flags)
+    if image is not None:
+        return np.ascontiguousarray(image[..., ::-1])
+    return to_channels(_read_otherwise(path), 3)
+
+
+def read_label_image(path) -> np.ndarray:
+    """Reads a picture whose pixel values are labels: [H, W], the dtype of the file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a picture, a truncated one, or one with different colour channels.
+    """
+    image = _decode(_read_bytes(path), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        image = _read_otherwise(path)
+    if image.ndim == 3:
+        if image.shape[2] in (2, 4):
+            image = image[..., :-1]
+        if (image != image[..., :1]).any():
+            raise ValueError(
+                f"{path}: a label image has one number a pixel, but this one has colours. "
+                "Write it with one channel of 8 or 16 bits."
+            )
+        image = image[..., 0]
+    return np.ascontiguousarray(image)
+
+
+def _read_bytes(path):
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such image file. Check the path and the folder.")
+    data = path.read_bytes()
+    reason = _truncated(data)
+    if reason:
+        raise ValueError(f"{path}: the image file is damaged: {reason}. Copy or download it again.")
+    return data
+
+
+def _decode(data, flags):
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        return None
+
+
+def _read_otherwise(path):
+    """Formats that OpenCV does not read, through scikit-image."""
+    import skimage.io
+
+    try:
+        image = np.asarray(skimage.io.imread(str(path)))
+    except Exception as error:  # whatever a plugin raises, the user needs the file's name
+        raise ValueError(
+            f"{path}: cannot be read as an image ({type(error).__name__}: {error}). "
+            "Expected PNG, JPEG, TIFF, BMP, GIF or WebP."
+        ) from error
+    if image.ndim == 4:  # the first picture of an animation
+        image = image[0]
+    if image.ndim not in (2, 3):
+        raise ValueError(f"{path}: expected one picture, got an array of shape {image.shape}.")
+    return image
+
+
+def _truncated(data: bytes) -> str | None:
+    """Why a file is incomplete, or None. OpenCV returns such a picture half grey, silently."""
+    if not data:
+        return "it is empty"
+    if data.startswith(_PNG_SIGNATURE):
+        return _truncated_png(data)
+    if data.startswith(b"\xff\xd8\xff"):
+        return _truncated_jpeg(data)
+    return None
+
+
+def _truncated_png(data):
+    position = len(_PNG_SIGNATURE)
+    while position + 12 <= len(data):
+        length = int.from_bytes(data[position : position + 4], "big")
+        kind = data[position + 4 : position + 8]
+        end = position + 8 + length
+        if end + 4 > len(data):
+            break
+        if kind == b"IEND":
+            return None
+        if kind == b"IDAT":
+            checksum = int.from_bytes(data[end : end + 4], "big")
+            if zlib.crc32(memoryview(data)[position + 4 : end]) != checksum:
+                return "a PNG checksum is wrong"
+        position = end + 4
+    return "the PNG data end too early"
+
+
+def _truncated_jpeg(data):
+    """Walks the segments to the start of the scan, then looks for the end-of-image marker.
+
+    A thumbnail inside the header has an end marker of its own, so the whole file is not searched.
+    """
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xFF:  # fill byte
+            position += 1
+            continue
+        if marker == 0xDA:  # start of scan
+            return None if data.find(b"\xff\xd9", position) >= 0 else "the JPEG data end too early"
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return "the JPEG header is incomplete"

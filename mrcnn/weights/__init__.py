@@ -1,0 +1,1 @@
+"""Files of weights: our own checkpoints in Matterport's layout."""

@@ -1,0 +1,420 @@
+"""Checkpoints: one HDF5 file in Matterport's (Keras 2) layout.
+
+Root attributes `layer_names`, `backend` and `keras_version`; one group a layer with the attribute
+`weight_names`; datasets such as `conv1/conv1/kernel:0`. Old tools read these files by name. Two
+things are added, which they ignore: the attribute `mrcnn_metadata` (JSON) and the group
+`optimizer_weights`.
+
+A file is untrusted: it holds numbers only, nothing in it is executed, links out of it are refused,
+and a shape is compared with the model's own before a dataset is read.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+
+from mrcnn.ops.files import atomic_path
+
+logger = logging.getLogger("mrcnn")
+
+# Layers whose last axis counts classes: C, 4C and C channels (Matterport's names).
+CLASS_LAYERS = {"mrcnn_class_logits": 1, "mrcnn_bbox_fc": 4, "mrcnn_mask": 1}
+_OPTIMIZER = "optimizer_weights"
+_METADATA = "mrcnn_metadata"
+# HDF5 keeps the attributes of an object in 64 KB; longer lists are split as Keras 2 splits them.
+_ATTRIBUTE_BYTES = 64000
+
+
+@dataclass
+class LoadReport:
+    """What became of each layer when weights were loaded.
+
+    Attributes:
+        path: the file.
+        loaded: names of the layers that took their weights from it.
+        missing: layers of the model that the file does not have; they keep their values.
+        unexpected: layers of the file that the model does not have.
+        mismatched: layers whose shapes differ; always excluded ones, since others are an error.
+        excluded: layers left out on request.
+    """
+
+    path: str = ""
+    loaded: list = field(default_factory=list)
+    missing: list = field(default_factory=list)
+    unexpected: list = field(default_factory=list)
+    mismatched: list = field(default_factory=list)
+    excluded: list = field(default_factory=list)
+
+    def summary(self) -> str:
+        """The report in a line a kind."""
+        lines = [f"{self.path}: loaded {len(self.loaded)} layers"]
+        for kind in ("missing", "unexpected", "mismatched", "excluded"):
+            names = getattr(self, kind)
+            if names:
+                more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+                lines.append(f"  {kind}: {len(names)} ({', '.join(names[:8])}{more})")
+        return "\n".join(lines)
+
+
+# --- Writing -------------------------------------------------------------------------------------
+def write_weights(path, layers, optimizer=None, metadata: dict | None = None):
+    """Writes a checkpoint whole or not at all.
+
+    Args:
+        path: of the file; its folder is made when missing.
+        layers: keras layers; those without weights are named in the file and no more.
+        optimizer: a built keras optimizer whose state is kept too; None: none.
+        metadata: anything JSON can hold, such as epoch, name and class names.
+
+    Raises:
+        OSError: the file cannot be written, as on a full disk; a file of that name stays whole.
+        ValueError: two layers with weights of one name.
+    """
+    layers = list(layers)
+    names = [layer.name for layer in layers]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"layers must have names of their own, repeated: {', '.join(repeated)}.")
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        _write_names(file, "layer_names", names)
+        file.attrs["backend"] = "tensorflow"
+        # Keras 2 takes a file without this, or with 1, for one of Keras 1 and swaps kernel axes.
+        file.attrs["keras_version"] = "2.15.0"
+        if metadata is not None:
+            file.attrs[_METADATA] = json.dumps(metadata)
+        for layer in layers:
+            group = file.create_group(layer.name)
+            values = {f"{layer.name}/{_weight_name(w)}:0": w for w in layer.weights}
+            if len(values) != len(layer.weights):
+                raise ValueError(f"layer {layer.name} has two weights of one name.")
+            _write_names(group, "weight_names", list(values))
+            for name, weight in values.items():
+                group.create_dataset(name, data=keras.ops.convert_to_numpy(weight.value))
+        if optimizer is not None:
+            group = file.create_group(_OPTIMIZER)
+            for name, variable in optimizer_state(optimizer).items():
+                group.create_dataset(name, data=keras.ops.convert_to_numpy(variable.value))
+
+
+def _weight_name(weight) -> str:
+    """A variable's name below its layer: "kernel", or "rpn_conv_shared/kernel" when nested."""
+    return weight.name
+
+
+def _write_names(item, name, values):
+    encoded = [value.encode() for value in values]
+    width = max(map(len, encoded), default=1)
+    if len(encoded) * width <= _ATTRIBUTE_BYTES:
+        item.attrs[name] = np.array(encoded, dtype=f"S{max(width, 1)}")
+        return
+    rows = _ATTRIBUTE_BYTES // width
+    for part, start in enumerate(range(0, len(encoded), rows)):
+        item.attrs[f"{name}{part}"] = np.array(encoded[start : start + rows], dtype=f"S{width}")
+
+
+# --- Reading -------------------------------------------------------------------------------------
+class LayerWeights(Mapping):
+    """The weights of one layer in an open file: name -> array, in the file's order.
+
+    An array is read when it is asked for; `shape` reads nothing.
+    """
+
+    def __init__(self, datasets: dict):
+        self._datasets = datasets
+
+    def __getitem__(self, name) -> np.ndarray:
+        return self._datasets[name][()]
+
+    def __iter__(self):
+        return iter(self._datasets)
+
+    def __len__(self):
+        return len(self._datasets)
+
+    def shape(self, name) -> tuple:
+        """Shape of a weight, without reading it."""
+        return self._datasets[name].shape
+
+
+@contextmanager
+def open_weights(path):
+    """Opens a weight file for reading.
+
+    Yields:
+        dict of layer name -> `LayerWeights`, for the layers that have weights.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not HDF5, truncated, or not in this layout; names the file.
+    """
+    with _open(path) as file:
+        yield {
+            name: weights
+            for name in _read_names(file, "layer_names", path)
+            if name in file and len(weights := _layer(file, name, path))
+        }
+
+
+def read_weights(path) -> dict[str, dict[str, np.ndarray]]:
+    """All weights of a file: layer name -> weight name -> array, in the file's order.
+
+    Raises:
+        FileNotFoundError, ValueError: as `open_weights`.
+    """
+    with open_weights(path) as layers:
+        return {name: dict(weights) for name, weights in layers.items()}
+
+
+def read_metadata(path) -> dict:
+    """What `write_weights` was given as metadata; empty when the file carries none."""
+    with _open(path) as file:
+        text = file.attrs.get(_METADATA)
+        if text is None:
+            return {}
+        try:
+            return json.loads(text)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}: the attribute {_METADATA} is not JSON: {error}") from error
+
+
+@contextmanager
+def _open(path):
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"No weight file {path}" + (": that is a folder." if path.is_dir() else ".")
+        )
+    remedy = "It is no HDF5 file, or only a part of one: copy or download it again."
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        if isinstance(error, PermissionError):
+            raise
+        raise ValueError(f"{path} cannot be read ({error}). {remedy}") from error
+    with file:
+        try:
+            yield file
+        except (OSError, KeyError, RuntimeError) as error:
+            raise ValueError(f"{path} cannot be read ({error}). {remedy}") from error
+
+
+def _read_names(item, name, path) -> list[str]:
+    """A list attribute, joined from `name0`, `name1` ... where it was split; bytes or text."""
+    parts = [item.attrs[name]] if name in item.attrs else []
+    while not parts or f"{name}{len(parts)}" in item.attrs:
+        key = f"{name}{len(parts)}"
+        if name in item.attrs or key not in item.attrs:
+            break
+        parts.append(item.attrs[key])
+    if not parts:
+        raise ValueError(
+            f"{path}: no attribute {name!r} at {item.name!r}. Expected weights in the layout that "
+            "Keras 2 and Matterport's Mask_RCNN write, as save() does."
+        )
+    values = [value for part in parts for value in np.ravel(part)]
+    return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+
+
+def _layer(file, name, path) -> LayerWeights:
+    group = _own(file, name, path)
+    if not isinstance(group, h5py.Group):
+        raise ValueError(f"{path}: {name!r} should be a group of weights.")
+    datasets = {}
+    for weight in _read_names(group, "weight_names", path):
+        dataset = _own(group, weight, path)
+        if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "fiu":
+            raise ValueError(f"{path}: {group.name}/{weight} is not an array of numbers.")
+        if dataset.external or dataset.is_virtual:
+            raise ValueError(f"{path}: {group.name}/{weight} keeps its data in another file.")
+        datasets[weight] = dataset
+    return LayerWeights(datasets)
+
+
+def _own(group, name, path):
+    """The item at a path below a group, every step of which must be a hard link."""
+    item = group
+    for step in name.split("/"):
+        link = item.get(step, getlink=True) if isinstance(item, h5py.Group) and step else None
+        if link is None:
+            raise ValueError(f"{path}: {group.name}/{name} is named in the file but missing.")
+        if not isinstance(link, h5py.HardLink):
+            raise ValueError(f"{path}: {item.name}/{step} is a link, which is refused.")
+        item = item[step]
+    return item
+
+
+# --- Loading -------------------------------------------------------------------------------------
+def load_weights(path, layers, exclude=None) -> LoadReport:
+    """Sets the weights of layers from a file, matched by layer name.
+
+    Within a layer, weights are matched by the last part of their names (kernel, bias, gamma ...),
+    or by order where the names differ. Nothing is set unless everything fits.
+
+    Args:
+        path: a checkpoint, or another file in the same layout.
+        layers: keras layers.
+        exclude: names of layers to leave as they are; None: none.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a weight file; a layer of another shape; no layer in common; an excluded
+            name that neither file nor model has.
+    """
+    report = LoadReport(path=str(path))
+    exclude = set([exclude] if isinstance(exclude, str) else exclude or ())
+    model = {layer.name: layer for layer in layers if layer.weights}
+    with open_weights(path) as file:
+        unknown = sorted(exclude - set(model) - set(file))
+        if unknown:
+            raise ValueError(f"exclude names layers that do not exist: {', '.join(unknown)}.")
+        report.unexpected = [name for name in file if name not in model]
+        report.missing = [name for name in model if name not in file]
+        pairs, mismatched = {}, {}
+        for name in (name for name in model if name in file):
+            found = _match(model[name], file[name])
+            fits = found is not None and all(
+                file[name].shape(key) == tuple(weight.shape) for key, weight in found
+            )
+            if name in exclude:
+                report.excluded.append(name)
+                report.mismatched += [] if fits else [name]
+            elif fits:
+                pairs[name] = found
+            else:
+                mismatched[name] = _shapes_text(model[name], file[name])
+        _raise_on_mismatch(path, mismatched, model, file)
+        if not pairs:
+            raise ValueError(
+                f"{path}: no layer of the file has a name of the model's. The file has "
+                f"{_some(file)}; the model has {_some(model)}. Set BACKBONE and the other settings "
+                "of the network to what the file was trained with."
+            )
+        values = {
+            name: [(weight, _finite(path, name, file[name][key])) for key, weight in found]
+            for name, found in pairs.items()
+        }
+    for name, found in values.items():
+        for weight, value in found:
+            weight.assign(value)
+        report.loaded.append(name)
+    logger.log(logging.WARNING if report.missing else logging.INFO, "%s", report.summary())
+    return report
+
+
+def _match(layer, file) -> list | None:
+    """Pairs (name in the file, variable) of a layer; None when the counts differ."""
+    if len(file) != len(layer.weights):
+        return None
+    by_suffix = {key.split("/")[-1].split(":")[0]: key for key in file}
+    names = [weight.name for weight in layer.weights]
+    if len(by_suffix) == len(file) == len(set(names)) and set(names) == set(by_suffix):
+        return [(by_suffix[weight.name], weight) for weight in layer.weights]
+    return list(zip(file, layer.weights, strict=True))
+
+
+def _shapes_text(layer, file) -> str:
+    theirs = ", ".join(str(file.shape(key)) for key in file)
+    ours = ", ".join(str(tuple(weight.shape)) for weight in layer.weights)
+    return f"{layer.name}: file {theirs}; model {ours}"
+
+
+def _raise_on_mismatch(path, mismatched, model, file):
+    if not mismatched:
+        return
+    counts = {
+        name: (_classes(name, list(map(file[name].shape, file[name]))),
+               _classes(name, [tuple(w.shape) for w in model[name].weights]))
+        for name in mismatched
+    }  # fmt: skip
+    details = "; ".join(list(mismatched.values())[:4])
+    if all(theirs and ours and theirs != ours for theirs, ours in counts.values()):
+        theirs, ours = next(iter(counts.values()))
+        raise ValueError(
+            f"{path} was trained with {theirs} classes (the background included), the model has "
+            f"NUM_CLASSES = {ours}. Set NUM_CLASSES = {theirs}, or keep the rest and train new "
+            f"heads: load_weights(..., exclude={list(mismatched)}). ({details})"
+        )
+    more = f" and {len(mismatched) - 4} layers more" if len(mismatched) > 4 else ""
+    raise ValueError(
+        f"{path} does not fit the model: {details}{more}. Set BACKBONE and the other settings of the "
+        f"network to what the file was trained with, or leave these layers out with "
+        f"exclude={list(mismatched)}."
+    )
+
+
+def _classes(name, shapes) -> int | None:
+    """Number of classes that a class-dependent layer of these weight shapes was built for."""
+    if name not in CLASS_LAYERS or not shapes or not shapes[0]:
+        return None
+    return shapes[0][-1] // CLASS_LAYERS[name]
+
+
+def _finite(path, name, value):
+    if not np.isfinite(value).all():
+        raise ValueError(f"{path}: layer {name} holds NaN or infinite weights; use another file.")
+    return value
+
+
+def _some(names) -> str:
+    names = list(names)
+    return ", ".join(names[:4]) + (" ..." if len(names) > 4 else "") if names else "none"
+
+
+# --- Optimizer state -----------------------------------------------------------------------------
+def optimizer_state(optimizer) -> dict:
+    """Variables of an optimizer by a name that no process numbers.
+
+    Keras puts the optimizer's own name first ("sgd_1/..."), counted up in each process: it is
+    dropped. Equal names get their count of occurrence.
+    """
+    state = {}
+    for variable in optimizer.variables:
+        path = getattr(variable, "path", variable.name)
+        name = path.split("/", 1)[-1] or path
+        unique, count = name, 1
+        while unique in state:
+            count += 1
+            unique = f"{name}__{count}"
+        state[unique] = variable
+    return state
+
+
+def load_optimizer(path, optimizer) -> int:
+    """Restores the state of a built optimizer from a checkpoint, by name.
+
+    Returns:
+        Number of variables restored; 0 when the file holds no state. Variables that the file does
+        not have, or has in another shape, stay as they are, and a warning counts them.
+
+    Raises:
+        FileNotFoundError, ValueError: as `open_weights`.
+    """
+    restored, state = 0, optimizer_state(optimizer)
+    with _open(path) as file:
+        if _OPTIMIZER not in file:
+            logger.warning("%s holds no optimizer state; the optimizer starts anew.", path)
+            return 0
+        group = _own(file, _OPTIMIZER, path)
+        for name, variable in state.items():
+            if name not in group:
+                continue
+            dataset = _own(group, name, path)
+            if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
+                raise ValueError(f"{path}: {group.name}/{name} is not an array of numbers.")
+            if dataset.shape == tuple(variable.shape) and dataset.dtype.kind in "fiu":
+                variable.assign(dataset[()])
+                restored += 1
+    if restored < len(state):
+        logger.warning(
+            "%s: %d of %d optimizer variables restored.", path, restored, len(state)
+        )
+    return restored

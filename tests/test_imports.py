@@ -1,0 +1,159 @@
+"""Imports point one way, the core needs nothing optional, and `import mrcnn` is instant."""
+
+import ast
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import mrcnn
+
+ROOT = Path(mrcnn.__file__).parent
+REPOSITORY = Path(__file__).parent.parent
+
+# First part of a module's name inside mrcnn -> its layer. A module imports only lower layers or
+# its own part; two parts of one layer never import each other.
+LAYERS = {
+    **dict.fromkeys(["ops", "config", "numerics"], 1),
+    **dict.fromkeys(["batch"], 2),
+    **dict.fromkeys(["data", "network"], 3),
+    **dict.fromkeys(["train", "detect", "evaluate", "export", "weights", "visualize"], 4),
+    **dict.fromkeys(["folder"], 4),
+    **dict.fromkeys(["tile", "compat"], 5),
+    **dict.fromkeys(["model", "utils"], 6),
+    **dict.fromkeys(["cli", "demo"], 7),
+    **dict.fromkeys(["__main__", "__init__"], 8),
+}
+TOGETHER = {"demo": "cli"}  # parts of one verb: demo.py is the body of `mrcnn demo`
+# Only this file may import a backend; others that need TensorFlow do so inside a function.
+BACKENDS = {"tensorflow", "jax", "torch"}
+MAY_IMPORT_BACKEND = {"ops/kernels.py"}
+# Nothing here takes a Config: plain values only.
+WITHOUT_CONFIG = ("ops", "network")
+READS_CONFIG = {"network/assemble.py"}
+OPTIONAL = {
+    *("imgaug", "albumentations", "pandas", "onnx", "onnxruntime", "tf2onnx", "av", "imageio"),
+    *("rasterio", "shapely", "gradio", "pytest", "typer", "safetensors", "torchvision", "jax"),
+    *("torch", "tqdm", "seaborn", "huggingface_hub"),
+}
+
+FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
+
+
+def imported(name, tree=None, package="mrcnn"):
+    """Absolute names of all modules that a file of the package imports, anywhere in it."""
+    tree = tree or ast.parse((ROOT / name).read_text(encoding="utf-8"))
+    here = [package, *Path(name).parent.parts]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = here[: len(here) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            # "from mrcnn import utils" and "from mrcnn.ops import boxes" import a module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def part(name):
+    """The row of the table that a file stands in."""
+    first = Path(name).parts[0]
+    return first.removesuffix(".py")
+
+
+def violations(name, modules):
+    own = part(name)
+    found = []
+    for module in modules:
+        if not module.startswith("mrcnn."):
+            continue
+        other = module.split(".")[1]
+        if other not in LAYERS:  # a name out of mrcnn/__init__.py
+            other = "__init__"
+        if other in (own, TOGETHER.get(own), *(k for k, v in TOGETHER.items() if v == own)):
+            continue
+        if LAYERS[other] >= LAYERS[own]:
+            found.append(f"{name} (layer {LAYERS[own]}) imports {module} (layer {LAYERS[other]})")
+        if other == "utils":
+            found.append(f"{name} imports utils, which holds old names for users only")
+        if other == "config" and own in WITHOUT_CONFIG and name not in READS_CONFIG:
+            found.append(f"{name} imports Config: it takes plain values")
+    return found
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_imports_point_one_way(name):
+    assert part(name) in LAYERS, f"{name} stands in no row of the table of DESIGN.md"
+    assert violations(name, imported(name)) == []
+
+
+def test_the_rule_is_able_to_fail():
+    def check(name, text):
+        return violations(name, imported(name, ast.parse(text)))
+
+    assert check("ops/boxes.py", "from mrcnn.model import MaskRCNN")
+    assert check("ops/boxes.py", "from ..config import Config")
+    assert check("data/pipeline.py", "def f():\n    from mrcnn import network")
+    assert check("train.py", "from .evaluate import evaluate")
+    assert check("train.py", "from mrcnn import Config")
+    assert check("model.py", "from mrcnn import utils")
+    assert not check("network/assemble.py", "from ..config import Config")
+    assert not check("data/coco.py", "from . import dataset\nfrom mrcnn.ops import masks")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_backends_stay_behind_the_kernels(name):
+    tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
+    for node in tree.body:  # at the top of a file; inside a function is allowed
+        found = {m.split(".")[0] for m in imported(name, ast.Module([node], []))}
+        if isinstance(node, (ast.Import, ast.ImportFrom)) and name not in MAY_IMPORT_BACKEND:
+            assert not found & BACKENDS
+
+
+def test_core_imports_without_optional_packages():
+    modules = [
+        "mrcnn." + n.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        for n in FILES
+        if Path(n).name != "__main__.py" and n != "__init__.py"
+    ]
+    code = (
+        "import sys, importlib\n"
+        f"for name in {sorted(OPTIONAL)!r}: sys.modules[name] = None\n"
+        f"for name in {modules!r}: importlib.import_module(name)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_import_is_instant():
+    code = (
+        "import mrcnn, sys; mrcnn.__version__\n"
+        "heavy = {'tensorflow', 'keras', 'matplotlib', 'cv2', 'skimage', 'numpy'}\n"
+        "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or None)"
+    )
+
+    def seconds(text):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", text], check=True)
+        return time.perf_counter() - start
+
+    # alternating, so that a busy moment of the machine meets both
+    pairs = [(seconds("pass"), seconds(code)) for _ in range(3)]
+    start, with_import = (min(times) for times in zip(*pairs, strict=True))
+    assert with_import - start < 0.2
+
+
+def test_public_names():
+    assert {"Config", "Dataset", "MaskRCNN", "__version__"} <= set(dir(mrcnn))
+    assert mrcnn.Config.__module__ == "mrcnn.config"
+    with pytest.raises(AttributeError, match="no attribute 'Confg'"):
+        mrcnn.Confg  # noqa: B018 - the access is the test
+
+
+def test_version_and_requirements_stand_the_same_everywhere():
+    project = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'\nversion = "{mrcnn.__version__}"\n' in project
+    core = re.search(r"\ndependencies = \[\n(.*?)\n\]", project, re.DOTALL).group(1)
+    assert re.findall(r'"(.+?)"', core) == (REPOSITORY / "requirements.txt").read_text().split()
