@@ -56,6 +56,7 @@ class Config:
 
     # --- Backbone and feature pyramid ------------------------------------------------------------
     BACKBONE = "resnet101"  # resnet18/34/50/101, a name in keras.applications, or a callable
+    BACKBONE_WIDTH = 64  # channels of the ResNet's stem; fewer make a smaller, faster network
     BACKBONE_NORM = "batch"  # "batch", "frozen" (moving statistics, constant) or "group" (32 groups)
     BACKBONE_STRIDES = (4, 8, 16, 32, 64)  # pixels per cell of P2..P6
     TOP_DOWN_PYRAMID_SIZE = 256  # channels of P2..P6
@@ -265,6 +266,7 @@ _INTEGERS = {
     "IMAGE_CHANNEL_COUNT": 1,
     "IMAGE_MIN_DIM": 0,
     "IMAGE_MAX_DIM": 64,
+    "BACKBONE_WIDTH": 8,
     "TOP_DOWN_PYRAMID_SIZE": 1,
     "RPN_ANCHOR_STRIDE": 1,
     "RPN_TRAIN_ANCHORS_PER_IMAGE": 2,

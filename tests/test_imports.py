@@ -24,10 +24,9 @@ LAYERS = {
     **dict.fromkeys(["folder"], 4),
     **dict.fromkeys(["tile", "compat"], 5),
     **dict.fromkeys(["model", "utils"], 6),
-    **dict.fromkeys(["cli", "demo"], 7),
+    **dict.fromkeys(["cli"], 7),
     **dict.fromkeys(["__main__", "__init__"], 8),
 }
-TOGETHER = {"demo": "cli"}  # parts of one verb: demo.py is the body of `mrcnn demo`
 # Only this file may import a backend; others that need TensorFlow do so inside a function.
 BACKENDS = {"tensorflow", "jax", "torch"}
 MAY_IMPORT_BACKEND = {"ops/kernels.py"}
@@ -72,7 +71,7 @@ def violations(name, modules):
         other = module.split(".")[1]
         if other not in LAYERS:  # a name out of mrcnn/__init__.py
             other = "__init__"
-        if other in (own, TOGETHER.get(own), *(k for k, v in TOGETHER.items() if v == own)):
+        if other == own:
             continue
         if LAYERS[other] >= LAYERS[own]:
             found.append(f"{name} (layer {LAYERS[own]}) imports {module} (layer {LAYERS[other]})")

@@ -49,20 +49,20 @@ class CocoDataset(Dataset):
         return dataset
 
     def _fill(self, data, file, images_dir):
-        for category in sorted(data["categories"], key=lambda entry: _get(entry, "id", file)):
+        for category in sorted(data["categories"], key=lambda entry: _id(entry, file, int)):
             self.add_class(SOURCE, category["id"], _get(category, "name", file))
         class_ids = {info["id"]: index for index, info in enumerate(self.class_info) if index}
-        found = {_get(image, "id", file): [] for image in data["images"]}
+        found = {_id(image, file, (int, str)): [] for image in data["images"]}
         if len(found) != len(data["images"]):
             raise ValueError(f"{file}: two images have the same id. Give each its own.")
         for annotation in data["annotations"]:
             found_in, category = _get(annotation, "image_id", file), annotation.get("category_id")
-            if category not in class_ids:
+            if not isinstance(category, int) or category not in class_ids:
                 raise ValueError(
                     f"{file}: annotation {annotation.get('id')} has category_id {category!r}, "
                     f'which is not in "categories" ({sorted(class_ids)[:20]}). Add the category.'
                 )
-            if found_in not in found:
+            if not isinstance(found_in, (int, str)) or found_in not in found:
                 raise ValueError(
                     f"{file}: annotation {annotation.get('id')} belongs to image_id {found_in!r}, "
                     'which is not in "images". Add the image or remove the annotation.'
@@ -82,7 +82,13 @@ class CocoDataset(Dataset):
             )
         path = str(images_dir / _inside(name, file))
         self.add_image(
-            SOURCE, image["id"], path, height=height, width=width, annotations=annotations, file=file
+            SOURCE,
+            image["id"],
+            path,
+            height=height,
+            width=width,
+            annotations=annotations,
+            file=file,
         )
 
     def image_reference(self, image_id) -> str:
@@ -123,7 +129,9 @@ class CocoDataset(Dataset):
         try:
             x, y, width, height = (float(value) for value in annotation["bbox"])
         except (TypeError, ValueError) as error:
-            raise _broken(info, annotation, f"bbox must be [x, y, width, height]: {error}") from error
+            raise _broken(
+                info, annotation, f"bbox must be [x, y, width, height]: {error}"
+            ) from error
         box = np.array([y, x, y + height, x + width])
         if not np.isfinite(box).all():
             raise _broken(info, annotation, f"bbox must be finite, got {annotation['bbox']}")
@@ -143,7 +151,7 @@ class CocoDataset(Dataset):
             if isinstance(segmentation, dict):
                 return _decode(segmentation, shape)
             return _draw(segmentation, shape)
-        except (TypeError, ValueError, KeyError) as error:
+        except (TypeError, ValueError, KeyError, OverflowError) as error:
             raise _broken(info, annotation, error) from error
 
 
@@ -214,6 +222,13 @@ def _get(entry, key, file):
     return entry[key]
 
 
+def _id(entry, file, kinds):
+    value = _get(entry, "id", file)
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        raise ValueError(f'{file}: "id" must be a whole number, got {value!r}: {str(entry)[:120]}')
+    return value
+
+
 def _side(image, key, file):
     value = _get(image, key, file)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -226,6 +241,8 @@ def _side(image, key, file):
 
 def _inside(name, file):
     """A relative path that stays in its folder, on every system."""
+    if not isinstance(name, str):
+        raise ValueError(f"{file}: file_name must be text, got {name!r}.")
     windows, posix = PureWindowsPath(name), PurePosixPath(name)
     if windows.drive or windows.root or posix.is_absolute() or ".." in windows.parts:
         raise ValueError(

@@ -81,7 +81,9 @@ def _clutter(rng, image):
     if kind == 0:
         cv2.line(image, (x, y), (x + int(rng.integers(-90, 90)), y + size), level, 1, cv2.LINE_AA)
     elif kind == 1:
-        corners = cv2.boxPoints(((float(x), float(y)), (size * 2.0, float(size)), rng.uniform(0, 90)))
+        corners = cv2.boxPoints(
+            ((float(x), float(y)), (size * 2.0, float(size)), rng.uniform(0, 90))
+        )
         cv2.fillPoly(image, [corners.astype(np.int32)], level)
     elif kind == 2:
         cv2.circle(image, (x, y), size, level, 1, cv2.LINE_AA)
@@ -102,23 +104,20 @@ def _layout(rng, height, width):
     low = rng.uniform(DIAMETERS[0], 50)
     high = rng.uniform(low, DIAMETERS[1])
     wanted = int(rng.integers(COINS[0], COINS[1] + 1))
-    if rng.random() < 0.6:
-        centres = _rows(rng, height, width, scale * high)
-    else:
-        centres = np.stack(
-            [rng.uniform(0, height, 300), rng.uniform(0, width, 300)], axis=1
-        )
+    strewn = rng.uniform((0, 0), (height, width), (300, 2))
+    rows = _rows(rng, height, width, scale * high) if rng.random() < 0.6 else strewn[:0]
+    centres = np.concatenate([rows, strewn])
     gap = rng.uniform(0.96, 1.12) if rng.random() < 0.8 else 0.85
     coins = []
-    for y, x in centres:
+    for number, (y, x) in enumerate(centres):
+        if len(coins) == wanted or number >= len(rows) > 0 and len(coins) >= COINS[0]:
+            break
         radius = scale * rng.uniform(low, high) / 2
         inside = min(y, x, height - y, width - x) > radius * (0.3 if rng.random() < 0.1 else 1.02)
         free = all(np.hypot(y - c[0], x - c[1]) > gap * (radius + c[2]) for c in coins)
         if inside and free:
             flat = rng.uniform(0.93, 1.0)
             coins.append((y, x, radius, radius * flat, rng.uniform(0, np.pi)))
-        if len(coins) == wanted:
-            break
     return coins
 
 

@@ -75,6 +75,8 @@ class Batches(keras.utils.PyDataset):
         return images // size if self.drop_remainder else -(-images // size)
 
     def __getitem__(self, index) -> dict:
+        if not 0 <= index < len(self):
+            raise IndexError(f"batch {index} of {len(self)}")
         return self.get(self.epoch, index)
 
     def on_epoch_end(self):
@@ -113,9 +115,7 @@ class Batches(keras.utils.PyDataset):
             last = first + size
         places = [divmod(position, images) for position in range(first, last)]
         orders = {turn: self._order(turn) for turn in {turn for turn, _ in places}}
-        return [
-            (turn if self.shuffle else 0, int(orders[turn][place])) for turn, place in places
-        ]
+        return [(turn if self.shuffle else 0, int(orders[turn][place])) for turn, place in places]
 
     def _order(self, turn):
         image_ids = np.asarray(self.dataset.image_ids)
@@ -173,9 +173,7 @@ def load_network_image(dataset, config, image_id) -> np.ndarray:
     """The picture in 0..255 with the configured channels; errors name the image."""
     image = dataset.load_image(image_id)
     try:
-        return to_channels(
-            to_uint8_range(image, config.IMAGE_STRETCH), config.IMAGE_CHANNEL_COUNT
-        )
+        return to_channels(to_uint8_range(image, config.IMAGE_STRETCH), config.IMAGE_CHANNEL_COUNT)
     except ValueError as error:
         raise ValueError(f"Image {describe_image(dataset, image_id)}: {error}") from error
 

@@ -49,7 +49,11 @@ def trunk(config) -> types.SimpleNamespace:
     image = keras.Input((None, None, config.IMAGE_CHANNEL_COUNT), name=batch.IMAGE)
     pixels = Normalise(config.MEAN_PIXEL, config.PIXEL_STD, name="normalise_pixels")(image)
     maps = backbone_maps(
-        pixels, config.BACKBONE, config.BACKBONE_NORM, numerics.batch_norm_epsilon
+        pixels,
+        config.BACKBONE,
+        config.BACKBONE_NORM,
+        numerics.batch_norm_epsilon,
+        config.BACKBONE_WIDTH,
     )
     pyramid = feature_pyramid(maps, config.TOP_DOWN_PYRAMID_SIZE, config.HEAD_NORM)
     logits, deltas = rpn_head(pyramid, len(config.RPN_ANCHOR_RATIOS), config.RPN_ANCHOR_STRIDE)

@@ -12,7 +12,7 @@ from mrcnn.network import resnet
 STRIDES = (4, 8, 16, 32)
 
 
-def backbone_maps(image, backbone, norm: str, epsilon: float) -> list:
+def backbone_maps(image, backbone, norm: str, epsilon: float, width: int = 64) -> list:
     """The feature maps C2..C5 (strides 4, 8, 16, 32) of a backbone applied to an image.
 
     Args:
@@ -23,6 +23,7 @@ def backbone_maps(image, backbone, norm: str, epsilon: float) -> list:
             package, [C1, .., C5].
         norm: "batch", "frozen" or "group", see `resnet.normalise`.
         epsilon: of the normalisation of our ResNets.
+        width: channels of the stem of our ResNets.
 
     Raises:
         ValueError: an unknown name, or a network that has no maps of these strides.
@@ -30,7 +31,7 @@ def backbone_maps(image, backbone, norm: str, epsilon: float) -> list:
     if callable(backbone):
         return list(backbone(image))[-4:]
     if backbone in resnet.BLOCKS:
-        return resnet.resnet(image, backbone, norm, epsilon)
+        return resnet.resnet(image, backbone, norm, epsilon, width)
     return _applications(image, backbone, norm)
 
 

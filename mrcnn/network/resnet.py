@@ -74,7 +74,9 @@ def block(x, filters, stage, letter, strides, bottleneck, norm, epsilon):
     return layers.ReLU(name=f"res{stage}{letter}_out")(y)
 
 
-def resnet(image, architecture: str, norm: str = "batch", epsilon: float = 1e-5) -> list:
+def resnet(
+    image, architecture: str, norm: str = "batch", epsilon: float = 1e-5, width: int = 64
+) -> list:
     """The stages C2..C5 of a ResNet.
 
     Args:
@@ -82,14 +84,15 @@ def resnet(image, architecture: str, norm: str = "batch", epsilon: float = 1e-5)
         architecture: a key of `BLOCKS`.
         norm: see `normalise`.
         epsilon: of the normalisation.
+        width: channels of the stem; the paper has 64.
 
     Returns:
-        Four feature maps of strides 4, 8, 16, 32 with 64, 128, 256, 512 channels (four times as
-        many for ResNet-50 and -101).
+        Four feature maps of strides 4, 8, 16, 32 with 1, 2, 4, 8 times `width` channels (four times
+        as many for ResNet-50 and -101).
     """
     x = layers.ZeroPadding2D(3, name="conv1_pad")(image)
     x = layers.Conv2D(
-        64, 7, strides=2, use_bias=False, kernel_initializer="he_normal", name="conv1"
+        width, 7, strides=2, use_bias=False, kernel_initializer="he_normal", name="conv1"
     )(x)
     x = normalise(x, "bn_conv1", norm, epsilon)
     x = layers.ReLU(name="conv1_relu")(x)
@@ -100,7 +103,7 @@ def resnet(image, architecture: str, norm: str = "batch", epsilon: float = 1e-5)
         for index in range(blocks):
             strides = 2 if stage > 2 and index == 0 else 1
             letter = chr(ord("a") + index)
-            filters = 64 * 2 ** (stage - 2)
+            filters = width * 2 ** (stage - 2)
             x = block(x, filters, stage, letter, strides, architecture in BOTTLENECK, norm, epsilon)
         outputs.append(x)
     return outputs

@@ -62,8 +62,9 @@ class RPNTargets(_Sampler):
 
     def compute_output_spec(self, anchors, gt_class_ids, gt_boxes):
         batch = gt_boxes.shape[0]
-        flags = keras.KerasTensor((batch, None), "bool")
-        return flags, flags, keras.KerasTensor((batch, None, 4), "float32")
+        # Two specs, not one twice: Keras tells the outputs apart by identity.
+        positive, negative = (keras.KerasTensor((batch, None), "bool") for _ in range(2))
+        return positive, negative, keras.KerasTensor((batch, None, 4), "float32")
 
     def get_config(self):
         return super().get_config() | {

@@ -9,6 +9,8 @@ from keras import ops
 # The smallest side, in pixels, that encode and decode reckon with. It keeps logarithms and
 # quotients finite for the zero rows that pad a batch; real boxes are larger.
 EPSILON = 1e-6
+# No box grows by more than this factor, in logarithm: Detectron's BBOX_XFORM_CLIP.
+DELTA_CLAMP = math.log(1000 / 16)
 
 
 def area(boxes):
@@ -68,7 +70,7 @@ def encode(boxes, gt, std):
     return deltas / _row(std)
 
 
-def decode(boxes, deltas, std, clamp=math.log(1000 / 16)):
+def decode(boxes, deltas, std, clamp=DELTA_CLAMP):
     """Moves `boxes` by `deltas`: the inverse of `encode`.
 
     Args:

@@ -27,16 +27,24 @@ def crop_and_resize(images, boxes, box_indices, crop_size):
         crop_size: (rows, columns).
 
     Returns:
-        [n, rows, columns, channels]; samples outside the image are 0, all of a box that is not
-        finite too. Gradients reach `images`; none is meant for `boxes`.
+        [n, rows, columns, channels] float32; samples outside the image are 0, all of a box that is
+        not finite too. Gradients reach `images`, not `boxes`.
     """
+    images = ops.cast(images, "float32")
     finite = ops.all(ops.isfinite(boxes), axis=-1, keepdims=True)
     boxes = ops.stop_gradient(ops.where(finite, boxes, -2.0))
-    if keras.backend.backend() == "tensorflow":
+    if keras.backend.backend() == "tensorflow" and not _inside_xla():
         import tensorflow as tf
 
         return tf.image.crop_and_resize(images, boxes, box_indices, crop_size)
     return generic_crop_and_resize(images, boxes, box_indices, crop_size)
+
+
+def _inside_xla():
+    """Whether TensorFlow traces for XLA, which has no kernel for crop_and_resize."""
+    import tensorflow as tf
+
+    return tf.__internal__.get_enclosing_xla_context() is not None
 
 
 def generic_crop_and_resize(images, boxes, box_indices, crop_size):
@@ -108,26 +116,27 @@ def non_max_suppression(boxes, scores, max_output, iou_threshold):
 def _tensorflow_nms(boxes, scores, max_output, iou_threshold):
     import tensorflow as tf
 
+    known = boxes.shape[1]
+    rows = max_output if known is None else min(known, max_output)  # XLA takes no more than boxes
+
     def one_image(inputs):
-        kept = tf.raw_ops.NonMaxSuppressionV4(
+        indices, count = tf.raw_ops.NonMaxSuppressionV4(
             boxes=inputs[0],
             scores=inputs[1],
-            max_output_size=max_output,
+            max_output_size=rows,
             iou_threshold=float(iou_threshold),
             score_threshold=NEVER,
             pad_to_max_output_size=True,
         )
-        return kept.selected_indices, kept.valid_outputs
+        return indices, count
 
     scores = tf.where(scores > NEVER, scores, -float("inf"))  # NaN too
     indices, count = tf.map_fn(
         one_image,
         (boxes, scores),
-        fn_output_signature=(
-            tf.TensorSpec((max_output,), tf.int32),
-            tf.TensorSpec((), tf.int32),
-        ),
+        fn_output_signature=(tf.TensorSpec((rows,), tf.int32), tf.TensorSpec((), tf.int32)),
     )
+    indices = tf.pad(indices, ((0, 0), (0, max_output - rows)))
     valid = tf.range(max_output) < count[:, None]
     return tf.where(valid, indices, 0), valid
 

@@ -11,7 +11,9 @@ from pycocotools import mask as coco_mask
 
 from mrcnn.ops.images import resize
 
-MAX_RLE_PIXELS = 2**28  # a larger mask in a file is refused: it would take the memory of the machine
+MAX_RLE_PIXELS = (
+    2**28
+)  # a larger mask in a file is refused: it would take the memory of the machine
 
 
 def boxes_from_masks(masks) -> np.ndarray:

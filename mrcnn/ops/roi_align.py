@@ -27,9 +27,7 @@ def assign_levels(boxes, min_level=2, max_level=5, canonical_size=224.0, canonic
     return ops.cast(ops.clip(level, min_level, max_level), "int32")
 
 
-def roi_align(
-    feature_map, boxes, box_indices, output_size, stride, sampling_ratio=2, aligned=True
-):
+def roi_align(feature_map, boxes, box_indices, output_size, stride, sampling_ratio=2, aligned=True):
     """RoIAlign on one feature map.
 
     Each of the output's cells is the mean of `sampling_ratio` squared bilinear samples. Samples
@@ -57,7 +55,7 @@ def roi_align(
     crops = kernels.crop_and_resize(
         padded, frames, box_indices, (size[0] * sampling_ratio, size[1] * sampling_ratio)
     )
-    return _pooled(crops, size, sampling_ratio)
+    return ops.cast(_pooled(crops, sampling_ratio), feature_map.dtype)
 
 
 def pyramid_roi_align(feature_maps, boxes, strides, output_size, levels, sampling_ratio=2):
@@ -95,7 +93,7 @@ def pyramid_roi_align(feature_maps, boxes, strides, output_size, levels, samplin
         ops.reshape(image, (-1,)),
         (size[0] * sampling_ratio, size[1] * sampling_ratio),
     )
-    pooled = _pooled(crops, size, sampling_ratio)
+    pooled = ops.cast(_pooled(crops, sampling_ratio), feature_maps[0].dtype)
     return ops.reshape(pooled, (batch, rois, *size, feature_maps[0].shape[-1]))
 
 
@@ -136,7 +134,7 @@ def crop_masks(masks, frames, boxes, gt_index, output_size, sampling_ratio=2):
         ops.reshape(first + ops.cast(gt_index, "int32"), (-1,)),
         (size[0] * sampling_ratio, size[1] * sampling_ratio),
     )
-    pooled = _pooled(crops, size, sampling_ratio)
+    pooled = _pooled(crops, sampling_ratio)
     return ops.stop_gradient(ops.reshape(pooled, (batch, rois, *size)))
 
 
@@ -155,13 +153,12 @@ def _sample_frames(low, high, size, ratio):
     return ops.concatenate([low + margin, high - margin], axis=-1)
 
 
-def _pooled(crops, size, ratio):
+def _pooled(crops, ratio):
     """Mean of each ratio x ratio block: [n, rows * ratio, columns * ratio, c] -> [n, rows, ...]."""
     if ratio == 1:
         return crops
-    channels = crops.shape[-1]
-    blocks = ops.reshape(crops, (-1, size[0], ratio, size[1], ratio, channels))
-    return ops.mean(blocks, axis=(2, 4))
+    # The pooling kernel: on CPU three to five times faster than a mean over split axes.
+    return ops.average_pool(crops, ratio, ratio, data_format="channels_last")
 
 
 def _edge_padded(feature_map):

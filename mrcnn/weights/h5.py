@@ -5,31 +5,50 @@ Root attributes `layer_names`, `backend` and `keras_version`; one group a layer 
 things are added, which they ignore: the attribute `mrcnn_metadata` (JSON) and the group
 `optimizer_weights`.
 
-A file is untrusted: it holds numbers only, nothing in it is executed, links out of it are refused,
-and a shape is compared with the model's own before a dataset is read.
+Reading (`reading.py`) trusts nothing in a file; a shape is compared with the model's own before a
+dataset is read.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import h5py
 import keras
 import numpy as np
 
 from mrcnn.ops.files import atomic_path
+from mrcnn.weights.reading import (
+    METADATA,
+    NESTED,
+    numbers,
+    open_file,
+    open_weights,
+    own,
+    read_metadata,
+    read_weights,
+)
+
+__all__ = [
+    "CLASS_LAYERS",
+    "LoadReport",
+    "load_optimizer",
+    "load_weights",
+    "open_weights",
+    "optimizer_state",
+    "read_metadata",
+    "read_weights",
+    "weight_names",
+    "write_weights",
+]
 
 logger = logging.getLogger("mrcnn")
 
 # Layers whose last axis counts classes: C, 4C and C channels (Matterport's names).
 CLASS_LAYERS = {"mrcnn_class_logits": 1, "mrcnn_bbox_fc": 4, "mrcnn_mask": 1}
 _OPTIMIZER = "optimizer_weights"
-_METADATA = "mrcnn_metadata"
 # HDF5 keeps the attributes of an object in 64 KB; longer lists are split as Keras 2 splits them.
 _ATTRIBUTE_BYTES = 64000
 
@@ -84,30 +103,47 @@ def write_weights(path, layers, optimizer=None, metadata: dict | None = None):
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ValueError(f"layers must have names of their own, repeated: {', '.join(repeated)}.")
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        _write_names(file, "layer_names", names)
-        file.attrs["backend"] = "tensorflow"
-        # Keras 2 takes a file without this, or with 1, for one of Keras 1 and swaps kernel axes.
-        file.attrs["keras_version"] = "2.15.0"
+    # Made in memory and written by Python: HDF5 itself crashes the process on a full disk.
+    with h5py.File("memory", "w", driver="core", block_size=2**20, backing_store=False) as file:
+        _write_layers(file, layers)
         if metadata is not None:
-            file.attrs[_METADATA] = json.dumps(metadata)
-        for layer in layers:
-            group = file.create_group(layer.name)
-            values = {f"{layer.name}/{_weight_name(w)}:0": w for w in layer.weights}
-            if len(values) != len(layer.weights):
-                raise ValueError(f"layer {layer.name} has two weights of one name.")
-            _write_names(group, "weight_names", list(values))
-            for name, weight in values.items():
-                group.create_dataset(name, data=keras.ops.convert_to_numpy(weight.value))
+            file.attrs[METADATA] = json.dumps(metadata)
         if optimizer is not None:
             group = file.create_group(_OPTIMIZER)
             for name, variable in optimizer_state(optimizer).items():
                 group.create_dataset(name, data=keras.ops.convert_to_numpy(variable.value))
+        file.flush()
+        image = file.id.get_file_image()
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(image)
 
 
-def _weight_name(weight) -> str:
-    """A variable's name below its layer: "kernel", or "rpn_conv_shared/kernel" when nested."""
-    return weight.name
+def _write_layers(file, layers):
+    groups = {}  # of the file: name -> the layers in it
+    for layer in layers:
+        groups.setdefault(NESTED.get(layer.name, layer.name), []).append(layer)
+    _write_names(file, "layer_names", list(groups))
+    file.attrs["backend"] = "tensorflow"
+    # Keras 2 takes a file without this, or with 1, for one of Keras 1 and swaps kernel axes.
+    file.attrs["keras_version"] = "2.15.0"
+    for name, members in groups.items():
+        weights = {
+            f"{layer.name}/{weight_name}:0": weight
+            for layer in members
+            for weight_name, weight in zip(weight_names(layer), layer.weights, strict=True)
+        }
+        group = file.create_group(name)
+        _write_names(group, "weight_names", list(weights))
+        for key, weight in weights.items():
+            group.create_dataset(key, data=keras.ops.convert_to_numpy(weight.value))
+
+
+def weight_names(layer) -> list[str]:
+    """Names of a layer's weights, each once: "kernel", or a longer path where that repeats."""
+    names = [weight.name for weight in layer.weights]
+    if len(set(names)) < len(names):
+        names = [weight.path.removeprefix(f"{layer.name}/") for weight in layer.weights]
+    return names
 
 
 def _write_names(item, name, values):
@@ -119,137 +155,6 @@ def _write_names(item, name, values):
     rows = _ATTRIBUTE_BYTES // width
     for part, start in enumerate(range(0, len(encoded), rows)):
         item.attrs[f"{name}{part}"] = np.array(encoded[start : start + rows], dtype=f"S{width}")
-
-
-# --- Reading -------------------------------------------------------------------------------------
-class LayerWeights(Mapping):
-    """The weights of one layer in an open file: name -> array, in the file's order.
-
-    An array is read when it is asked for; `shape` reads nothing.
-    """
-
-    def __init__(self, datasets: dict):
-        self._datasets = datasets
-
-    def __getitem__(self, name) -> np.ndarray:
-        return self._datasets[name][()]
-
-    def __iter__(self):
-        return iter(self._datasets)
-
-    def __len__(self):
-        return len(self._datasets)
-
-    def shape(self, name) -> tuple:
-        """Shape of a weight, without reading it."""
-        return self._datasets[name].shape
-
-
-@contextmanager
-def open_weights(path):
-    """Opens a weight file for reading.
-
-    Yields:
-        dict of layer name -> `LayerWeights`, for the layers that have weights.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not HDF5, truncated, or not in this layout; names the file.
-    """
-    with _open(path) as file:
-        yield {
-            name: weights
-            for name in _read_names(file, "layer_names", path)
-            if name in file and len(weights := _layer(file, name, path))
-        }
-
-
-def read_weights(path) -> dict[str, dict[str, np.ndarray]]:
-    """All weights of a file: layer name -> weight name -> array, in the file's order.
-
-    Raises:
-        FileNotFoundError, ValueError: as `open_weights`.
-    """
-    with open_weights(path) as layers:
-        return {name: dict(weights) for name, weights in layers.items()}
-
-
-def read_metadata(path) -> dict:
-    """What `write_weights` was given as metadata; empty when the file carries none."""
-    with _open(path) as file:
-        text = file.attrs.get(_METADATA)
-        if text is None:
-            return {}
-        try:
-            return json.loads(text)
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{path}: the attribute {_METADATA} is not JSON: {error}") from error
-
-
-@contextmanager
-def _open(path):
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"No weight file {path}" + (": that is a folder." if path.is_dir() else ".")
-        )
-    remedy = "It is no HDF5 file, or only a part of one: copy or download it again."
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        if isinstance(error, PermissionError):
-            raise
-        raise ValueError(f"{path} cannot be read ({error}). {remedy}") from error
-    with file:
-        try:
-            yield file
-        except (OSError, KeyError, RuntimeError) as error:
-            raise ValueError(f"{path} cannot be read ({error}). {remedy}") from error
-
-
-def _read_names(item, name, path) -> list[str]:
-    """A list attribute, joined from `name0`, `name1` ... where it was split; bytes or text."""
-    parts = [item.attrs[name]] if name in item.attrs else []
-    while not parts or f"{name}{len(parts)}" in item.attrs:
-        key = f"{name}{len(parts)}"
-        if name in item.attrs or key not in item.attrs:
-            break
-        parts.append(item.attrs[key])
-    if not parts:
-        raise ValueError(
-            f"{path}: no attribute {name!r} at {item.name!r}. Expected weights in the layout that "
-            "Keras 2 and Matterport's Mask_RCNN write, as save() does."
-        )
-    values = [value for part in parts for value in np.ravel(part)]
-    return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
-
-
-def _layer(file, name, path) -> LayerWeights:
-    group = _own(file, name, path)
-    if not isinstance(group, h5py.Group):
-        raise ValueError(f"{path}: {name!r} should be a group of weights.")
-    datasets = {}
-    for weight in _read_names(group, "weight_names", path):
-        dataset = _own(group, weight, path)
-        if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "fiu":
-            raise ValueError(f"{path}: {group.name}/{weight} is not an array of numbers.")
-        if dataset.external or dataset.is_virtual:
-            raise ValueError(f"{path}: {group.name}/{weight} keeps its data in another file.")
-        datasets[weight] = dataset
-    return LayerWeights(datasets)
-
-
-def _own(group, name, path):
-    """The item at a path below a group, every step of which must be a hard link."""
-    item = group
-    for step in name.split("/"):
-        link = item.get(step, getlink=True) if isinstance(item, h5py.Group) and step else None
-        if link is None:
-            raise ValueError(f"{path}: {group.name}/{name} is named in the file but missing.")
-        if not isinstance(link, h5py.HardLink):
-            raise ValueError(f"{path}: {item.name}/{step} is a link, which is refused.")
-        item = item[step]
-    return item
 
 
 # --- Loading -------------------------------------------------------------------------------------
@@ -271,9 +176,10 @@ def load_weights(path, layers, exclude=None) -> LoadReport:
     """
     report = LoadReport(path=str(path))
     exclude = set([exclude] if isinstance(exclude, str) else exclude or ())
+    exclude |= {layer for layer, group in NESTED.items() if group in exclude}
     model = {layer.name: layer for layer in layers if layer.weights}
     with open_weights(path) as file:
-        unknown = sorted(exclude - set(model) - set(file))
+        unknown = sorted(exclude - set(model) - set(file) - set(NESTED.values()))
         if unknown:
             raise ValueError(f"exclude names layers that do not exist: {', '.join(unknown)}.")
         report.unexpected = [name for name in file if name not in model]
@@ -316,8 +222,10 @@ def _match(layer, file) -> list | None:
         return None
     by_suffix = {key.split("/")[-1].split(":")[0]: key for key in file}
     names = [weight.name for weight in layer.weights]
-    if len(by_suffix) == len(file) == len(set(names)) and set(names) == set(by_suffix):
-        return [(by_suffix[weight.name], weight) for weight in layer.weights]
+    if len(by_suffix) == len(file) and set(names) == set(by_suffix):
+        return [
+            (by_suffix[name], weight) for name, weight in zip(names, layer.weights, strict=True)
+        ]
     return list(zip(file, layer.weights, strict=True))
 
 
@@ -345,8 +253,8 @@ def _raise_on_mismatch(path, mismatched, model, file):
         )
     more = f" and {len(mismatched) - 4} layers more" if len(mismatched) > 4 else ""
     raise ValueError(
-        f"{path} does not fit the model: {details}{more}. Set BACKBONE and the other settings of the "
-        f"network to what the file was trained with, or leave these layers out with "
+        f"{path} does not fit the model: {details}{more}. Set BACKBONE and the other settings of "
+        f"the network to what the file was trained with, or leave these layers out with "
         f"exclude={list(mismatched)}."
     )
 
@@ -388,8 +296,14 @@ def optimizer_state(optimizer) -> dict:
     return state
 
 
-def load_optimizer(path, optimizer) -> int:
+def load_optimizer(path, optimizer, learning_rate=False) -> int:
     """Restores the state of a built optimizer from a checkpoint, by name.
+
+    Args:
+        path: a checkpoint.
+        optimizer: a built keras optimizer.
+        learning_rate: also take the rate of the file, as a callback may have left it; otherwise
+            the rate that the optimizer was made with holds.
 
     Returns:
         Number of variables restored; 0 when the file holds no state. Variables that the file does
@@ -398,23 +312,21 @@ def load_optimizer(path, optimizer) -> int:
     Raises:
         FileNotFoundError, ValueError: as `open_weights`.
     """
-    restored, state = 0, optimizer_state(optimizer)
-    with _open(path) as file:
+    state, values = optimizer_state(optimizer), {}
+    if not learning_rate:
+        state.pop("learning_rate", None)
+    with open_file(path) as file:
         if _OPTIMIZER not in file:
             logger.warning("%s holds no optimizer state; the optimizer starts anew.", path)
             return 0
-        group = _own(file, _OPTIMIZER, path)
+        group = own(file, _OPTIMIZER, path)
         for name, variable in state.items():
-            if name not in group:
-                continue
-            dataset = _own(group, name, path)
-            if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
-                raise ValueError(f"{path}: {group.name}/{name} is not an array of numbers.")
-            if dataset.shape == tuple(variable.shape) and dataset.dtype.kind in "fiu":
-                variable.assign(dataset[()])
-                restored += 1
-    if restored < len(state):
-        logger.warning(
-            "%s: %d of %d optimizer variables restored.", path, restored, len(state)
-        )
-    return restored
+            if name in group:
+                dataset = numbers(group, name, path)
+                if dataset.shape == tuple(variable.shape):
+                    values[name] = _finite(path, f"{_OPTIMIZER}/{name}", dataset[()])
+    for name, value in values.items():
+        state[name].assign(value)
+    if len(values) < len(state):
+        logger.warning("%s: %d of %d optimizer variables restored.", path, len(values), len(state))
+    return len(values)

@@ -32,7 +32,9 @@ def test_an_error_keeps_the_old_file(tmp_path):
 def test_a_full_disk_is_explained(tmp_path):
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(OSError, match="No space left.*previous.*a.txt is whole.*Free space") as info:
+    with pytest.raises(
+        OSError, match="No space left.*previous.*a.txt is whole.*Free space"
+    ) as info:
         with atomic_path(target):
             raise OSError(28, "No space left on device")
     assert info.value.errno == 28

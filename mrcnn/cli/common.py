@@ -1,0 +1,70 @@
+"""What the commands share: exit codes, wrong usage, opening a model."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+OK, PROBLEM, USAGE, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+class UsageError(Exception):
+    """The command line asks for something that cannot be; exit code 2."""
+
+
+def open_model(name, mode="inference", **overrides):
+    """The model of a folder, or the bundled one for "demo".
+
+    Raises:
+        UsageError: no such folder.
+    """
+    path = Path(name)
+    if name != "demo" and not path.is_dir():
+        what = "a file" if path.exists() else "not there"
+        raise UsageError(f'MODEL {name!r} is {what}: give a model folder (see README), or "demo"')
+    load_backend()
+    from mrcnn.model import MaskRCNN
+
+    if name == "demo":
+        return MaskRCNN.demo(mode, **overrides)
+    return MaskRCNN.load(path, mode, **overrides)
+
+
+def load_backend():
+    """Imports Keras and its backend, and finds the devices, without their messages.
+
+    TensorFlow writes several lines to stderr from C++ whatever its settings say. They are shown
+    when the import fails, and with --debug.
+    """
+    with _silent_stderr(unless=logging.getLogger("mrcnn").isEnabledFor(logging.DEBUG)):
+        import keras
+
+        keras.distribution.list_devices()
+
+
+@contextmanager
+def _silent_stderr(unless=False):
+    try:
+        stderr = sys.__stderr__.fileno()
+    except (AttributeError, ValueError, OSError):  # no terminal behind it
+        unless = True
+    if unless:
+        yield
+        return
+    sys.__stderr__.flush()
+    kept = os.dup(stderr)
+    with tempfile.TemporaryFile() as swallowed:
+        os.dup2(swallowed.fileno(), stderr)
+        try:
+            yield
+        except BaseException:
+            swallowed.seek(0)
+            os.write(kept, swallowed.read())
+            raise
+        finally:
+            os.dup2(kept, stderr)
+            os.close(kept)

@@ -1,0 +1,111 @@
+"""Datasets out of the options of `mrcnn train` and `mrcnn evaluate`."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+
+from mrcnn.cli.common import UsageError
+from mrcnn.data.coco import CocoDataset
+from mrcnn.data.label_images import LabelImageDataset
+from mrcnn.data.shapes import ShapesDataset
+
+SHAPES_SIDE, SHAPES_COUNT, SHAPES_VAL_COUNT = 128, 500, 50
+_VAL_SEED = 1_000_000  # far from any seed that a user gives to the training images
+HOW = "--dataset shapes, --images DIR --annotations FILE, or --images DIR --labels DIR"
+
+
+def training_data(options: dict, say=print):
+    """Training and validation set of the options of `mrcnn train`.
+
+    Args:
+        options: by name without dashes; None and absent are alike.
+        say: function that shows a line.
+
+    Returns:
+        (train, val); val is None where there is no validation.
+
+    Raises:
+        UsageError: options that name no data, or contradict each other.
+    """
+    train = dataset(options)
+    if options.get("dataset"):
+        count = options.get("val_count")
+        count = SHAPES_VAL_COUNT if count is None else count
+        val = _shapes(options, count, _seed(options) + _VAL_SEED) if count > 0 else None
+    elif any(options.get(f"val_{name}") for name in ("images", "annotations", "labels")):
+        given = {name: options.get(f"val_{name}") for name in ("annotations", "labels")}
+        # one folder may hold the images of both sets
+        val = dataset(
+            given | {"images": options.get("val_images") or options.get("images")}, "val-"
+        )
+        if val.class_names != train.class_names:
+            raise UsageError(
+                f"the validation set has the classes {val.class_names[1:]}, the training set "
+                f"{train.class_names[1:]}: give both the same"
+            )
+    else:
+        share = options.get("val_split")
+        train, val = split(train, 0.1 if share is None else share, _seed(options))
+    held = f"{val.num_images} for validation" if val is not None else "none for validation"
+    classes = ", ".join(train.class_names[1:])
+    say(f"{train.num_images} images to train on, {held}; classes: {classes}.")
+    return train, val
+
+
+def dataset(options: dict, prefix=""):
+    """The data set that --dataset, --images, --annotations and --labels name.
+
+    Args:
+        options: by name without dashes.
+        prefix: "val-" in errors about validation data.
+
+    Raises:
+        UsageError: they name none, or more than one.
+    """
+    if options.get("dataset"):
+        if options.get("images"):
+            raise UsageError("--dataset and --images exclude each other")
+        return _shapes(options, options.get("count") or SHAPES_COUNT, _seed(options))
+    images, annotations, labels = (options.get(k) for k in ("images", "annotations", "labels"))
+    if not images:
+        raise UsageError(f"no data: give {HOW}")
+    if bool(annotations) == bool(labels):
+        raise UsageError(
+            f"--{prefix}images needs either --{prefix}annotations FILE (COCO instances) or "
+            f"--{prefix}labels DIR (label images)"
+        )
+    if annotations:
+        return CocoDataset.from_json(annotations, images)
+    return LabelImageDataset.from_folders(images, labels)
+
+
+def split(whole, share: float, seed: int):
+    """Holds a share of the images back; the same seed holds back the same ones.
+
+    Returns:
+        (train, val): at least one image each; val is None for share 0 or a single image.
+    """
+    count = len(whole.image_ids)
+    held = min(max(1, round(share * count)), count - 1) if share > 0 else 0
+    if held < 1:
+        return whole, None
+    order = np.random.default_rng(seed).permutation(count)
+    return _subset(whole, sorted(order[held:])), _subset(whole, sorted(order[:held]))
+
+
+def _subset(whole, image_ids):
+    part = copy.copy(whole)
+    part.image_info = [whole.image_info[i] for i in image_ids]
+    part.prepare()
+    return part
+
+
+def _shapes(options, count, seed):
+    side = options.get("image_size") or SHAPES_SIDE
+    return ShapesDataset(count, side, side, seed=seed, style=options.get("style") or "plain")
+
+
+def _seed(options) -> int:
+    return options.get("seed") or 0

@@ -1,0 +1,45 @@
+"""`mrcnn evaluate`: a model's scores on annotated pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from mrcnn import evaluate as evaluation
+from mrcnn.cli import results
+from mrcnn.cli.common import OK, UsageError, open_model
+from mrcnn.cli.data import dataset as build_dataset
+
+
+def run(options: dict, say=print) -> int:
+    """Prints the scores; writes evaluation.json and precision_recall.png.
+
+    Args:
+        options: by name without dashes.
+        say: function that shows a line.
+    """
+    settings = dict(options["settings"])
+    side = options.get("image_size")
+    if side and not options.get("dataset"):
+        settings = {"IMAGE_MIN_DIM": side, "IMAGE_MAX_DIM": side} | settings
+    data = build_dataset(options)
+    model = open_model(options["model"], **settings)
+    _check_classes(model.class_names, data.class_names)
+    with Console(stderr=True).status(f"Evaluating {data.num_images} images"):
+        scores = model.evaluate(data)
+    say(scores.summary())
+    output = Path(options["output"])
+    results.save_json(output / "evaluation.json", scores.to_dict())
+    evaluation.plot_precision_recall(scores, output / "precision_recall.png")
+    say(f"Written to {output}: evaluation.json, precision_recall.png")
+    return OK
+
+
+def _check_classes(ours, theirs):
+    # One class is one class whatever it is called; more must agree in order.
+    if list(ours) != list(theirs) and not len(ours) == len(theirs) == 2:
+        raise UsageError(
+            f"the model knows the classes {ours[1:]}, the annotations {theirs[1:]}: evaluate on "
+            "annotations with the classes that the model was trained on, in the same order"
+        )

@@ -1,0 +1,168 @@
+"""Detections as files: picture, COCO results, CSV table, label image."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from mrcnn import visualize
+from mrcnn.ops.files import atomic_path, write_text
+from mrcnn.ops.images import to_channels, to_uint8_range
+from mrcnn.ops.masks import decode_rle
+
+CSV_COLUMNS = ("file", "label", "class", "score", "y1", "x1", "y2", "x2", "area")
+_DPI = 100
+_LONG_SIDE = (800, 2400)  # pixels of a picture's long side: smaller images are shown enlarged
+
+
+def coco_rows(result: dict, image_id: int, file_name: str) -> list[dict]:
+    """The detections of one image in COCO's results format, with the file's name added.
+
+    Args:
+        result: of `MaskRCNN.detect(..., masks="rle")`, or without masks.
+        image_id: of the rows.
+        file_name: of the image.
+
+    Returns:
+        Dicts of image_id, file_name, category_id, bbox (x, y, width, height), score and, with
+        masks, segmentation (compressed RLE, counts as text).
+    """
+    rows = []
+    for index, (y1, x1, y2, x2) in enumerate(result["rois"].tolist()):
+        row = {
+            "image_id": image_id,
+            "file_name": file_name,
+            "category_id": int(result["class_ids"][index]),
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "score": round(float(result["scores"][index]), 6),
+        }
+        if "rles" in result:
+            rle = result["rles"][index]
+            counts = rle["counts"]
+            row["segmentation"] = {
+                "size": [int(side) for side in rle["size"]],
+                "counts": counts.decode() if isinstance(counts, bytes) else counts,
+            }
+        rows.append(row)
+    return rows
+
+
+def table_rows(result: dict, file_name: str, class_names: list[str]) -> list[tuple]:
+    """The detections of one image as rows of `CSV_COLUMNS`; label is the value in the label image.
+
+    The area is that of the mask in pixels, or of the box where there are no masks.
+    """
+    rows = []
+    for index, box in enumerate(result["rois"].tolist()):
+        y1, x1, y2, x2 = box
+        rles = result.get("rles")
+        area = int(coco_mask.area(rles[index])) if rles else (y2 - y1) * (x2 - x1)
+        name = class_names[int(result["class_ids"][index])]
+        score = f"{float(result['scores'][index]):.4f}"
+        rows.append((file_name, index + 1, name, score, *box, area))
+    return rows
+
+
+def label_image(result: dict, shape) -> np.ndarray:
+    """Instances as numbers, uint16 [H, W]: detection i is i + 1, 0 is background.
+
+    Where masks overlap, the higher score wins. Without masks, boxes are filled.
+    """
+    labels = np.zeros(shape[:2], np.uint16)
+    for index in np.argsort(result["scores"], kind="stable"):  # the best is painted last
+        if "rles" in result:
+            labels[decode_rle(result["rles"][index])] = index + 1
+        else:
+            y1, x1, y2, x2 = result["rois"][index]
+            labels[y1:y2, x1:x2] = index + 1
+    return labels
+
+
+def save_picture(path, image, result: dict, class_names: list[str]):
+    """Writes the image with boxes, masks, names and scores drawn in, as PNG.
+
+    Args:
+        path: of the PNG.
+        image: [H, W] or [H, W, channels], any dtype that detection takes.
+        result: of `MaskRCNN.detect`, with `masks`, `rles` or neither.
+        class_names: by class id.
+    """
+    from matplotlib.figure import Figure  # a figure without pyplot needs no display
+
+    image = to_channels(to_uint8_range(image), 3).astype("uint8")
+    height, width = image.shape[:2]
+    scale = np.clip(max(height, width), *_LONG_SIDE) / max(height, width) / _DPI
+    figure = Figure(figsize=(width * scale, height * scale), dpi=_DPI)
+    axes = figure.add_axes([0, 0, 1, 1])
+    if "rles" in result:
+        masks = [decode_rle(rle) for rle in result["rles"]]
+        masks = np.stack(masks, -1) if masks else np.zeros((height, width, 0), bool)
+    else:
+        masks = result.get("masks")
+    visualize.display_instances(
+        image,
+        result["rois"],
+        masks,
+        result["class_ids"],
+        class_names,
+        result["scores"],
+        ax=axes,
+        show_mask=masks is not None,
+    )
+    axes.set_axis_off()
+    axes.set_xlim(-0.5, width - 0.5)
+    axes.set_ylim(height - 0.5, -0.5)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=_DPI)
+
+
+def save_labels(path, labels: np.ndarray):
+    """Writes a label image as 16-bit PNG."""
+    done, data = cv2.imencode(".png", labels)
+    if not done:
+        raise OSError(f"cannot encode {path} as PNG: labels of shape {labels.shape}")
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data.tobytes())
+
+
+def save_json(path, value):
+    """Writes JSON."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def save_csv(path, rows):
+    """Writes rows below the header `CSV_COLUMNS`."""
+    with atomic_path(path) as temporary:
+        with open(temporary, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(CSV_COLUMNS)
+            writer.writerows(rows)
+
+
+def output_stems(paths) -> list[str]:
+    """A stem for the outputs of each input that no other input's outputs share.
+
+    The stem of the file where it is free, else with its folder in front, else with a number.
+    Upper and lower case count as equal, as they do on some disks.
+    """
+    used, stems = set(), []
+    for path in map(Path, paths):
+        folder = path.resolve().parent.name
+        tries = [path.stem, f"{folder}_{path.stem}"] if folder else [path.stem]
+        number = 1
+        while tries:
+            stem = tries.pop(0)
+            names = {stem.lower(), f"{stem}_labels".lower()}
+            if not names & used:
+                break
+            if not tries:
+                number += 1
+                tries.append(f"{path.stem}_{number}")
+        used |= names
+        stems.append(stem)
+    return stems

@@ -1,0 +1,204 @@
+"""Overlaps of masks and boxes, and the AP family of Matterport's scripts (one image at a time).
+
+For the AP that papers report see `mrcnn.evaluate`. Overlaps are counted by pycocotools on run-length
+codes, so hundreds of masks of a large image never become one float array.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from mrcnn.ops.masks import encode_rle, mask_bounds
+
+
+def masks_to_rles(masks) -> list[dict]:
+    """COCO run-length codes of masks [H, W, N] (bool, or numbers: above 0.5 is inside)."""
+    masks = np.asarray(masks)
+    if masks.ndim != 3:
+        raise ValueError(f"masks must be [height, width, instances], got shape {masks.shape}.")
+    return [mask_to_rle(masks[..., index]) for index in range(masks.shape[-1])]
+
+
+def mask_to_rle(mask) -> dict:
+    """COCO run-length code of one mask [H, W]."""
+    inside = mask if mask.dtype == bool else mask > 0.5
+    y1, x1, y2, x2 = mask_bounds(inside) or (0, 0, 0, 0)
+    return encode_rle(inside[y1:y2, x1:x2], (y1, x1, y2, x2), mask.shape)
+
+
+def rle_overlaps(rles1, rles2, crowd=False) -> np.ndarray:
+    """IoU of masks given as run-length codes.
+
+    Args:
+        rles1: list of N codes.
+        rles2: list of M codes.
+        crowd: divide by the area of the first mask instead of the union, as COCO does when the
+            second is a crowd.
+
+    Returns:
+        float64 [N, M], 0 where both are empty.
+    """
+    if not len(rles1) or not len(rles2):
+        return np.zeros((len(rles1), len(rles2)))
+    return coco_mask.iou(list(rles1), list(rles2), [int(crowd)] * len(rles2))
+
+
+def box_overlaps(boxes1, boxes2, crowd=False) -> np.ndarray:
+    """IoU of boxes [N, 4] and [M, 4] (y1, x1, y2, x2, upper bound exclusive): float64 [N, M]."""
+    boxes1, boxes2 = (to_xywh(boxes) for boxes in (boxes1, boxes2))
+    if not len(boxes1) or not len(boxes2):
+        return np.zeros((len(boxes1), len(boxes2)))
+    return coco_mask.iou(boxes1, boxes2, [int(crowd)] * len(boxes2))
+
+
+def to_xywh(boxes) -> np.ndarray:
+    """Boxes [N, 4] y1, x1, y2, x2 as COCO's x, y, width, height, float64."""
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    y1, x1, y2, x2 = boxes.T
+    return np.stack([x1, y1, x2 - x1, y2 - y1], axis=1)
+
+
+def compute_overlaps_masks(masks1, masks2) -> np.ndarray:
+    """IoU of every mask with every other.
+
+    Args:
+        masks1: [H, W, N], bool or numbers (above 0.5: inside).
+        masks2: [H, W, M].
+
+    Returns:
+        float32 [N, M].
+
+    Raises:
+        ValueError: the masks are of two sizes.
+    """
+    masks1, masks2 = np.asarray(masks1), np.asarray(masks2)
+    if masks1.shape[-1] == 0 or masks2.shape[-1] == 0:
+        return np.zeros((masks1.shape[-1], masks2.shape[-1]), np.float32)
+    if masks1.shape[:2] != masks2.shape[:2]:
+        raise ValueError(
+            f"Masks of two sizes cannot be compared: {masks1.shape} and {masks2.shape} "
+            "([height, width, instances])."
+        )
+    return rle_overlaps(masks_to_rles(masks1), masks_to_rles(masks2)).astype(np.float32)
+
+
+# --- The names of Matterport's scripts -----------------------------------------------------------
+def compute_matches(
+    gt_boxes, gt_class_ids, gt_masks, pred_boxes, pred_class_ids, pred_scores, pred_masks,
+    iou_threshold=0.5, score_threshold=0.0,
+):  # fmt: skip
+    """Matches predictions of one image to its ground truth, best score first.
+
+    Rows of zeros at the end of the boxes are padding and left out.
+
+    Args:
+        gt_boxes: [G, 4].
+        gt_class_ids: [G].
+        gt_masks: [H, W, G].
+        pred_boxes: [P, 4].
+        pred_class_ids: [P].
+        pred_scores: [P].
+        pred_masks: [H, W, P].
+        iou_threshold: least mask IoU of a match.
+        score_threshold: least mask *IoU* that is looked at, not a score: so it has always been,
+            and old scripts rely on it. Drop predictions of low score before the call.
+
+    Returns:
+        (gt_match, pred_match, overlaps): float [G], index of the prediction or -1; float [P],
+        index of the object or -1; float32 [P, G]. Predictions are numbered by descending score.
+    """
+    gt_boxes = _without_padding(gt_boxes)
+    gt_masks = np.asarray(gt_masks)[..., : len(gt_boxes)]
+    pred_boxes = _without_padding(pred_boxes)
+    order = np.argsort(np.asarray(pred_scores)[: len(pred_boxes)])[::-1]
+    pred_class_ids = np.asarray(pred_class_ids)[order]
+    overlaps = compute_overlaps_masks(np.asarray(pred_masks)[..., order], gt_masks)
+    pred_match, gt_match = -np.ones(len(order)), -np.ones(len(gt_boxes))
+    for row in range(len(order)):
+        for column in np.argsort(overlaps[row])[::-1]:
+            if overlaps[row, column] < max(iou_threshold, score_threshold):
+                break
+            free = gt_match[column] < 0
+            if free and pred_class_ids[row] == gt_class_ids[column]:
+                gt_match[column], pred_match[row] = row, column
+                break
+    return gt_match, pred_match, overlaps
+
+
+def compute_ap(
+    gt_boxes, gt_class_ids, gt_masks, pred_boxes, pred_class_ids, pred_scores, pred_masks,
+    iou_threshold=0.5,
+):  # fmt: skip
+    """AP of one image at one IoU: the area under its precision-recall curve over all classes.
+
+    Args: as `compute_matches`.
+
+    Returns:
+        (mAP, precisions, recalls, overlaps): the curve [P + 2] with its end points, and the
+        overlaps [P, G].
+    """
+    gt_match, pred_match, overlaps = compute_matches(
+        gt_boxes, gt_class_ids, gt_masks, pred_boxes, pred_class_ids, pred_scores, pred_masks,
+        iou_threshold,
+    )  # fmt: skip
+    found = np.cumsum(pred_match > -1)
+    precisions = np.concatenate([[0], found / (np.arange(len(pred_match)) + 1), [0]])
+    recalls = np.concatenate([[0], found.astype(np.float32) / max(len(gt_match), 1), [1]])
+    precisions = np.maximum.accumulate(precisions[::-1])[::-1]  # never rises with recall
+    steps = np.flatnonzero(recalls[:-1] != recalls[1:]) + 1
+    mean = np.sum((recalls[steps] - recalls[steps - 1]) * precisions[steps])
+    return mean, precisions, recalls, overlaps
+
+
+def compute_ap_range(
+    gt_box, gt_class_id, gt_mask, pred_box, pred_class_id, pred_score, pred_mask,
+    iou_thresholds=None, verbose=1,
+):  # fmt: skip
+    """Mean of `compute_ap` over IoU thresholds, by default 0.5 to 0.95 in steps of 0.05.
+
+    Args: as `compute_matches`, and
+        iou_thresholds: list or array.
+        verbose: 1 prints a line for each threshold and the mean, as it always has.
+
+    Returns:
+        float.
+    """
+    if iou_thresholds is None:
+        iou_thresholds = np.arange(0.5, 1.0, 0.05)
+    values = []
+    for threshold in iou_thresholds:
+        value, *_ = compute_ap(
+            gt_box, gt_class_id, gt_mask, pred_box, pred_class_id, pred_score, pred_mask, threshold
+        )
+        values.append(value)
+        if verbose:
+            print(f"AP @{threshold:.2f}:\t {value:.3f}")
+    mean = np.mean(values)
+    if verbose:
+        print(f"AP @{iou_thresholds[0]:.2f}-{iou_thresholds[-1]:.2f}:\t {mean:.3f}")
+    return mean
+
+
+def compute_recall(pred_boxes, gt_boxes, iou):
+    """Share of the objects that some box finds.
+
+    Args:
+        pred_boxes: [P, 4], pixels.
+        gt_boxes: [G, 4], pixels.
+        iou: least box IoU.
+
+    Returns:
+        (recall, positive_ids): float, and the indices of the boxes that lie on an object.
+    """
+    overlaps = box_overlaps(pred_boxes, gt_boxes)
+    if not overlaps.size:
+        return 0.0, np.zeros(0, np.intp)
+    positive_ids = np.flatnonzero(overlaps.max(axis=1) >= iou)
+    found = set(overlaps.argmax(axis=1)[positive_ids].tolist())
+    return len(found) / overlaps.shape[1], positive_ids
+
+
+def _without_padding(boxes):
+    boxes = np.asarray(boxes).reshape(-1, 4)
+    return boxes[np.abs(boxes).sum(axis=1) != 0]

@@ -1,0 +1,232 @@
+import cv2
+import numpy as np
+import pytest
+
+from mrcnn.ops import images
+
+FIT = {"min_dim": 64, "max_dim": 128}
+
+
+def picture(height, width, channels=3, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), np.uint8)
+
+
+def exif_jpeg(image, orientation):
+    """JPEG bytes with an EXIF orientation, written by hand."""
+    data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
+    entry = b"\x01\x12\x00\x03\x00\x00\x00\x01" + orientation.to_bytes(2, "big") + b"\x00\x00"
+    tiff = b"MM\x00\x2a\x00\x00\x00\x08\x00\x01" + entry + b"\x00\x00\x00\x00"
+    body = b"Exif\x00\x00" + tiff
+    return data[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + data[2:]
+
+
+# --- fit_image -----------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "shape, mode, scale, window, canvas",
+    [
+        ((100, 50), "square", 1.28, (0, 0, 128, 64), (128, 128)),
+        ((300, 100), "square", 128 / 300, (0, 0, 128, 43), (128, 128)),  # the cap
+        ((100, 100), "square", 1.0, (0, 0, 100, 100), (128, 128)),  # never scaled down to min_dim
+        ((32, 100), "pad64", 2.0, (0, 0, 64, 200), (64, 256)),
+        ((100, 131), "none", 1.0, (0, 0, 100, 131), (128, 192)),
+        ((32, 100), "crop", 2.0, (0, 0, 64, 200), (64, 256)),  # detection: as pad64
+        ((1, 1), "square", 64.0, (0, 0, 64, 64), (128, 128)),
+    ],
+)
+def test_fit_image(shape, mode, scale, window, canvas):
+    fitted = images.fit_image(picture(*shape), mode=mode, pad_value=(1, 2, 3), **FIT)
+    assert fitted.scale == pytest.approx(scale)
+    assert fitted.window == window and fitted.offset == (0, 0)
+    assert fitted.image.shape == (*canvas, 3) and fitted.image.dtype == np.float32
+    padding = np.ones(canvas, bool)
+    padding[: window[2], : window[3]] = False
+    assert (fitted.image[padding] == (1, 2, 3)).all()
+
+
+def test_fit_image_unscaled_is_exact():
+    image = picture(60, 70)
+    fitted = images.fit_image(image, mode="none", pad_value=0, **FIT)
+    np.testing.assert_array_equal(fitted.image[:60, :70], image)
+
+
+def test_crop_is_random_and_a_part_of_the_image():
+    image = picture(200, 300)
+    offsets = set()
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        fitted = images.fit_image(image, mode="crop", crop_rng=rng, **FIT)
+        y, x = fitted.offset
+        np.testing.assert_array_equal(fitted.image, image[y : y + 64, x : x + 64])
+        offsets.add(fitted.offset)
+    assert len(offsets) > 1
+
+
+def test_min_scale_and_scale_factor():
+    plan = images.plan_fit((50, 50), mode="pad64", min_dim=0, max_dim=128, min_scale=2)
+    assert plan.scaled_shape == (100, 100)
+    rng = np.random.default_rng(0)
+    plan = images.plan_fit((128, 128), mode="square", **FIT, scale_factor=2, crop_rng=rng)
+    assert plan.scaled_shape == (256, 256) and plan.valid_shape == (128, 128)
+    assert max(plan.offset) > 0
+
+
+def test_fit_image_refuses_unknown_mode_and_no_pixels():
+    with pytest.raises(ValueError, match="IMAGE_RESIZE_MODE.*'stretch'"):
+        images.fit_image(picture(8, 8), mode="stretch", **FIT)
+    with pytest.raises(ValueError, match="at least one pixel"):
+        images.fit_image(np.zeros((0, 8, 3), np.uint8), mode="square", **FIT)
+
+
+def test_resize_keeps_mean_and_axes():
+    image = picture(96, 64, 1).astype(np.float32)
+    small = images.resize(image, (24, 128))  # shrinks one axis, grows the other
+    assert small.shape == (24, 128, 1)
+    assert small.mean() == pytest.approx(image.mean(), abs=0.5)
+    flipped = images.resize(image[:, ::-1], (24, 128))
+    np.testing.assert_allclose(flipped, small[:, ::-1], atol=1e-3)
+
+
+# --- value range and channels --------------------------------------------------------------------
+def test_to_uint8_range():
+    image = picture(5, 5)
+    assert images.to_uint8_range(image) is image
+    np.testing.assert_allclose(images.to_uint8_range(image.astype(np.uint16) * 257), image)
+    np.testing.assert_array_equal(images.to_uint8_range(image > 9), (image > 9) * 255)
+    assert images.to_uint8_range(image.astype(np.float64)).dtype == np.float32
+    assert images.to_uint8_range(np.zeros((4, 4))).max() == 0  # a black float image is fine
+
+
+@pytest.mark.parametrize(
+    "image, words",
+    [
+        (np.full((4, 4), np.nan), "NaN"),
+        (np.full((4, 4), np.inf), "infinite"),
+        (np.full((4, 4), 0.5), "multiply by 255"),
+        (np.full((4, 4), 300.0), "0..255 is expected"),
+        (np.full((4, 4), -1), "0..255 is expected"),
+        (np.full((4, 4), "a"), "must hold numbers"),
+        (np.zeros((0, 4)), "at least one pixel"),
+    ],
+)
+def test_to_uint8_range_refuses(image, words):
+    with pytest.raises(ValueError, match=words):
+        images.to_uint8_range(image)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_stretch_is_numpy_percentile(dtype):
+    image = (np.random.default_rng(0).random((31, 17, 3)) ** 3 * 250).astype(dtype)
+    low, high = np.percentile(image, (3, 97.5))
+    expected = np.clip((image.astype(float) - low) / (high - low) * 255, 0, 255)
+    np.testing.assert_allclose(images.to_uint8_range(image, (3, 97.5)), expected, atol=1e-2)
+
+
+def test_stretch_of_a_constant_image_is_finite():
+    assert np.isfinite(images.to_uint8_range(np.full((4, 4), 7, np.uint8), (1, 99))).all()
+
+
+def test_to_channels():
+    grey = picture(4, 5, 1)
+    assert images.to_channels(grey[..., 0], 3).shape == (4, 5, 3)
+    rgba = picture(4, 5, 4)
+    np.testing.assert_array_equal(images.to_channels(rgba, 3), rgba[..., :3])
+    la = picture(4, 5, 2)
+    np.testing.assert_array_equal(images.to_channels(la, 3), np.repeat(la[..., :1], 3, 2))
+    np.testing.assert_array_equal(images.to_channels(np.repeat(grey, 3, 2), 1), grey)
+    np.testing.assert_array_equal(images.to_channels(np.repeat(grey, 4, 2), 1), grey)
+    with pytest.raises(ValueError, match="5 channels.*IMAGE_CHANNEL_COUNT = 3"):
+        images.to_channels(picture(4, 5, 5), 3)
+    with pytest.raises(ValueError, match=r"\(5,\)"):
+        images.to_channels(np.zeros(5), 3)
+
+
+# --- files ---------------------------------------------------------------------------------------
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])
+def test_read_image_rgb(tmp_path, suffix):
+    path = tmp_path / f"grün 圖{suffix}"
+    image = picture(7, 9)
+    path.write_bytes(cv2.imencode(suffix, image[..., ::-1])[1].tobytes())
+    np.testing.assert_array_equal(images.read_image(path), image)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_read_image_16_bit_grey(tmp_path, suffix):
+    grey = (np.arange(63).reshape(7, 9) * 1000).astype(np.uint16)
+    path = tmp_path / f"a{suffix}"
+    cv2.imwrite(str(path), grey)
+    image = images.read_image(path)
+    assert image.dtype == np.uint16
+    np.testing.assert_array_equal(image, np.repeat(grey[..., None], 3, 2))
+    np.testing.assert_array_equal(images.read_label_image(path), grey)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_read_image_drops_alpha(tmp_path, dtype):
+    rgba = picture(7, 9, 4).astype(dtype)
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), rgba[..., [2, 1, 0, 3]])
+    image = images.read_image(path)
+    assert image.dtype == dtype
+    np.testing.assert_array_equal(image, rgba[..., :3])
+
+
+def test_read_image_palette(tmp_path):
+    pillow = pytest.importorskip("PIL.Image")
+    indexed = pillow.fromarray((np.arange(20, dtype=np.uint8) % 3).reshape(4, 5), mode="P")
+    indexed.putpalette([10, 20, 30, 200, 0, 0, 0, 0, 250])
+    for suffix in ("png", "gif"):
+        indexed.save(tmp_path / f"a.{suffix}")
+        image = images.read_image(tmp_path / f"a.{suffix}")
+        assert image[0, :3].tolist() == [[10, 20, 30], [200, 0, 0], [0, 0, 250]]
+
+
+def test_read_image_applies_exif_rotation(tmp_path):
+    image = np.zeros((16, 32, 3), np.uint8)
+    image[:, :16] = (250, 0, 0)
+    path = tmp_path / "a.jpg"
+    path.write_bytes(exif_jpeg(image, 6))  # to be turned clockwise by 90 degrees
+    upright = images.read_image(path)
+    assert upright.shape == (32, 16, 3)
+    assert upright[4, 8, 0] > 200 and upright[28, 8, 0] < 50  # what was left is now on top
+
+
+def test_read_image_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing.png"):
+        images.read_image(tmp_path / "nothing.png")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.97])
+def test_read_image_truncated(tmp_path, suffix, share):
+    data = cv2.imencode(suffix, picture(64, 64))[1].tobytes()
+    path = tmp_path / f"cut{suffix}"
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(ValueError, match=f"cut{suffix}"):
+        images.read_image(path)
+
+
+def test_read_image_truncated_behind_a_thumbnail(tmp_path):
+    data = exif_jpeg(picture(64, 64), 1)
+    thumbnail = b"\xff\xd8 small picture \xff\xd9"
+    segment = b"\xff\xe2" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
+    path = tmp_path / "cut.jpg"
+    path.write_bytes((data[:2] + segment + data[2:])[: len(data) // 2])
+    with pytest.raises(ValueError, match="too early"):
+        images.read_image(path)
+
+
+def test_read_image_damaged_png_and_text(tmp_path):
+    data = bytearray(cv2.imencode(".png", picture(64, 64))[1].tobytes())
+    data[len(data) // 2] ^= 255
+    (tmp_path / "a.png").write_bytes(bytes(data))
+    with pytest.raises(ValueError, match="checksum"):
+        images.read_image(tmp_path / "a.png")
+    (tmp_path / "b.png").write_text("not a picture")
+    with pytest.raises(ValueError, match="b.png"):
+        images.read_image(tmp_path / "b.png")
+
+
+def test_read_label_image_refuses_colours(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), picture(4, 4))
+    with pytest.raises(ValueError, match="colours"):
+        images.read_label_image(tmp_path / "a.png")
