@@ -15,28 +15,35 @@ import copy
 import csv
 import io
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from pathlib import Path
 
+import matplotlib
 import numpy as np
-from pycocotools import mask as coco_mask
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from scipy.ndimage import find_objects
 from scipy.optimize import linear_sum_assignment
 
-from mrcnn.data.dataset import Dataset, describe_image
+from mrcnn.data.coco_format import (
+    check_sizes,
+    checked_image_ids,
+    coco_ground_truth,
+    coco_results,
+    collect_results,
+    result_to_coco,
+)
+from mrcnn.data.dataset import Dataset
 from mrcnn.ops.files import atomic_path
-from mrcnn.ops.masks import encode_rle
 from mrcnn.ops.metrics import (  # the old names are part of this module, too
     compute_ap,
     compute_ap_range,
     compute_matches,
     compute_overlaps_masks,
     compute_recall,
-    masks_to_rles,
-    to_xywh,
+    rle_overlaps,
+    xywh_overlaps,
 )
 
 __all__ = [
@@ -138,7 +145,12 @@ class Evaluation:
     def _class_table(self, kinds):
         names = [f"{kind}_{name}" for kind in kinds for name in ("AP", "AP50")]
         rows = [
-            [row["name"], str(row["objects"]), str(row["detections"]), *(_text(row[n]) for n in names)]
+            [
+                row["name"],
+                str(row["objects"]),
+                str(row["detections"]),
+                *(_text(row[n]) for n in names),
+            ]
             for row in self.per_class
             if row["objects"] or row["detections"]
         ]
@@ -172,13 +184,13 @@ def evaluate(
     Raises:
         ValueError: no images, results that do not fit the images, masks of another size.
     """
-    image_ids = _checked_image_ids(dataset, image_ids)
-    rows, has_masks = _collect(dataset, results, image_ids)
+    image_ids = checked_image_ids(dataset, image_ids)
+    rows, has_masks = collect_results(dataset, results, image_ids)
     has_masks = has_masks and type(dataset).load_mask is not Dataset.load_mask
     truth = coco_ground_truth(dataset, image_ids, masks=has_masks)
     kinds = ["bbox", "segm"] if has_masks else ["bbox"]
     if has_masks:
-        _check_sizes(truth, rows)
+        check_sizes(truth, rows)
     limit = max_detections or _most_in_one_image(truth["annotations"], rows)
     tables = {kind: _run_coco(truth, rows, kind, limit) for kind in kinds}
     counts = _pooled_counts(truth, rows, kinds[-1], score_threshold)
@@ -197,229 +209,244 @@ def evaluate(
     )
 
 
-# --- COCO format ---------------------------------------------------------------------------------
-def coco_ground_truth(dataset, image_ids=None, masks=True) -> dict:
-    """The ground truth of a data set as COCO instances, one image in memory at a time.
+# --- COCO AP -------------------------------------------------------------------------------------
+def _most_in_one_image(annotations, rows):
+    most = COCO_MAX_DETECTIONS
+    for listed in (annotations, rows):
+        counts = Counter(entry["image_id"] for entry in listed)
+        most = max(most, max(counts.values(), default=0))
+    return most
 
-    Image and category ids are those of the source where they are different whole numbers above 0
-    for all (as in COCO), else the numbers of the data set. Objects without a pixel are left out.
+
+def _run_coco(truth, rows, kind, limit):
+    """The evaluated COCOeval of one kind, with nothing printed."""
+    other = "segmentation" if kind == "bbox" else "bbox"
+    rows = [{key: value for key, value in row.items() if key != other} for row in rows]
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco_truth, coco_rows = COCO(), COCO()
+        coco_truth.dataset = copy.deepcopy(truth)  # pycocotools writes into what it is given
+        coco_truth.createIndex()
+        if rows:
+            coco_rows = coco_truth.loadRes(rows)
+        else:  # loadRes cannot take an empty list
+            coco_rows.dataset = {**truth, "annotations": []}
+            coco_rows.createIndex()
+        table = COCOeval(coco_truth, coco_rows, kind)
+        table.params.maxDets = [limit]
+        table.evaluate()
+        table.accumulate()
+    return table
+
+
+def _stats(table) -> dict:
+    return {name: _mean(table, *choice) for name, choice in STATS.items()}
+
+
+def _mean(table, which, iou, area, category=slice(None)):
+    """As COCOeval.summarize, which knows 100 detections only; nan instead of -1."""
+    values = table.eval[which][..., table.params.areaRngLbl.index(area), -1]
+    if iou is not None:
+        values = values[np.isclose(table.params.iouThrs, iou)]
+    values = values[..., category]
+    values = values[values > -1]
+    return float(np.mean(values)) if values.size else math.nan
+
+
+def _per_class(dataset, truth, rows, tables) -> list[dict]:
+    objects = Counter(a["category_id"] for a in truth["annotations"] if not a["iscrowd"])
+    detections = Counter(row["category_id"] for row in rows)
+    listed = []
+    for class_id, category in enumerate(truth["categories"], 1):
+        row = {
+            "class_id": class_id,
+            "name": category["name"],
+            "objects": objects[category["id"]],
+            "detections": detections[category["id"]],
+        }
+        for kind, table in tables.items():
+            column = list(table.params.catIds).index(category["id"])
+            row[f"{kind}_AP"] = _mean(table, "precision", None, "all", column)
+            row[f"{kind}_AP50"] = _mean(table, "precision", 0.5, "all", column)
+        listed.append(row)
+    return listed
+
+
+def _curves(table):
+    values = table.eval["precision"][..., table.params.areaRngLbl.index("all"), -1]
+    return np.where(values > -1, values, np.nan)
+
+
+# --- Pooled score --------------------------------------------------------------------------------
+def _pooled_counts(truth, rows, kind, score_threshold) -> dict:
+    """(TP, FP, FN) by IoU over all images; objects and detections match within a class."""
+    groups = defaultdict(lambda: ([], [], []))  # objects, crowds, detections
+    key = "bbox" if kind == "bbox" else "segmentation"
+    for entry in truth["annotations"]:
+        groups[entry["image_id"], entry["category_id"]][entry["iscrowd"]].append(entry[key])
+    for row in rows:
+        if row["score"] >= score_threshold:
+            groups[row["image_id"], row["category_id"]][2].append(row[key])
+    overlap = xywh_overlaps if kind == "bbox" else rle_overlaps
+    totals = {iou: np.zeros(3, int) for iou in POOLED_IOUS}
+    for objects, crowds, detections in groups.values():
+        overlaps = overlap(detections, objects)
+        in_crowd = overlap(detections, crowds, crowd=True).max(axis=1, initial=0)
+        for iou in POOLED_IOUS:
+            matched = _matched_rows(overlaps, iou)
+            free = np.setdiff1d(np.arange(len(detections)), matched)
+            wrong = int((in_crowd[free] < iou).sum())  # inside a crowd: neither right nor wrong
+            totals[iou] += len(matched), wrong, len(objects) - len(matched)
+    return {iou: tuple(int(n) for n in counts) for iou, counts in totals.items()}
+
+
+def _matched_rows(overlaps, iou):
+    """Rows of a largest one-to-one matching of pairs with at least this IoU."""
+    pairs = overlaps >= iou
+    rows, cols = np.flatnonzero(pairs.any(axis=1)), np.flatnonzero(pairs.any(axis=0))
+    pairs = pairs[np.ix_(rows, cols)]
+    chosen, partners = linear_sum_assignment(pairs, maximize=True)
+    return rows[chosen[pairs[chosen, partners]]]
+
+
+def _ratio(part, whole):
+    return part / whole if whole else math.nan
+
+
+# --- Text ----------------------------------------------------------------------------------------
+def _text(value):
+    return f"{value:.3f}" if math.isfinite(value) else "-"
+
+
+def _table(heads, rows):
+    widths = [max(len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
+    return [
+        "  ".join(
+            cell.rjust(width) if index else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in [heads, *rows]
+    ]
+
+
+def _for_json(value):
+    if isinstance(value, dict):
+        return {str(key): _for_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_for_json(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+# --- Pictures ------------------------------------------------------------------------------------
+def plot_precision_recall(evaluation, path):
+    """Writes precision over recall at IoU .5 to .9, mean of the classes, as a PNG.
 
     Args:
-        dataset: a prepared `Dataset`.
-        image_ids: ids of the images; None: all.
-        masks: False takes `load_boxes` alone: no segmentation, and areas are those of boxes.
-
-    Returns:
-        {"images", "annotations", "categories"}, ready for JSON: segmentation as RLE with text
-        counts, iscrowd 1 for negative class ids.
+        evaluation: `Evaluation`.
+        path: file to write, whole or not at all.
     """
-    image_ids = _checked_image_ids(dataset, image_ids)
-    image_numbers, categories = _image_numbers(dataset), _category_numbers(dataset)
-    images, annotations = [], []
-    for image_id in image_ids:
-        number = image_numbers[image_id]
-        height, width, objects = _objects(dataset, image_id, masks)
-        images.append({"id": number, "height": height, "width": width})
-        if path := getattr(dataset, "image_info", {}) and dataset.image_info[image_id].get("path"):
-            images[-1]["file_name"] = Path(path).name
-        for class_id, box, rle in objects:
-            _check_class(dataset, abs(int(class_id)), f"image {describe_image(dataset, image_id)}")
-            annotation = {
-                "id": len(annotations) + 1,  # never 0: pycocotools takes it for "no match"
-                "image_id": number,
-                "category_id": categories[abs(int(class_id))],
-                "iscrowd": int(class_id < 0),
-                "bbox": [float(value) for value in box],
-                "area": float(box[2] * box[3]),
-            }
-            if rle is not None:
-                annotation["area"] = float(coco_mask.area(rle))
-                annotation["segmentation"] = _text_rle(rle)
-            annotations.append(annotation)
-    names = {categories[i]: str(dataset.class_names[i]) for i in range(1, len(dataset.class_names))}
-    listed = [{"id": number, "name": name} for number, name in names.items()]
-    return {"images": images, "annotations": annotations, "categories": listed}
+    kinds = list(evaluation.precision_recall)
+    figure, axes = _figure(len(kinds))
+    recall = np.linspace(0, 1, 101)
+    for axis, kind in zip(axes, kinds, strict=True):
+        curves = evaluation.precision_recall[kind]
+        defined = ~np.isnan(curves).all(axis=(0, 1))
+        for step, iou in enumerate((0.5, 0.6, 0.7, 0.8, 0.9)):
+            if defined.any():
+                mean = curves[2 * step][:, defined].mean(axis=1)
+                color = matplotlib.colormaps["viridis"](0.9 - step / 4.6)
+                axis.plot(recall, mean, color=color, label=f"IoU {iou:g}: {mean.mean():.3f}")
+        stats = evaluation.bbox if kind == "bbox" else evaluation.segm
+        axis.set(title=f"{KINDS[kind]}, AP {_text(stats['AP'])}", xlabel="recall")
+        axis.set(ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+        if defined.any():
+            axis.legend(loc="lower left", title="average precision")
+        else:
+            axis.text(0.5, 0.5, "no objects", ha="center", va="center")
+    _write(figure, path)
 
 
-def coco_results(dataset, results, image_ids=None) -> list[dict]:
-    """Detections in COCO's results format, with the ids of `coco_ground_truth`.
+def plot_history(history, path):
+    """Writes the curves of a training as a PNG: losses, and AP where it was measured.
 
     Args:
-        dataset: a prepared `Dataset`.
-        results: see `evaluate`.
-        image_ids: ids of the images; None: all.
-
-    Returns:
-        List of dicts image_id, category_id, bbox [x, y, width, height], score and, with masks,
-        segmentation; ready for JSON.
-    """
-    return _collect(dataset, results, _checked_image_ids(dataset, image_ids))[0]
-
-
-def result_to_coco(result, image_id, category_ids=None) -> list[dict]:
-    """One result of `detect` in COCO's results format.
-
-    Args:
-        result: dict rois, class_ids, scores and perhaps masks or rles.
-        image_id: number of the image in the file.
-        category_ids: category of each class id; None: the class id itself.
+        history: list of dicts, one an epoch ("epoch", "loss", "val_loss", "val_mask_AP", ...), or
+            the path of a CSV file with these columns. Gaps are fine.
+        path: file to write, whole or not at all.
 
     Raises:
-        ValueError: the parts differ in their number of detections.
+        ValueError: no epochs.
     """
-    boxes = to_xywh(result["rois"])
-    rles = result.get("rles")
-    if rles is None and result.get("masks") is not None:
-        rles = masks_to_rles(result["masks"])
-    lengths = {"rois": len(boxes), "class_ids": len(result["class_ids"])}
-    lengths["scores"] = len(result["scores"])
-    lengths |= {} if rles is None else {"masks": len(rles)}
-    if len(set(lengths.values())) > 1:
-        raise ValueError(f"The parts of a result must have one length, got {lengths}.")
-    rows = []
-    for index, (box, class_id) in enumerate(zip(boxes, result["class_ids"], strict=True)):
-        row = {
-            "image_id": image_id,
-            "category_id": int(class_id) if category_ids is None else category_ids[int(class_id)],
-            "bbox": [float(value) for value in box],
-            "score": float(result["scores"][index]),
-        }
-        if rles is not None:
-            row["segmentation"] = _text_rle(rles[index])
-        rows.append(row)
-    return rows
+    if not isinstance(history, (list, tuple)):
+        with open(history, newline="", encoding="utf-8") as file:
+            history = list(csv.DictReader(file))
+    if not history:
+        raise ValueError("The history holds no epochs: there is nothing to draw yet.")
+    scores = sorted(name for name in _columns(history) if "AP" in name)
+    losses = [name for name in _columns(history) if name.endswith("loss") and "val_" not in name]
+    parts = sorted(set(losses) - {"loss"})
+    figure, axes = _figure(2 if scores else 1)
+    for name in parts:
+        _draw_column(axes[0], history, name, linewidth=1, alpha=0.6)
+    _draw_column(axes[0], history, "loss", label="training", color="black", linewidth=2)
+    _draw_column(axes[0], history, "val_loss", label="validation", color="crimson", linewidth=2)
+    axes[0].set(title="loss", xlabel="epoch", yscale=_loss_scale(history))
+    for name in scores:
+        kind, measure = name.removeprefix("val_").rsplit("_", 1)
+        style = {"color": "tab:blue" if kind == "mask" else "tab:orange"}
+        style["linestyle"] = "-" if measure == "AP" else "--"
+        _draw_column(axes[1], history, name, label=f"{kind} {measure}", **style)
+    if scores:
+        axes[1].set(title="validation AP", xlabel="epoch", ylim=(0, 1))
+    for axis in axes:
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.legend()
+    _write(figure, path)
 
 
-def _text_rle(rle):
-    counts = rle["counts"]
-    if isinstance(counts, list):
-        counts = coco_mask.frPyObjects(rle, *rle["size"])["counts"]
-    text = counts.decode("ascii") if isinstance(counts, bytes) else counts
-    return {"size": [int(side) for side in rle["size"]], "counts": text}
+def _columns(history):
+    return dict.fromkeys(name for row in history for name in row if name)
 
 
-def _collect(dataset, results, image_ids):
-    """(rows, whether every result holds masks); results are taken one at a time."""
-    image_numbers, categories = _image_numbers(dataset), _category_numbers(dataset)
-    rows, has_masks, count = [], True, 0
-    for count, result in enumerate(results, 1):
-        if count > len(image_ids):
-            break
-        image_id, name = image_ids[count - 1], f"results[{count - 1}]"
-        has_masks = has_masks and any(result.get(key) is not None for key in ("masks", "rles"))
-        for class_id in np.unique(np.asarray(result["class_ids"], int)):
-            _check_class(dataset, class_id, name)
-        try:
-            rows += result_to_coco(result, image_numbers[image_id], categories)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
-    if count != len(image_ids):
-        more = "more" if count > len(image_ids) else str(count)
-        raise ValueError(
-            f"results: expected one for each of {len(image_ids)} images, got {more}. "
-            "Give image_ids when only a part of the data set was detected."
-        )
-    return rows, has_masks
+def _points(history, name):
+    """(epochs, values) of the rows that have a finite value in a column."""
+    points = []
+    for index, row in enumerate(history, 1):
+        with contextlib.suppress(TypeError, ValueError, KeyError):
+            value = float(row[name])
+            if math.isfinite(value):
+                points.append((float(row.get("epoch") or index), value))
+    return np.array(points).reshape(-1, 2).T
 
 
-def _check_class(dataset, class_id, where):
-    if not 1 <= class_id < len(dataset.class_names):
-        raise ValueError(
-            f"{where}: class id {class_id}, but the data set has the classes 1 to "
-            f"{len(dataset.class_names) - 1}: {', '.join(map(str, dataset.class_names[1:6]))}. "
-            "The model and the data set must have the same classes."
-        )
+def _draw_column(axis, history, name, **style):
+    epochs, values = _points(history, name)
+    if len(values):
+        style = {
+            "label": name,
+            "marker": "o" if len(values) < 30 else None,
+            "markersize": 3,
+        } | style
+        axis.plot(epochs, values, **style)
 
 
-def _checked_image_ids(dataset, image_ids):
-    image_ids = [int(i) for i in (dataset.image_ids if image_ids is None else image_ids)]
-    if not image_ids:
-        raise ValueError(
-            "There are no images to evaluate on: the data set (or image_ids) is empty. Add images, "
-            "and call prepare() once they are added."
-        )
-    if len(set(image_ids)) != len(image_ids):
-        raise ValueError("image_ids holds an image twice: give each once.")
-    return image_ids
+def _loss_scale(history):
+    """Logarithmic where the total loss falls far."""
+    values = np.concatenate([_points(history, name)[1] for name in ("loss", "val_loss")])
+    far = values.size and values.min() > 0 and values.max() > 20 * values.min()
+    return "log" if far else "linear"
 
 
-def _image_numbers(dataset):
-    infos = getattr(dataset, "image_info", None)
-    if infos is None:
-        return list(range(max(map(int, dataset.image_ids), default=-1) + 1))
-    return _whole_numbers([info.get("id") for info in infos])
+def _figure(panels):
+    figure = Figure(figsize=(6 * panels, 4.5), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)  # no pyplot: works in threads, and without a screen
+    axes = [figure.add_subplot(1, panels, index + 1) for index in range(panels)]
+    for axis in axes:
+        axis.grid(alpha=0.3)
+    return figure, axes
 
 
-def _category_numbers(dataset):
-    infos = getattr(dataset, "class_info", None) or [{}] * len(dataset.class_names)
-    numbers = _whole_numbers([info.get("id") for info in infos[1:]])
-    return [0, *(n + 1 if numbers == list(range(len(numbers))) else n for n in numbers)]
-
-
-def _whole_numbers(ids):
-    """The ids themselves when all are different whole numbers above 0, else 0, 1, 2, ..."""
-    whole = all(isinstance(i, (int, np.integer)) and not isinstance(i, bool) and i > 0 for i in ids)
-    usable = whole and len(set(ids)) == len(ids)
-    return [int(i) for i in ids] if usable else list(range(len(ids)))
-
-
-def _objects(dataset, image_id, masks):
-    """(height, width, list of (class_id, xywh, rle or None)) of one image."""
-    if not masks:
-        boxes, class_ids = dataset.load_boxes(image_id)
-        height, width = _image_size(dataset, image_id)
-        return height, width, [(c, b, None) for c, b in zip(class_ids, to_xywh(boxes), strict=True)]
-    if hasattr(dataset, "load_label"):  # never [H, W, N]
-        labels, class_ids = dataset.load_label(image_id)
-        shape, rles = labels.shape, _label_rles(labels, len(class_ids))
-    else:
-        stack, class_ids = dataset.load_mask(image_id)
-        stack = np.asarray(stack)
-        shape = stack.shape[:2] if stack.size else _image_size(dataset, image_id)
-        rles = masks_to_rles(stack)
-    if len(rles) != len(class_ids):
-        raise ValueError(
-            f"Image {describe_image(dataset, image_id)}: {len(rles)} masks but {len(class_ids)} "
-            "class ids. load_mask must return one class id a mask."
-        )
-    kept = [(c, coco_mask.toBbox(r), r) for c, r in zip(class_ids, rles, strict=True)]
-    kept = [item for item in kept if coco_mask.area(item[2])]
-    return int(shape[0]), int(shape[1]), _own_boxes(dataset, image_id, kept)
-
-
-def _own_boxes(dataset, image_id, objects):
-    """Objects with the boxes of the annotation file, where it has some and they fit."""
-    if getattr(type(dataset), "load_boxes", Dataset.load_boxes) is Dataset.load_boxes:
-        return objects
-    boxes, class_ids = dataset.load_boxes(image_id)
-    if list(class_ids) != [class_id for class_id, _, _ in objects]:
-        return objects
-    return [(c, box, rle) for (c, _, rle), box in zip(objects, to_xywh(boxes), strict=True)]
-
-
-def _label_rles(labels, count):
-    rles = []
-    for number, place in enumerate(find_objects(labels, max_label=count), 1):
-        rows, cols = place or (slice(0, 0), slice(0, 0))
-        region = (rows.start, cols.start, rows.stop, cols.stop)
-        rles.append(encode_rle(labels[rows, cols] == number, region, labels.shape))
-    return rles
-
-
-def _image_size(dataset, image_id):
-    info = dataset.image_info[image_id]
-    if info.get("height") and info.get("width"):
-        return int(info["height"]), int(info["width"])
-    height, width = dataset.load_image(image_id).shape[:2]
-    return int(height), int(width)
-
-
-def _check_sizes(truth, rows):
-    sizes = {image["id"]: [image["height"], image["width"]] for image in truth["images"]}
-    for row in rows:
-        if row["segmentation"]["size"] != sizes[row["image_id"]]:
-            raise ValueError(
-                f"The masks detected in image {row['image_id']} are {row['segmentation']['size']} "
-                f"(height, width), but the image is {sizes[row['image_id']]}. Detect in the images "
-                "of the data set, in the order of image_ids."
-            )
+def _write(figure, path):
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")

@@ -49,7 +49,7 @@ def main(argv=None) -> int:
 
 
 # Our own checks raise these with a text that needs no more.
-_EXPLAINED = (UsageError, ValueError, OSError, AttributeError, FloatingPointError)
+_EXPLAINED = (UsageError, ValueError, OSError, FloatingPointError)
 
 
 def _one_line(error) -> str:
@@ -179,13 +179,15 @@ def parse_settings(pairs) -> dict:
     Raises:
         UsageError: no "=", or a name that Config does not have, with the nearest that it has.
     """
-    from mrcnn.config import Config, unknown_setting
+    from mrcnn.config import DERIVED, Config, unknown_setting
 
     settings = {}
     for pair in pairs or ():
         name, separator, text = pair.partition("=")
         if not separator:
             raise UsageError(f"--set {pair}: expected KEY=VALUE, as LEARNING_RATE=0.001")
+        if name in DERIVED:
+            raise UsageError(f"--set {pair}: {name} is derived: set {DERIVED[name]} instead")
         if name not in Config.names():
             raise UsageError(f"--set {pair}: {unknown_setting(name, Config.names())}")
         settings[name] = _value(text)

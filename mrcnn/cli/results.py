@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from mrcnn import visualize
 from mrcnn.ops.files import atomic_path, write_text
 from mrcnn.ops.images import to_channels, to_uint8_range
 from mrcnn.ops.masks import decode_rle
@@ -93,6 +92,8 @@ def save_picture(path, image, result: dict, class_names: list[str]):
         class_names: by class id.
     """
     from matplotlib.figure import Figure  # a figure without pyplot needs no display
+
+    from mrcnn import visualize  # here, since most commands draw nothing
 
     image = to_channels(to_uint8_range(image), 3).astype("uint8")
     height, width = image.shape[:2]

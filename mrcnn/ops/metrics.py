@@ -44,9 +44,9 @@ def rle_overlaps(rles1, rles2, crowd=False) -> np.ndarray:
     return coco_mask.iou(list(rles1), list(rles2), [int(crowd)] * len(rles2))
 
 
-def box_overlaps(boxes1, boxes2, crowd=False) -> np.ndarray:
-    """IoU of boxes [N, 4] and [M, 4] (y1, x1, y2, x2, upper bound exclusive): float64 [N, M]."""
-    boxes1, boxes2 = (to_xywh(boxes) for boxes in (boxes1, boxes2))
+def xywh_overlaps(boxes1, boxes2, crowd=False) -> np.ndarray:
+    """The same for boxes [N, 4] and [M, 4] as x, y, width, height."""
+    boxes1, boxes2 = (np.asarray(boxes, np.float64).reshape(-1, 4) for boxes in (boxes1, boxes2))
     if not len(boxes1) or not len(boxes2):
         return np.zeros((len(boxes1), len(boxes2)))
     return coco_mask.iou(boxes1, boxes2, [int(crowd)] * len(boxes2))
@@ -191,7 +191,7 @@ def compute_recall(pred_boxes, gt_boxes, iou):
     Returns:
         (recall, positive_ids): float, and the indices of the boxes that lie on an object.
     """
-    overlaps = box_overlaps(pred_boxes, gt_boxes)
+    overlaps = xywh_overlaps(to_xywh(pred_boxes), to_xywh(gt_boxes))
     if not overlaps.size:
         return 0.0, np.zeros(0, np.intp)
     positive_ids = np.flatnonzero(overlaps.max(axis=1) >= iou)
