@@ -83,7 +83,10 @@ class Nuclei(Dataset):
             label = folder / "train" / "labels" / f"{name}.png"
             for copy in range(repeat(read_label_image(label).size)):
                 self.add_image(
-                    "nuclei", f"{name}-{copy}", folder / "train" / "images" / f"{name}.png", label=label
+                    "nuclei",
+                    f"{name}-{copy}",
+                    folder / "train" / "images" / f"{name}.png",
+                    label=label,
                 )
         self.prepare()
 

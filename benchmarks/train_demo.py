@@ -92,7 +92,7 @@ class CoinsAndShapes(Dataset):
 
 
 class Cosine(keras.callbacks.Callback):
-    """Warm-up, then a cosine over all steps; it depends on the step alone, so a resumed run agrees."""
+    """Warm-up, then a cosine over all steps; it depends on the step alone, so resuming agrees."""
 
     def __init__(self, rate, epochs, steps):
         super().__init__()

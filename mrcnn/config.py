@@ -40,7 +40,9 @@ class Config:
     NAME = None  # names the run folder and the checkpoint files: letters, digits, "_" and "-"
     NUM_CLASSES = 1  # classes including the background, which is class 0
     USE_MASKS = True  # False: Faster R-CNN, the same network without the mask branch
-    NUMERICS = "auto"  # arithmetic dialect (see numerics.py); "auto": standard, or that of loaded weights
+    NUMERICS = (
+        "auto"  # arithmetic dialect (see numerics.py); "auto": standard, or that of loaded weights
+    )
     SEED = 0  # of weights, sampling, image order and augmentation; None: a new one each time
 
     # --- Images ----------------------------------------------------------------------------------
@@ -57,12 +59,20 @@ class Config:
     # --- Backbone and feature pyramid ------------------------------------------------------------
     BACKBONE = "resnet101"  # resnet18/34/50/101, a name in keras.applications, or a callable
     BACKBONE_WIDTH = 64  # channels of the ResNet's stem; fewer make a smaller, faster network
-    BACKBONE_NORM = "batch"  # "batch", "frozen" (moving statistics, constant) or "group" (32 groups)
+    BACKBONE_NORM = (
+        "batch"  # "batch", "frozen" (moving statistics, constant) or "group" (32 groups)
+    )
     BACKBONE_STRIDES = (4, 8, 16, 32, 64)  # pixels per cell of P2..P6
     TOP_DOWN_PYRAMID_SIZE = 256  # channels of P2..P6
 
     # --- Region proposal network -----------------------------------------------------------------
-    RPN_ANCHOR_SCALES = (32, 64, 128, 256, 512)  # square anchor side in pixels, one per level P2..P6
+    RPN_ANCHOR_SCALES = (
+        32,
+        64,
+        128,
+        256,
+        512,
+    )  # square anchor side in pixels, one per level P2..P6
     RPN_ANCHOR_RATIOS = (0.5, 1, 2)  # height / width
     RPN_ANCHOR_STRIDE = 1  # cells between anchors
     RPN_TRAIN_ANCHORS_PER_IMAGE = 256  # anchors sampled for the RPN losses, at most half positive
@@ -154,7 +164,9 @@ class Config:
         seen = {}
         for base in reversed(cls.__mro__):
             seen.update(
-                (n, None) for n, v in vars(base).items() if n.isupper() and not isinstance(v, property)
+                (n, None)
+                for n, v in vars(base).items()
+                if n.isupper() and not isinstance(v, property)
             )
         return list(seen)
 
@@ -233,7 +245,8 @@ class Config:
             if len(getattr(self, name)) != self.IMAGE_CHANNEL_COUNT:
                 raise ValueError(
                     f"{name} must hold one value per image channel "
-                    f"(IMAGE_CHANNEL_COUNT = {self.IMAGE_CHANNEL_COUNT}), got {getattr(self, name)!r}."
+                    f"(IMAGE_CHANNEL_COUNT = {self.IMAGE_CHANNEL_COUNT}), "
+                    f"got {getattr(self, name)!r}."
                 )
         if tuple(self.MASK_SHAPE) != (2 * self.MASK_POOL_SIZE,) * 2:
             raise ValueError(

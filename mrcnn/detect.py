@@ -72,7 +72,9 @@ def detect(predict, images, config, masks="full", min_score=None) -> list[dict]:
                 shown = outputs["scores"][row] >= min_score
                 one = {name: array[row][shown] for name, array in outputs.items()}
                 shape = np.asarray(images[index]).shape[:2]
-                results[index] = to_image(one, fitted[index].scale, fitted[index].window, shape, masks)
+                results[index] = to_image(
+                    one, fitted[index].scale, fitted[index].window, shape, masks
+                )
     return results
 
 

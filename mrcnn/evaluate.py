@@ -24,7 +24,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from scipy.optimize import linear_sum_assignment
 
 from mrcnn.data.coco_format import (
     check_sizes,
@@ -42,6 +41,7 @@ from mrcnn.ops.metrics import (  # the old names are part of this module, too
     compute_matches,
     compute_overlaps_masks,
     compute_recall,
+    matched_rows,
     rle_overlaps,
     xywh_overlaps,
 )
@@ -292,20 +292,11 @@ def _pooled_counts(truth, rows, kind, score_threshold) -> dict:
         overlaps = overlap(detections, objects)
         in_crowd = overlap(detections, crowds, crowd=True).max(axis=1, initial=0)
         for iou in POOLED_IOUS:
-            matched = _matched_rows(overlaps, iou)
+            matched = matched_rows(overlaps, iou)
             free = np.setdiff1d(np.arange(len(detections)), matched)
             wrong = int((in_crowd[free] < iou).sum())  # inside a crowd: neither right nor wrong
             totals[iou] += len(matched), wrong, len(objects) - len(matched)
     return {iou: tuple(int(n) for n in counts) for iou, counts in totals.items()}
-
-
-def _matched_rows(overlaps, iou):
-    """Rows of a largest one-to-one matching of pairs with at least this IoU."""
-    pairs = overlaps >= iou
-    rows, cols = np.flatnonzero(pairs.any(axis=1)), np.flatnonzero(pairs.any(axis=0))
-    pairs = pairs[np.ix_(rows, cols)]
-    chosen, partners = linear_sum_assignment(pairs, maximize=True)
-    return rows[chosen[pairs[chosen, partners]]]
 
 
 def _ratio(part, whole):

@@ -56,7 +56,9 @@ class ModelFolder:
         """The run folders of a NAME in `parent`, oldest first."""
         pattern = re.compile(re.escape((name or "model").lower()) + r"\d{8}T\d{4}$")
         parent = Path(parent)
-        found = sorted(p for p in parent.iterdir() if pattern.match(p.name)) if parent.is_dir() else []
+        found = (
+            sorted(p for p in parent.iterdir() if pattern.match(p.name)) if parent.is_dir() else []
+        )
         return [ModelFolder(path, name) for path in found]
 
     # --- Weights -----------------------------------------------------------------------------
@@ -90,8 +92,8 @@ class ModelFolder:
         for path in numbered + saved if latest else saved + numbered:
             return path
         raise FileNotFoundError(
-            f"{self.path} holds no weights (weights.h5, best.h5 or mask_rcnn_*.h5). Is it the folder "
-            "of a model, written by train() or save()?"
+            f"{self.path} holds no weights (weights.h5, best.h5 or mask_rcnn_*.h5). Is it the "
+            "folder of a model, written by train() or save()?"
         )
 
     # --- Description -------------------------------------------------------------------------
@@ -102,7 +104,7 @@ class ModelFolder:
         self._write("classes.json", json.dumps(list(class_names), indent=2, ensure_ascii=False))
 
     def class_names(self) -> list[str]:
-        """The class names, background first. Raises ValueError if the file is not a list of text."""
+        """The class names, background first. Raises ValueError if the file is no list of text."""
         names = self._read("classes.json", [])
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ValueError(f"{self.path / 'classes.json'}: expected a JSON list of class names.")
@@ -119,7 +121,7 @@ class ModelFolder:
         self._write("training.json", json.dumps(stages, indent=2))
 
     def history(self) -> list[dict]:
-        """The rows of history.csv, numbers as floats (epoch as int); empty before the first epoch."""
+        """The rows of history.csv, numbers as floats, the epoch as int; empty without the file."""
         path = self.path / "history.csv"
         if not path.exists():
             return []

@@ -12,6 +12,7 @@ from mrcnn import detect as detection
 from mrcnn import evaluate as evaluation
 from mrcnn import train as training
 from mrcnn.config import Config
+from mrcnn.data.augment import Augmenter
 from mrcnn.data.pipeline import Batches, check_dataset
 from mrcnn.folder import ModelFolder
 from mrcnn.network.assemble import build_network
@@ -74,8 +75,8 @@ class MaskRCNN:
         path = Path(folder)
         if not (path / "config.json").is_file():
             raise FileNotFoundError(
-                f"{path} is not a model folder: it has no config.json. Give the folder that train() "
-                "or save() wrote."
+                f"{path} is not a model folder: it has no config.json. Give the folder that "
+                "train() or save() wrote."
             )
         config = Config.from_json(path / "config.json")
         for name, value in overrides.items():
@@ -177,7 +178,9 @@ class MaskRCNN:
             ValueError: not in training mode, or data that does not fit the Config.
         """
         if self.mode != "training":
-            raise ValueError("train() needs a model made with mode='training'; this one is 'inference'.")
+            raise ValueError(
+                "train() needs a model made with mode='training'; this one is 'inference'."
+            )
         check_dataset(train_dataset, self.config)
         if val_dataset is not None:
             check_dataset(val_dataset, self.config, name="val_dataset")
@@ -194,15 +197,18 @@ class MaskRCNN:
 
     def _fit(self, train_dataset, val_dataset, stage, augmentation, custom_callbacks, verbose):
         config, epochs = self.config, stage["epochs"]
+        if augmentation is None and config.AUGMENTATION:
+            augmentation = Augmenter(**config.AUGMENTATION)
         batches = Batches(
             train_dataset, config, augmentation, shuffle=True, seed=config.SEED or 0,
             steps=config.STEPS_PER_EPOCH,
         )  # fmt: skip
         val_batches = val_dataset and Batches(
-            val_dataset, config.__class__.from_dict(config.to_dict() | {"AUGMENTATION": None}),
-            shuffle=False, seed=0, steps=config.VALIDATION_STEPS,
-        )  # fmt: skip
-        stages = [s for s in self.folder.stages() if s["start"] < self.epoch or s["epochs"] < epochs]
+            val_dataset, config, shuffle=False, seed=0, steps=config.VALIDATION_STEPS
+        )
+        stages = [
+            s for s in self.folder.stages() if s["start"] < self.epoch or s["epochs"] < epochs
+        ]
         same = stages and {k: stages[-1][k] for k in stage} == stage
         if not same:
             stages.append(stage | {"start": self.epoch, "finished": False})
@@ -254,7 +260,9 @@ class MaskRCNN:
                 self.load_weights(run.checkpoints()[-1][1])
                 self._adopt(run)
                 logger.warning(
-                    "Going on with %s after epoch %d. resume=False starts anew.", run.path, self.epoch
+                    "Going on with %s after epoch %d. resume=False starts anew.",
+                    run.path,
+                    self.epoch,
                 )
                 return
         if required:

@@ -43,8 +43,8 @@ class Numerics:
     canonical_roi_size: float = 224.0
 
 
-# The paper with today's settings. Anchors sit at cell centres, where half-pixel aligned RoIAlign has
-# them; smooth L1 with beta 1/9 as in torchvision and Detectron; the clamp is Detectron's.
+# The paper with today's settings. Anchors sit at cell centres, where half-pixel aligned RoIAlign
+# has them; smooth L1 with beta 1/9 as in torchvision and Detectron; the clamp is Detectron's.
 DIALECTS = {"standard": Numerics()}
 
 

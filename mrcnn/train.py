@@ -138,7 +138,11 @@ def build_optimizer(config, learning_rate: float, steps: int, variables: list):
     rate = learning_rate
     if config.LR_SCHEDULE != "constant" or config.WARMUP_STEPS:
         rate = Schedule(
-            learning_rate, steps, min(config.WARMUP_STEPS, steps), config.LR_SCHEDULE, config.LR_STEPS
+            learning_rate,
+            steps,
+            min(config.WARMUP_STEPS, steps),
+            config.LR_SCHEDULE,
+            config.LR_STEPS,
         )
     options = {
         "weight_decay": config.WEIGHT_DECAY or None,
@@ -230,8 +234,8 @@ def _check_finite(logs, epoch):
     bad = [name for name, value in logs.items() if not math.isfinite(float(value))]
     if bad and "loss" in bad:
         raise FloatingPointError(
-            f"Training diverged in epoch {epoch}: {', '.join(sorted(bad))} is not a number. The last "
-            "checkpoint is whole. Lower LEARNING_RATE or set WARMUP_STEPS, and go on from it."
+            f"Training diverged in epoch {epoch}: {', '.join(sorted(bad))} is not a number. The "
+            "last checkpoint is whole. Lower LEARNING_RATE or set WARMUP_STEPS, and go on from it."
         )
 
 

@@ -266,7 +266,7 @@ def test_evaluate(capsys, tiny_folder, pictures, tmp_path):
     code, out, _ = run(capsys, *words)
     assert code == 0 and "AP50" in out
     scores = json.loads((tmp_path / "evaluation.json").read_text())
-    assert scores["images"] == 4 and "AP" in scores["bbox"]
+    assert scores["num_images"] == 4 and "AP" in scores["bbox"]
     assert (tmp_path / "precision_recall.png").stat().st_size > 1000
     words = ["evaluate", tiny_folder, "--images", pictures / "images"]
     code, _, err = run(capsys, *words, "--labels", pictures / "labels", "--output", tmp_path)

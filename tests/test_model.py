@@ -46,9 +46,7 @@ def shapes(count=8, seed=0):
 
 
 def rows(model):
-    return [
-        {k: v for k, v in row.items() if "loss" in k} for row in model.folder.history()
-    ]
+    return [{k: v for k, v in row.items() if "loss" in k} for row in model.folder.history()]
 
 
 def test_same_seed_same_losses(tmp_path):

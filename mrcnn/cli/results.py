@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from mrcnn.data.coco_format import result_to_coco
 from mrcnn.ops.files import atomic_path, write_text
 from mrcnn.ops.images import to_channels, to_uint8_range
 from mrcnn.ops.masks import decode_rle
@@ -31,24 +32,7 @@ def coco_rows(result: dict, image_id: int, file_name: str) -> list[dict]:
         Dicts of image_id, file_name, category_id, bbox (x, y, width, height), score and, with
         masks, segmentation (compressed RLE, counts as text).
     """
-    rows = []
-    for index, (y1, x1, y2, x2) in enumerate(result["rois"].tolist()):
-        row = {
-            "image_id": image_id,
-            "file_name": file_name,
-            "category_id": int(result["class_ids"][index]),
-            "bbox": [x1, y1, x2 - x1, y2 - y1],
-            "score": round(float(result["scores"][index]), 6),
-        }
-        if "rles" in result:
-            rle = result["rles"][index]
-            counts = rle["counts"]
-            row["segmentation"] = {
-                "size": [int(side) for side in rle["size"]],
-                "counts": counts.decode() if isinstance(counts, bytes) else counts,
-            }
-        rows.append(row)
-    return rows
+    return [{"file_name": file_name} | row for row in result_to_coco(result, image_id)]
 
 
 def table_rows(result: dict, file_name: str, class_names: list[str]) -> list[tuple]:

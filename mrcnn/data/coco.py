@@ -144,7 +144,7 @@ class CocoDataset(Dataset):
             raise _broken(
                 info,
                 annotation,
-                "it has no segmentation. Set USE_MASKS = False to train on boxes alone, or add masks",
+                "it has no segmentation. Add one, or set USE_MASKS = False (boxes alone)",
             )
         shape = (info["height"], info["width"])
         try:
@@ -178,7 +178,7 @@ def _draw(polygons, shape):
         polygon[0::2] = np.clip(polygon[0::2], -shape[1], 2 * shape[1])
         polygon[1::2] = np.clip(polygon[1::2], -shape[0], 2 * shape[0])
     codes = coco_mask.frPyObjects([polygon.tolist() for polygon in polygons], *shape)
-    return coco_mask.decode(coco_mask.merge(codes)).astype(bool)
+    return decode_rle(coco_mask.merge(codes))
 
 
 # --- Reading the file ----------------------------------------------------------------------------

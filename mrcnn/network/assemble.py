@@ -44,7 +44,7 @@ def build_network(config) -> Network:
 
 
 def trunk(config) -> types.SimpleNamespace:
-    """What both graphs share: image to pyramid, RPN outputs and proposals, and the heads' layers."""
+    """What both graphs share: image to pyramid, RPN outputs, proposals, and the heads' layers."""
     numerics = dialect(config.NUMERICS)
     image = keras.Input((None, None, config.IMAGE_CHANNEL_COUNT), name=batch.IMAGE)
     pixels = Normalise(config.MEAN_PIXEL, config.PIXEL_STD, name="normalise_pixels")(image)
@@ -114,13 +114,15 @@ def ground_truth_shape(config) -> tuple | None:
 
 
 def build_training_model(pieces, config) -> keras.Model:
-    """Image and ground truth to the five losses (three without... masks: four)."""
+    """Image and ground truth to the five losses; without masks there are four."""
     numerics = dialect(config.NUMERICS)
     specs = batch.training_specs(
         tuple(pieces.image.shape[1:]), config.MAX_GT_INSTANCES, ground_truth_shape(config)
     )
     inputs = {
-        name: pieces.image if name == batch.IMAGE else keras.Input(spec.shape, dtype=spec.dtype, name=name)
+        name: pieces.image
+        if name == batch.IMAGE
+        else keras.Input(spec.shape, dtype=spec.dtype, name=name)
         for name, spec in specs.items()
     }
     ids, boxes = inputs[batch.GT_CLASS_IDS], inputs[batch.GT_BOXES]
@@ -204,7 +206,9 @@ class Normalise(layers.Layer):
         self.mean, self.std = tuple(mean), tuple(std)
 
     def call(self, image):
-        return (image - keras.ops.array(self.mean, "float32")) / keras.ops.array(self.std, "float32")
+        return (image - keras.ops.array(self.mean, "float32")) / keras.ops.array(
+            self.std, "float32"
+        )
 
     def compute_output_spec(self, image):
         return keras.KerasTensor(image.shape, "float32")

@@ -1,4 +1,4 @@
-"""Backbones by name: our ResNets, any convolutional network of keras.applications, or a callable."""
+"""Backbones by name: our ResNets, convolutional networks of keras.applications, or a callable."""
 
 from __future__ import annotations
 
@@ -73,7 +73,8 @@ def _last_layer(model, side: int, name: str, stride: int) -> int:
     found = [
         index
         for index, layer in enumerate(model.layers)
-        if len(getattr(layer.output, "shape", ())) == 4 and layer.output.shape[1:3] == (side, side)
+        if len(getattr(layer.output, "shape", ())) == 4
+        and layer.output.shape[1:3] == (side, side)
         and not re.search("pad", layer.name)
     ]
     if not found:

@@ -19,10 +19,12 @@ def build_box_head(num_classes: int, width: int):
         [batch, rois, classes, 4].
     """
     hidden = [
-        layers.Dense(width, activation="relu", kernel_initializer="he_uniform", name=f"mrcnn_class_conv{i}")
+        layers.Dense(
+            width, activation="relu", kernel_initializer="he_uniform", name=f"mrcnn_class_conv{i}"
+        )
         for i in (1, 2)
     ]
-    # Small final weights, so that training starts from even odds and unmoved boxes (Fast R-CNN 3.1).
+    # Small final weights: training starts from even odds and unmoved boxes (Fast R-CNN 3.1).
     classify = layers.Dense(
         num_classes,
         kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),

@@ -87,7 +87,7 @@ def smooth_l1(target, prediction, beta):
 
 
 def sigmoid_cross_entropy(target, logits):
-    """Elementwise -t log s(x) - (1 - t) log(1 - s(x)), stable: max(x, 0) - x t + log(1 + e^-|x|)."""
+    """Elementwise -t log s(x) - (1 - t) log(1 - s(x)), as max(x, 0) - x t + log(1 + e^-|x|)."""
     return ops.relu(logits) - logits * target + ops.log1p(ops.exp(-ops.abs(logits)))
 
 

@@ -6,7 +6,6 @@ import keras
 from keras import layers
 
 
-
 def build_mask_head(num_classes: int, channels: int, depth: int, norm: str | None = None):
     """Creates the layers once and returns the function that applies them, for both graphs.
 
@@ -22,13 +21,19 @@ def build_mask_head(num_classes: int, channels: int, depth: int, norm: str | Non
     """
     convolutions = [
         layers.Conv2D(
-            channels, 3, padding="same", use_bias=norm is None, kernel_initializer="he_normal",
+            channels,
+            3,
+            padding="same",
+            use_bias=norm is None,
+            kernel_initializer="he_normal",
             name=f"mrcnn_mask_conv{i + 1}",
         )  # fmt: skip
         for i in range(depth)
     ]
     norms = [
-        layers.GroupNormalization(min(32, max(1, channels // 4)), epsilon=1e-5, name=f"mrcnn_mask_gn{i + 1}")
+        layers.GroupNormalization(
+            min(32, max(1, channels // 4)), epsilon=1e-5, name=f"mrcnn_mask_gn{i + 1}"
+        )
         for i in range(depth if norm else 0)
     ]
     upsample = layers.Conv2DTranspose(

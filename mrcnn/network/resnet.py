@@ -59,7 +59,7 @@ def conv_norm(x, filters, kernel, name, norm, epsilon, strides=1, activation=Tru
 
 
 def block(x, filters, stage, letter, strides, bottleneck, norm, epsilon):
-    """One residual block: two 3x3 convolutions, or 1x1, 3x3 (strided) and 1x1 with 4x the filters."""
+    """One residual block: two 3x3 convolutions, or 1x1, strided 3x3, and 1x1 to 4x the filters."""
     name = f"{{}}{stage}{letter}_branch"
     if bottleneck:
         y = conv_norm(x, filters, 1, name + "2a", norm, epsilon)

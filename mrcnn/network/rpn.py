@@ -101,7 +101,15 @@ class ProposalLayer(layers.Layer):
     """
 
     def __init__(
-        self, pre_nms, post_nms, post_nms_training, nms_threshold, std, delta_clamp, min_side, **kwargs
+        self,
+        pre_nms,
+        post_nms,
+        post_nms_training,
+        nms_threshold,
+        std,
+        delta_clamp,
+        min_side,
+        **kwargs,
     ):
         super().__init__(trainable=False, **kwargs)
         self.pre_nms, self.post_nms, self.post_nms_training = pre_nms, post_nms, post_nms_training
@@ -120,7 +128,9 @@ class ProposalLayer(layers.Layer):
             best, index = ops.top_k(ops.stop_gradient(logits[:, start:stop]), count)
             moved = box_ops.decode(
                 ops.take(anchors[start:stop], index, axis=0),
-                ops.take_along_axis(ops.stop_gradient(deltas[:, start:stop]), index[..., None], axis=1),
+                ops.take_along_axis(
+                    ops.stop_gradient(deltas[:, start:stop]), index[..., None], axis=1
+                ),
                 self.std,
                 clamp=self.delta_clamp,
             )  # [batch, count, 4]

@@ -149,7 +149,11 @@ class DetectionTargets(_Sampler):
             frames = ops.zeros_like(gt_boxes) + frame
         n = self.max_positives
         soft = roi_align.crop_masks(
-            ops.cast(gt_masks, "float32") / 255.0, frames, rois[:, :n], matched[:, :n], self.mask_shape
+            ops.cast(gt_masks, "float32") / 255.0,
+            frames,
+            rois[:, :n],
+            matched[:, :n],
+            self.mask_shape,
         )
         return ops.cast(soft >= 0.5, "float32")
 

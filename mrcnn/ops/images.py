@@ -1,6 +1,6 @@
 """Pictures before the network: reading, value range, channels, scaling, cropping and padding.
 
-Training and detection both use `fit_image`, so that a picture looks the same to the network in both.
+Training and detection both use `fit_image`, so that a picture looks the same in both.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """Overlaps of masks and boxes, and the AP family of Matterport's scripts (one image at a time).
 
-For the AP that papers report see `mrcnn.evaluate`. Overlaps are counted by pycocotools on run-length
-codes, so hundreds of masks of a large image never become one float array.
+For the AP that papers report see `mrcnn.evaluate`. Overlaps are counted by pycocotools on
+run-length codes, so hundreds of masks of a large image never become one float array.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from pycocotools import mask as coco_mask
+from scipy.optimize import linear_sum_assignment
 
 from mrcnn.ops.masks import encode_rle, mask_bounds
 
@@ -57,6 +58,23 @@ def to_xywh(boxes) -> np.ndarray:
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     y1, x1, y2, x2 = boxes.T
     return np.stack([x1, y1, x2 - x1, y2 - y1], axis=1)
+
+
+def matched_rows(overlaps, iou: float) -> np.ndarray:
+    """Rows of a largest one-to-one matching of rows and columns with at least this overlap.
+
+    Args:
+        overlaps: [N, M].
+        iou: least overlap of a pair; exactly this much counts.
+
+    Returns:
+        int [K], the rows that have a partner.
+    """
+    pairs = overlaps >= iou
+    rows, columns = np.flatnonzero(pairs.any(axis=1)), np.flatnonzero(pairs.any(axis=0))
+    pairs = pairs[np.ix_(rows, columns)]
+    chosen, partners = linear_sum_assignment(pairs, maximize=True)
+    return rows[chosen[pairs[chosen, partners]]]
 
 
 def compute_overlaps_masks(masks1, masks2) -> np.ndarray:

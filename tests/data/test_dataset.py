@@ -1,0 +1,83 @@
+import logging
+
+import cv2
+import numpy as np
+import pytest
+
+from mrcnn.data.dataset import Dataset, FileCache, describe_image
+
+
+def test_golden_of_the_old_contract():
+    dataset = Dataset()
+    assert dataset.image_ids == []
+    dataset.add_class("s", 1, "cat, feline")
+    dataset.add_class("s", 1, "dup")
+    dataset.add_class("t", 1, "dog")
+    dataset.add_image("s", "a", "a.png", width=7)
+    dataset.prepare()
+    assert dataset.class_names == ["BG", "cat", "dog"]
+    assert dataset.class_from_source_map == {".0": 0, "s.1": 1, "t.1": 2}
+    assert dataset.image_from_source_map == {"s.a": 0}
+    assert dataset.source_class_ids == {"": [0], "s": [0, 1], "t": [0, 2]}
+    assert sorted(dataset.sources) == ["", "s", "t"]
+    assert dataset.num_classes == 3 and dataset.num_images == 1
+    assert dataset.class_ids.tolist() == [0, 1, 2] and dataset.image_ids.tolist() == [0]
+    assert dataset.map_source_class_id("t.1") == 2
+    assert dataset.get_source_class_id(2, "t") == 1
+    assert dataset.source_image_link(0) == "a.png"
+    assert dataset.image_reference(0) == ""
+    assert dataset.image_info == [{"id": "a", "source": "s", "path": "a.png", "width": 7}]
+
+
+def test_errors_name_the_argument():
+    dataset = Dataset()
+    with pytest.raises(ValueError, match="a.b"):
+        dataset.add_class("a.b", 1, "x")
+    dataset.add_class("s", 1, "cat")
+    with pytest.raises(ValueError, match="'s', not 't'"):
+        dataset.get_source_class_id(1, "t")
+    dataset.add_image("s", "a", None)
+    with pytest.raises(ValueError, match="override load_image"):
+        dataset.load_image(0)
+    assert "s.a" in describe_image(dataset, 0)
+
+
+def test_default_load_mask_warns(caplog):
+    dataset = Dataset()
+    dataset.add_image("s", "a", "a.png")
+    with caplog.at_level(logging.WARNING, "mrcnn"):
+        masks, class_ids = dataset.load_mask(0)
+    assert masks.shape == (0, 0, 0) and class_ids.shape == (0,) and "load_mask" in caplog.text
+    assert dataset.load_boxes(0)[0].shape == (0, 4)
+
+
+def test_load_image_reads_the_file_and_gives_a_copy(tmp_path):
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), np.full((3, 4), 9, np.uint8))
+    dataset = Dataset()
+    dataset.add_image("s", "a", str(path))
+    dataset.add_image("s", "b", str(tmp_path / "b.png"))
+    image = dataset.load_image(0)
+    assert image.shape == (3, 4, 3) and (image == 9).all()
+    image[:] = 0
+    assert (dataset.load_image(0) == 9).all()
+    with pytest.raises(FileNotFoundError, match="b.png"):
+        dataset.load_image(1)
+
+
+def test_file_cache_keeps_to_its_limit_and_sees_changes(tmp_path):
+    reads = []
+
+    def read(path):
+        reads.append(path)
+        return np.frombuffer(open(path, "rb").read(), np.uint8).copy()
+
+    for name, size in (("a", 60), ("b", 60), ("c", 30)):
+        (tmp_path / name).write_bytes(bytes(size))
+    cache = FileCache(100)
+    for _ in range(2):
+        for name in "abc":
+            cache.read(tmp_path / name, read)
+    assert [path.name for path in reads] == ["a", "b", "c", "b"] and cache.bytes == 90
+    (tmp_path / "a").write_bytes(bytes(61))
+    assert cache.read(tmp_path / "a", read).size == 61

@@ -1,0 +1,335 @@
+import threading
+
+import cv2
+import numpy as np
+import pytest
+
+from mrcnn.batch import training_specs
+from mrcnn.config import Config
+from mrcnn.data.augment import Augmenter
+from mrcnn.data.dataset import Dataset
+from mrcnn.data.label_images import LabelImageDataset
+from mrcnn.data.pipeline import Batches, check_dataset, load_sample
+from mrcnn.data.shapes import ShapesDataset
+from mrcnn.ops.masks import minimize_masks
+
+
+class Made(Dataset):
+    """A dataset of given pictures and masks."""
+
+    def __init__(self, *samples, classes=1):
+        super().__init__()
+        self.samples = samples
+        for class_id in range(1, classes + 1):
+            self.add_class("made", class_id, f"c{class_id}")
+        for index in range(len(samples)):
+            self.add_image("made", index, None)
+        self.prepare()
+
+    def image_reference(self, image_id):
+        return f"picture-{image_id}"
+
+    def load_image(self, image_id):
+        return self.samples[image_id][0]
+
+    def load_mask(self, image_id):
+        return self.samples[image_id][1:]
+
+
+class Numbered(Made):
+    """Pictures whose grey level is their number, without objects."""
+
+    def __init__(self, count):
+        empty = (np.zeros((16, 16, 0), bool), np.zeros(0, np.int32))
+        super().__init__(*((np.full((16, 16, 3), n, np.uint8), *empty) for n in range(count)))
+
+
+def config(**changes):
+    values = {"NUM_CLASSES": 2, "IMAGE_MIN_DIM": 64, "IMAGE_MAX_DIM": 64, "IMAGES_PER_GPU": 2}
+    return Config(**{**values, "MAX_GT_INSTANCES": 8, "MINI_MASK_SHAPE": (14, 14), **changes})
+
+
+def blank(height=64, width=64):
+    return np.zeros((height, width, 3), np.uint8)
+
+
+def numbers(batches, epoch):
+    """Which pictures of a Numbered set the batches of an epoch hold."""
+    rows = [batches.get(epoch, index)["image"][:, 0, 0, 0] for index in range(len(batches))]
+    return np.concatenate(rows).astype(int).tolist()
+
+
+def same(first, second):
+    return set(first) == set(second) and all(np.array_equal(first[k], second[k]) for k in first)
+
+
+# --- Contents of a sample ------------------------------------------------------------------------
+@pytest.mark.parametrize("mini", [True, False])
+@pytest.mark.parametrize("use_masks", [True, False])
+@pytest.mark.parametrize("mode", ["square", "crop", "pad64", "none"])
+def test_arrays_are_those_of_the_contract(mini, use_masks, mode):
+    settings = config(
+        NUM_CLASSES=4, USE_MINI_MASK=mini, USE_MASKS=use_masks, IMAGE_RESIZE_MODE=mode
+    )
+    sample = load_sample(ShapesDataset(1, 60, 50), settings, 0)
+    mask_shape = (14, 14) if mini else (64, 64)
+    specs = training_specs((64, 64, 3), 8, mask_shape if use_masks else None)
+    if mode in ("pad64", "none"):
+        specs["image"] = specs["image"]._replace(shape=sample["image"].shape)
+        if use_masks and not mini:
+            mask_shape = sample["image"].shape[:2]
+            specs["gt_masks"] = specs["gt_masks"]._replace(shape=(8, *mask_shape))
+    assert {k: (v.shape, v.dtype.name) for k, v in sample.items()} == {
+        k: tuple(v) for k, v in specs.items()
+    }
+    assert 0 <= sample["image"].min() and sample["image"].max() <= 255
+
+
+def test_a_sample_without_scaling_is_exact():
+    dataset = ShapesDataset(5, 64, 64)
+    for image_id in dataset.image_ids:
+        masks, class_ids = dataset.load_mask(image_id)
+        sample = load_sample(dataset, config(NUM_CLASSES=4), image_id)
+        n = len(class_ids)
+        np.testing.assert_array_equal(sample["image"], dataset.load_image(image_id))
+        np.testing.assert_array_equal(sample["gt_class_ids"][:n], class_ids)
+        assert not sample["gt_class_ids"][n:].any() and not sample["gt_boxes"][n:].any()
+        np.testing.assert_array_equal(sample["gt_boxes"][:n], dataset.load_boxes(image_id)[0])
+        minis = minimize_masks(masks, sample["gt_boxes"][:n], (14, 14))
+        np.testing.assert_array_equal(sample["gt_masks"][:n], minis)
+        full = load_sample(dataset, config(NUM_CLASSES=4, USE_MINI_MASK=False), image_id)
+        np.testing.assert_array_equal(full["gt_masks"][:n], np.moveaxis(masks, -1, 0) * 255)
+
+
+def test_padding_is_the_mean_pixel():
+    sample = load_sample(ShapesDataset(1, 32, 64), config(NUM_CLASSES=4), 0)
+    np.testing.assert_allclose(sample["image"][40, 3], Config.MEAN_PIXEL, rtol=1e-6)
+
+
+@pytest.mark.parametrize("count", [0, 1, 129, 300])
+@pytest.mark.parametrize("by_label", [True, False])
+def test_any_number_of_instances(tmp_path, count, by_label):
+    label = np.zeros((64, 70), np.uint16)
+    places = np.arange(count)
+    label[places // 30 * 3, places % 30 * 2] = places + 1  # one pixel each
+    for folder, image in (("images", label * 0), ("labels", label)):
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / "a.png"), image)
+    dataset = LabelImageDataset.from_folders(tmp_path / "images", tmp_path / "labels")
+    settings = config(IMAGE_RESIZE_MODE="none", MAX_GT_INSTANCES=300)
+    augmentation = None if by_label else (lambda image, masks: (image, masks))
+    sample = load_sample(dataset, settings, 0, augmentation)
+    assert (sample["gt_class_ids"] == 1).sum() == count
+    sides = sample["gt_boxes"][:count, 2:] - sample["gt_boxes"][:count, :2]
+    assert (sides == 1).all() and (sample["gt_masks"][:count] == 255).all()
+    few = load_sample(dataset, config(IMAGE_RESIZE_MODE="none"), 0, augmentation)
+    assert (few["gt_class_ids"] == 1).sum() == min(count, 8)
+    rows = {tuple(box) for box in few["gt_boxes"][: min(count, 8)]}
+    assert rows <= {tuple(box) for box in sample["gt_boxes"]} and len(rows) == min(count, 8)
+
+
+def test_label_path_equals_mask_path(tmp_path):
+    rng = np.random.default_rng(0)
+    label = np.zeros((90, 110), np.uint16)
+    for number in range(1, 40):
+        y, x = rng.integers(0, 90), rng.integers(0, 110)
+        label[y : y + 9, x : x + 6] = number * 3
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / "a.png"), label)
+    dataset = LabelImageDataset.from_folders(tmp_path / "images", tmp_path / "labels")
+    plain = Made((dataset.load_image(0), *dataset.load_mask(0)))
+    settings = config(IMAGE_RESIZE_MODE="crop", MAX_GT_INSTANCES=50)
+    augmenter = Augmenter(0.5, 0.5, 0.75)
+    for seed in range(6):
+        a = load_sample(dataset, settings, 0, augmenter, np.random.default_rng(seed))
+        b = load_sample(plain, settings, 0, augmenter, np.random.default_rng(seed))
+        assert same(a, b)
+
+
+def test_empty_masks_are_dropped_with_their_ids():
+    masks = np.zeros((64, 64, 3), np.uint8)
+    masks[5:9, 5:9, 1] = 1
+    dataset = Made((blank(), masks, np.array([1, 2, 3])), classes=3)
+    sample = load_sample(dataset, config(NUM_CLASSES=4), 0)
+    assert sample["gt_class_ids"].tolist() == [2] + [0] * 7
+    assert sample["gt_boxes"][0].tolist() == [5, 5, 9, 9]
+
+
+def test_crowds_keep_their_sign():
+    dataset = Made((blank(), np.ones((64, 64, 1), bool), np.array([-1])))
+    assert load_sample(dataset, config(), 0)["gt_class_ids"][0] == -1
+
+
+def test_image_without_objects_and_the_default_load_mask():
+    dataset = Made((blank(), np.empty([0, 0, 0]), np.empty([0], np.int32)))
+    sample = load_sample(dataset, config(), 0, Augmenter(1, 1, 1, (0.5, 2)))
+    assert not sample["gt_class_ids"].any() and not sample["gt_masks"].any()
+
+
+def test_boxes_alone_need_no_masks():
+    class Boxes(Made):
+        def load_boxes(self, image_id):
+            return np.array([[2, 3, 10, 20]], np.float32), np.array([1])
+
+        def load_mask(self, image_id):
+            raise RuntimeError("must not be called")
+
+    settings = config(USE_MASKS=False)
+    sample = load_sample(Boxes((blank(),)), settings, 0)
+    assert "gt_masks" not in sample and sample["gt_boxes"][0].tolist() == [2, 3, 10, 20]
+    flipped = load_sample(Boxes((blank(),)), settings, 0, Augmenter(fliplr=1))
+    assert flipped["gt_boxes"][0].tolist() == [2, 44, 10, 61]
+
+
+def test_any_callable_augments():
+    masks = np.zeros((64, 64, 1), bool)
+    masks[5:9, 0:4] = True
+    dataset = Made((blank(), masks, np.array([1])))
+    sample = load_sample(dataset, config(), 0, lambda image, m: (image[:, ::-1], m[:, ::-1]))
+    assert sample["gt_boxes"][0].tolist() == [5, 60, 9, 64]
+    with pytest.raises(ValueError, match="picture-0.*augmentation"):
+        load_sample(dataset, config(), 0, lambda image, m: (image[:9], m))
+
+
+def test_stretch_and_channels():
+    grey = np.linspace(1000, 2000, 64 * 64).reshape(64, 64).astype(np.uint16)
+    dataset = Made((grey, np.zeros((64, 64, 0), bool), np.zeros(0)))
+    sample = load_sample(dataset, config(IMAGE_STRETCH=(0, 100)), 0)
+    assert sample["image"].min() == 0 and sample["image"].max() == pytest.approx(255)
+
+
+# --- Bad input -----------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "image, masks, class_ids, words",
+    [
+        (blank(), np.ones((32, 64, 1), bool), [1], r"picture-0.*\(32, 64, 1\).*64x64"),
+        (blank(), np.ones((64, 64), bool), [1], r"picture-0.*\(64, 64\)"),
+        (blank(), np.ones((64, 64, 2), bool), [1], "picture-0.*2 masks but 1 class ids"),
+        (blank(), np.ones((64, 64, 1), bool), [2], "picture-0.*class id 2.*NUM_CLASSES = 2.*Set"),
+        (blank(), np.ones((64, 64, 1), bool), [-2], "picture-0.*class id -2"),
+        (blank(), np.ones((64, 64, 1), bool), [0], "picture-0.*class id 0"),
+        (blank() * np.nan, np.zeros((64, 64, 0)), [], "picture-0.*NaN"),
+        (blank() + 0.5, np.zeros((64, 64, 0)), [], "picture-0.*multiply by 255"),
+        (np.zeros((64, 64, 5), np.uint8), np.zeros((64, 64, 0)), [], "picture-0.*5 channels"),
+    ],
+)
+def test_bad_samples_are_named(image, masks, class_ids, words):
+    dataset = Made((image, masks, np.array(class_ids, np.int32)))
+    for call in (
+        lambda: load_sample(dataset, config(), 0),
+        lambda: check_dataset(dataset, config()),
+    ):
+        with pytest.raises(ValueError, match=words):
+            call()
+
+
+def test_check_dataset(tmp_path):
+    check_dataset(ShapesDataset(2), config(NUM_CLASSES=4))
+    check_dataset(ShapesDataset(2), config(NUM_CLASSES=9))  # a finetuned model may know more
+    with pytest.raises(ValueError, match="4 classes.*NUM_CLASSES = 2.*set NUM_CLASSES = 4"):
+        check_dataset(ShapesDataset(2), config())
+    with pytest.raises(ValueError, match="empty"):
+        check_dataset(ShapesDataset(0), config(NUM_CLASSES=4))
+    with pytest.raises(ValueError, match="empty"):
+        Batches(ShapesDataset(0), config(NUM_CLASSES=4))
+    with pytest.raises(ValueError, match="prepare"):
+        check_dataset(Dataset(), config())
+    files = Dataset()
+    for index in range(7):
+        files.add_image("s", index, str(tmp_path / f"{index}.png"))
+    files.prepare()
+    with pytest.raises(FileNotFoundError, match=r"7 of 7 .*0\.png.*4\.png, \.\.\."):
+        check_dataset(files, config())
+    for index in range(7):
+        (tmp_path / f"{index}.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"0\.png.*empty"):
+        check_dataset(files, config())
+
+
+def test_shapes_that_do_not_stack():
+    empty = (np.zeros((0, 0, 0)), np.zeros(0, np.int32))
+    dataset = Made((blank(), *empty), (blank(100, 64), *empty))
+    with pytest.raises(ValueError, match="IMAGE_RESIZE_MODE = 'pad64'.*IMAGES_PER_GPU = 1"):
+        Batches(dataset, config(IMAGE_RESIZE_MODE="pad64"))[0]
+
+
+# --- Order ---------------------------------------------------------------------------------------
+def test_every_image_exactly_once_an_epoch():
+    batches = Batches(Numbered(9), config(IMAGES_PER_GPU=4))
+    assert len(batches) == 3
+    epochs = [numbers(batches, epoch) for epoch in range(3)]
+    assert all(sorted(order) == list(range(9)) for order in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert batches.get(0, 2)["image"].shape[0] == 1  # the rest
+    assert numbers(Batches(Numbered(9), config(), shuffle=False), 5) == list(range(9))
+    dropped = Batches(Numbered(9), config(IMAGES_PER_GPU=4), drop_remainder=True)
+    assert len(dropped) == 2 and len(set(numbers(dropped, 0))) == 8
+    with pytest.raises(ValueError, match="drop_remainder"):
+        Batches(Numbered(3), config(IMAGES_PER_GPU=4), drop_remainder=True)
+
+
+def test_steps_go_on_through_permutations():
+    batches = Batches(Numbered(5), config(), steps=3)
+    assert len(batches) == 3
+    stream = sum((numbers(batches, epoch) for epoch in range(5)), [])
+    assert len(stream) == 30
+    for start in range(0, 30, 5):
+        assert sorted(stream[start : start + 5]) == list(range(5))
+    few = Batches(Numbered(1), config(IMAGES_PER_GPU=4), steps=2)
+    assert numbers(few, 0) == [0] * 8
+
+
+def test_iteration_ends_and_the_epoch_moves_on():
+    batches = Batches(Numbered(4), config(), steps=3)
+    assert len(list(batches)) == 3
+    first = batches[1]
+    batches.on_epoch_end()
+    assert batches.epoch == 1 and not same(batches[1], first)
+    batches.epoch = 0
+    assert same(batches[1], first)
+
+
+def test_seed_decides():
+    def one(seed, epoch=0):
+        augmenter = Augmenter(0.5, 0.5, 0.5, (0.5, 2), 0.2, 0.2)
+        dataset = ShapesDataset(6, 64, 64)
+        return Batches(dataset, config(NUM_CLASSES=4), augmenter, seed=seed).get(epoch, 1)
+
+    assert same(one(3), one(3))
+    assert not same(one(3), one(4)) and not same(one(3), one(3, epoch=1))
+    Batches(Numbered(2), config(), seed=None)[0]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_workers_change_nothing(workers):
+    """The order and content that fit sees, whatever the number of threads."""
+    import keras
+
+    seen, lock = [], threading.Lock()
+
+    class Spy(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.scale = self.add_weight(shape=(), initializer="ones")
+
+        def call(self, inputs):
+            return keras.ops.mean(inputs["image"], axis=(1, 2)) * self.scale
+
+        def compute_loss(self, x, y=None, y_pred=None, sample_weight=None, training=True):
+            return keras.ops.mean(y_pred) * 0
+
+        def train_step(self, data):
+            data = data[0] if isinstance(data, tuple) else data
+            with lock:
+                seen.append(np.asarray(data["image"])[:, 0, 0, 0].astype(int).tolist())
+            return {"loss": 0.0}
+
+    settings = config(IMAGES_PER_GPU=4, DATA_WORKERS=workers)
+    batches = Batches(Numbered(10), settings, seed=1)
+    model = Spy()
+    model.compile(run_eagerly=True)
+    model.fit(batches, epochs=3, shuffle=False, verbose=0)
+    fresh = Batches(Numbered(10), settings, seed=1)
+    assert sum(seen, []) == sum((numbers(fresh, epoch) for epoch in range(3)), [])
+    assert batches.epoch == 3
