@@ -67,6 +67,7 @@ class Batches(keras.utils.PyDataset):
         self.shuffle, self.steps, self.drop_remainder = shuffle, steps, drop_remainder
         self.seed = int(np.random.SeedSequence().entropy % 2**63) if seed is None else int(seed)
         self.epoch = 0
+        self._begun = False
 
     def __len__(self):
         if self.steps is not None:
@@ -79,9 +80,24 @@ class Batches(keras.utils.PyDataset):
             raise IndexError(f"batch {index} of {len(self)}")
         return self.get(self.epoch, index)
 
+    def on_epoch_begin(self):
+        """Marks the epoch as begun; Keras calls it."""
+        self._begun = True
+
     def on_epoch_end(self):
-        """Goes on to the next epoch; Keras calls it."""
-        self.epoch += 1
+        """Goes on to the next epoch; Keras calls it, and once more before the first epoch."""
+        self.epoch += self._begun
+        self._begun = False
+
+    def follow_fit(self) -> keras.callbacks.Callback:
+        """A callback that sets `epoch` to that of `fit` at every start of an epoch.
+
+        Keras may begin and end an epoch to build an unbuilt model: with the callback that does no
+        harm, and a resumed training sees the images of an unbroken one.
+        """
+        return keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: setattr(self, "epoch", epoch)
+        )
 
     def get(self, epoch: int, index: int) -> dict:
         """The batch `index` of an epoch: a dict of arrays, see `batch.py`."""

@@ -10,8 +10,12 @@ NMS = [kernels.non_max_suppression, kernels.generic_non_max_suppression]
 RAMP = np.arange(25, dtype="float32").reshape(1, 5, 5, 1)
 
 
-def numpy(value):
-    return ops.convert_to_numpy(value)
+def run(function, *args, **kwargs):
+    """Calls a function of tensors with arrays; its result as an array."""
+    args = keras.tree.map_structure(
+        lambda a: ops.convert_to_tensor(a) if isinstance(a, np.ndarray) else a, args
+    )
+    return ops.convert_to_numpy(function(*args, **kwargs))
 
 
 def random_boxes(rng, *shape, side=100):
@@ -41,11 +45,11 @@ def crop_oracle(image, box, rows, columns):
 @pytest.mark.parametrize("crop", CROP)
 def test_crop_against_tensorflows_values(crop):
     boxes = np.array([[0.25, 0.25, 0.75, 0.75]], "float32")
-    inner = numpy(crop(RAMP, boxes, np.zeros(1, "int32"), (4, 4)))[0, :, :, 0]
+    inner = run(crop, RAMP, boxes, np.zeros(1, "int32"), (4, 4))[0, :, :, 0]
     np.testing.assert_allclose(inner[0], [6, 6.6667, 7.3333, 8], atol=1e-4)
     np.testing.assert_allclose(inner[3], [16, 16.6667, 17.3333, 18], atol=1e-4)
     across = np.array([[-0.5, -0.5, 0.5, 0.5]], "float32")
-    across = numpy(crop(RAMP, across, np.zeros(1, "int32"), (3, 3)))[0, :, :, 0]
+    across = run(crop, RAMP, across, np.zeros(1, "int32"), (3, 3))[0, :, :, 0]
     assert across.tolist() == [[0, 0, 0], [0, 0, 2], [0, 10, 12]]
 
 
@@ -57,20 +61,20 @@ def test_crop_against_oracle(crop, n, size):
     boxes = rng.uniform(-0.3, 1.3, (n, 4)).astype("float32")  # flipped ones and outside ones too
     index = rng.integers(0, 3, n).astype("int32")
     expected = [crop_oracle(images[k], box, *size) for k, box in zip(index, boxes, strict=True)]
-    np.testing.assert_allclose(numpy(crop(images, boxes, index, size)), expected, atol=1e-5)
+    np.testing.assert_allclose(run(crop, images, boxes, index, size), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("crop", CROP)
 def test_crop_at_the_edges_of_the_numbers(crop):
-    none = crop(RAMP, np.zeros((0, 4), "float32"), np.zeros(0, "int32"), (2, 2))
+    none = run(crop, RAMP, np.zeros((0, 4), "float32"), np.zeros(0, "int32"), (2, 2))
     assert none.shape == (0, 2, 2, 1)
     far = np.array([[1e12, 0, 1e13, 1]], "float32")
-    assert (numpy(crop(RAMP, far, np.zeros(1, "int32"), (2, 2))) == 0).all()
+    assert (run(crop, RAMP, far, np.zeros(1, "int32"), (2, 2)) == 0).all()
 
 
 def test_crop_of_boxes_that_are_no_numbers():
     boxes = np.array([[np.nan, 0, 1, 1], [0, 0, np.inf, 1], [0, 0, 1, 1]], "float32")
-    out = numpy(kernels.crop_and_resize(RAMP, boxes, np.zeros(3, "int32"), (2, 2)))
+    out = run(kernels.crop_and_resize, RAMP, boxes, np.zeros(3, "int32"), (2, 2))
     assert (out[:2] == 0).all() and out[2].sum() == 48
 
 
@@ -93,7 +97,7 @@ def run_nms(nms, boxes, scores, count, threshold):
         count,
         threshold,
     )
-    index, valid = numpy(index), numpy(valid)
+    index, valid = ops.convert_to_numpy(index), ops.convert_to_numpy(valid)
     assert index.shape == valid.shape == (len(boxes), count)
     assert (index[~valid] == 0).all()
     assert (np.sort(~valid, axis=1) == ~valid).all()  # the valid ones first

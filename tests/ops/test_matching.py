@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -107,3 +108,22 @@ def test_one_rule_without_positives():
     labels = np.array([[1, 0, 0]], "int32")
     chosen, rejected, index, kind = draws(labels, 2, 0.0)
     assert chosen.sum() == 0 and rejected.sum() == 2 and kind.tolist() == [[0, 0]]
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="about tf.function")
+def test_tensorflow_graph_with_unknown_sizes():
+    import tensorflow as tf
+
+    spec = (None, None)
+    sample = tf.function(
+        lambda labels, random: (
+            matching.sample(labels, 16, 0.5, random)
+            + matching.sample_indices(labels, 16, 0.5, random)
+        ),
+        input_signature=[tf.TensorSpec(spec, tf.int32), tf.TensorSpec(spec)],
+    )
+    for anchors in (3, 129):
+        labels = np.random.default_rng(0).integers(-1, 2, (2, anchors)).astype("int32")
+        random = np.random.default_rng(0).random(labels.shape).astype("float32")
+        for graph, eager in zip(sample(labels, random), draws(labels, 16, 0.5), strict=True):
+            np.testing.assert_array_equal(graph, eager)
