@@ -18,10 +18,8 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import numpy as np
-
 from mrcnn.config import Config
-from mrcnn.data.dataset import Dataset
+from mrcnn.data.label_images import LabelImageDataset
 from mrcnn.folder import ModelFolder
 from mrcnn.model import MaskRCNN
 from mrcnn.ops.images import read_label_image
@@ -66,46 +64,25 @@ class NucleiConfig(Config):
     }  # fmt: skip
 
 
-class Nuclei(Dataset):
+def nuclei(folder, split, by_area=False) -> LabelImageDataset:
     """One split of the data.
 
     Args:
         folder: with split.json and train/.
         split: "train", "val" or "test".
-        repeat: how often an image counts, a function of its number of pixels.
+        by_area: a large picture counts several times an epoch, as its area holds 256 x 256, at
+            most 4, since every time one crop of it is seen.
     """
-
-    def __init__(self, folder, split, repeat=lambda pixels: 1):
-        super().__init__()
-        folder = Path(folder)
-        self.add_class("nuclei", 1, "nucleus")
-        for name in json.loads((folder / "split.json").read_text())[split]:
-            label = folder / "train" / "labels" / f"{name}.png"
-            for copy in range(repeat(read_label_image(label).size)):
-                self.add_image(
-                    "nuclei",
-                    f"{name}-{copy}",
-                    folder / "train" / "images" / f"{name}.png",
-                    label=label,
-                )
-        self.prepare()
-
-    def load_label(self, image_id):
-        """The label image, int [H, W], 0 background, and the class ids of labels 1..N."""
-        label = read_label_image(self.image_info[image_id]["label"])
-        values, dense = np.unique(label, return_inverse=True)
-        dense = dense.reshape(label.shape) + (0 if values[0] == 0 else 1)
-        return dense, np.ones(dense.max(), "int32")
-
-    def load_mask(self, image_id):
-        """One mask a nucleus."""
-        label, class_ids = self.load_label(image_id)
-        return label[..., None] == np.arange(1, len(class_ids) + 1), class_ids
+    images, labels = (Path(folder) / "train" / kind for kind in ("images", "labels"))
+    stems = json.loads((Path(folder) / "split.json").read_text())[split]
+    if by_area:
+        stems = [stem for stem in stems for _ in range(crops(labels / f"{stem}.png"))]
+    return LabelImageDataset.from_folders(images, labels, "nucleus", stems)
 
 
-def crops(pixels: int) -> int:
-    """A picture of 256 x 256 counts once, a larger one as often as its area holds, at most 4."""
-    return min(4, max(1, round(pixels / 256**2)))
+def crops(label) -> int:
+    """How often a picture counts."""
+    return min(4, max(1, round(read_label_image(label).size / 256**2)))
 
 
 def main():
@@ -127,10 +104,10 @@ def main():
         model.load_weights(ModelFolder.runs(options.runs, config.NAME)[-1].weights(latest=True))
     else:
         start = time.perf_counter()
-        train = Nuclei(options.data, "train", crops)
-        model.train(train, Nuclei(options.data, "val"), epochs=options.epochs, verbose=2)
+        train = nuclei(options.data, "train", by_area=True)
+        model.train(train, nuclei(options.data, "val"), epochs=options.epochs, verbose=2)
         print(f"trained {(time.perf_counter() - start) / 60:.1f} minutes in this session")
-    print(model.evaluate(Nuclei(options.data, options.split)).summary())
+    print(model.evaluate(nuclei(options.data, options.split)).summary())
 
 
 if __name__ == "__main__":

@@ -23,7 +23,6 @@ import numpy as np
 import skimage.data
 
 from mrcnn.config import Config
-from mrcnn.data.dataset import Dataset
 from mrcnn.data.shapes import ShapesDataset
 from mrcnn.model import MaskRCNN
 
@@ -61,34 +60,9 @@ class DemoConfig(Config):
     }  # fmt: skip
 
 
-class CoinsAndShapes(Dataset):
-    """Synthetic photographs of coins and textured shapes, in turn.
-
-    Args:
-        count: images.
-        seed: of the pictures.
-    """
-
-    def __init__(self, count, seed=0):
-        super().__init__()
-        half = (count + 1) // 2
-        self.parts = [
-            ShapesDataset(half, 304, 384, seed, "coins"),
-            ShapesDataset(half, 224, 224, seed, "textured"),
-        ]
-        for class_id, name in enumerate(self.parts[0].class_names[1:], 1):
-            self.add_class("shapes", class_id, name)
-        for index in range(count):
-            self.add_image("shapes", index, None)
-        self.prepare()
-
-    def load_image(self, image_id):
-        """Of the part that the number belongs to."""
-        return self.parts[image_id % 2].load_image(image_id // 2)
-
-    def load_mask(self, image_id):
-        """Of the part that the number belongs to."""
-        return self.parts[image_id % 2].load_mask(image_id // 2)
+def synthetic(count, seed=0) -> ShapesDataset:
+    """Textured shapes and coins in turn, of the size of the photograph."""
+    return ShapesDataset(count, 304, 384, seed, style="mixed")
 
 
 class Cosine(keras.callbacks.Callback):
@@ -149,7 +123,7 @@ def main():
     schedule = Cosine(config.LEARNING_RATE, options.epochs, options.images // config.BATCH_SIZE)
     start = time.perf_counter()
     model.train(
-        CoinsAndShapes(options.images),
+        synthetic(options.images),
         epochs=options.epochs,
         custom_callbacks=[schedule],
         verbose=2,
@@ -157,7 +131,7 @@ def main():
     print(f"{(time.perf_counter() - start) / 60:.1f} minutes")
     publish(model, options.output)
     finished = MaskRCNN.load(options.output)
-    print(finished.evaluate(CoinsAndShapes(100, seed=1)).summary())
+    print(finished.evaluate(synthetic(100, seed=1)).summary())
     found = finished.detect([skimage.data.coins()])[0]
     print(f"coins: {len(found['scores'])} of 24, scores {np.round(found['scores'], 2)}")
 

@@ -235,14 +235,19 @@ class Config:
         self._validate_shapes()
 
     def _validate_shapes(self):
-        levels = len(self.BACKBONE_STRIDES)
-        if len(self.RPN_ANCHOR_SCALES) != levels:
+        for name, meaning in (("BACKBONE_STRIDES", "stride"), ("RPN_ANCHOR_SCALES", "size")):
+            if _length(getattr(self, name)) != 5:
+                raise ValueError(
+                    f"{name} must hold one {meaning} per pyramid level (5: P2..P6), "
+                    f"got {getattr(self, name)!r}."
+                )
+        if int(self.TRAIN_ROIS_PER_IMAGE * self.ROI_POSITIVE_RATIO) < 1:
             raise ValueError(
-                f"RPN_ANCHOR_SCALES must hold one size per pyramid level ({levels}: P2..P6), "
-                f"got {self.RPN_ANCHOR_SCALES!r}."
+                "ROI_POSITIVE_RATIO must leave room for one positive among TRAIN_ROIS_PER_IMAGE = "
+                f"{self.TRAIN_ROIS_PER_IMAGE}, got {self.ROI_POSITIVE_RATIO!r}; raise either."
             )
         for name in ("MEAN_PIXEL", "PIXEL_STD"):
-            if len(getattr(self, name)) != self.IMAGE_CHANNEL_COUNT:
+            if _length(getattr(self, name)) != self.IMAGE_CHANNEL_COUNT:
                 raise ValueError(
                     f"{name} must hold one value per image channel "
                     f"(IMAGE_CHANNEL_COUNT = {self.IMAGE_CHANNEL_COUNT}), "
@@ -325,6 +330,11 @@ _CHOICES = {
     "USE_MASKS": (True, False),
     "USE_MINI_MASK": (True, False),
 }
+
+
+def _length(value):
+    """Length of a sequence; None for anything else, as a single number."""
+    return len(value) if hasattr(value, "__len__") else None
 
 
 def unknown_setting(name: str, names: list[str]) -> str:

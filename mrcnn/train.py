@@ -241,13 +241,12 @@ def _check_finite(logs, epoch):
 
 def fit(model, config, train_batches, val_batches, first_epoch, epochs, callbacks, verbose=1):
     """Runs epochs `first_epoch`..`epochs` of a compiled Trainer. Returns the keras History."""
-    train_batches.epoch = first_epoch
     return model.fit(
         train_batches,
         validation_data=val_batches,
         initial_epoch=first_epoch,
         epochs=epochs,
-        callbacks=[EpochSeeds(config.SEED), *callbacks],
+        callbacks=[train_batches.follow_fit(), EpochSeeds(config.SEED), *callbacks],
         shuffle=False,  # the batches hold the order
         verbose=verbose,
     )

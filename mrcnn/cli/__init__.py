@@ -117,7 +117,9 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_data(parser):
     data = parser.add_argument_group("data")
     data.add_argument("--dataset", choices=["shapes"], help="synthetic pictures")
-    data.add_argument("--style", choices=["plain", "textured", "coins"], help="of the shapes")
+    data.add_argument(
+        "--style", choices=["plain", "textured", "coins", "mixed"], help="of the shapes"
+    )
     data.add_argument("--count", type=_count, metavar="N", help="synthetic pictures (default: 500)")
     data.add_argument("--images", metavar="DIR", help="folder of pictures")
     data.add_argument("--annotations", metavar="FILE", help="COCO instances file of --images")

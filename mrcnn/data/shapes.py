@@ -15,7 +15,8 @@ from mrcnn.data.dataset import Dataset
 
 SOURCE = "shapes"
 NAMES = ("square", "circle", "triangle")
-STYLES = ("plain", "textured", "coins")
+STYLES = ("plain", "textured", "coins", "mixed")
+MIXED = ("textured", "coins")
 NOISE_SIGMA = 8.0  # of style "plain", grey levels
 HALF_WIDTHS = (12, 32)  # pixels in an image of REFERENCE_SIDE, others in proportion
 REFERENCE_SIDE = 128
@@ -33,6 +34,7 @@ class ShapesDataset(Dataset):
         style: "plain": one to four flat shapes on a flat background, noise of sigma 8.
             "textured": up to eight turned, textured shapes on uneven, textured backgrounds.
             "coins": grey photographs of 6 to 30 coins (class circle) with relief, rim and shadow.
+            "mixed": "textured" and "coins" in turn.
 
     Raises:
         ValueError: unknown style, a negative count, or sides below 16 pixels.
@@ -75,8 +77,9 @@ class ShapesDataset(Dataset):
         with self._lock:
             if image_id in self._renders:
                 return self._renders[image_id]
-        rng = np.random.default_rng([self.seed, STYLES.index(self.style), image_id])
-        draw = {"plain": draw_plain, "textured": draw_textured, "coins": draw_coins}[self.style]
+        style = MIXED[image_id % len(MIXED)] if self.style == "mixed" else self.style
+        rng = np.random.default_rng([self.seed, STYLES.index(style), image_id])
+        draw = {"plain": draw_plain, "textured": draw_textured, "coins": draw_coins}[style]
         image, alphas, class_ids = draw(rng, self.height, self.width)
         result = (image, *visible_masks(alphas, class_ids, image.shape[:2]))
         with self._lock:

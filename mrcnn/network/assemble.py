@@ -73,6 +73,7 @@ def trunk(config) -> types.SimpleNamespace:
         config.RPN_BBOX_STD_DEV,
         numerics.delta_clamp,
         numerics.min_proposal_side,
+        config.RPN_ANCHOR_STRIDE,
         name="ROI",
     )
 

@@ -61,6 +61,8 @@ def _applications(image, name: str, norm: str) -> list:
     probe = build(input_shape=(side, side, image.shape[-1]), **options)
     wanted = [_last_layer(probe, side // stride, name, stride) for stride in STRIDES]
     body = build(input_tensor=image, **options)
+    # From the end: the body also holds the layers in front of `image`, the probe does not.
+    wanted = [index - len(probe.layers) for index in wanted]
     if norm == "frozen":
         for layer in body.layers:
             if resnet.is_normalisation(layer):

@@ -94,6 +94,7 @@ class ProposalLayer(layers.Layer):
         std: four scales of the deltas.
         delta_clamp: upper bound of the log size deltas.
         min_side: proposals with a shorter side are dropped, pixels.
+        anchor_stride: cells between anchors.
 
     Call: image [batch, height, width, channels], pyramid, logits [batch, anchors], deltas
     [batch, anchors, 4], anchors [anchors, 4] -> proposals [batch, post_nms, 4] in pixels, best
@@ -109,22 +110,24 @@ class ProposalLayer(layers.Layer):
         std,
         delta_clamp,
         min_side,
+        anchor_stride=1,
         **kwargs,
     ):
         super().__init__(trainable=False, **kwargs)
         self.pre_nms, self.post_nms, self.post_nms_training = pre_nms, post_nms, post_nms_training
         self.nms_threshold, self.std = nms_threshold, tuple(std)
         self.delta_clamp, self.min_side = delta_clamp, min_side
+        self.anchor_stride = anchor_stride
 
     def call(self, image, pyramid, logits, deltas, anchors, training=False):
         height, width = ops.shape(image)[1:3]
-        sizes = [_cells(feature_map) for feature_map in pyramid]
+        sizes = [_cells(feature_map, self.anchor_stride) for feature_map in pyramid]
         per_cell = ops.shape(anchors)[0] // sum(sizes)
         boxes, scores, levels = [], [], []
         start = 0
         for level, size in enumerate(sizes):
             stop = start + size * per_cell
-            count = min(self.pre_nms, stop - start)
+            count = _smaller(self.pre_nms, stop - start)
             best, index = ops.top_k(ops.stop_gradient(logits[:, start:stop]), count)
             moved = box_ops.decode(
                 ops.take(anchors[start:stop], index, axis=0),
@@ -157,9 +160,16 @@ class ProposalLayer(layers.Layer):
             "pre_nms": self.pre_nms, "post_nms": self.post_nms,
             "post_nms_training": self.post_nms_training, "nms_threshold": self.nms_threshold,
             "std": self.std, "delta_clamp": self.delta_clamp, "min_side": self.min_side,
+            "anchor_stride": self.anchor_stride,
         }  # fmt: skip
 
 
-def _cells(feature_map):
+def _cells(feature_map, stride):
+    """Cells of a map that hold anchors: every `stride`-th of a row and of a column."""
     height, width = ops.shape(feature_map)[1:3]
-    return height * width
+    return ((height + stride - 1) // stride) * ((width + stride - 1) // stride)
+
+
+def _smaller(a, b):
+    """The smaller of a number and a number or, where the image's size is open, a scalar tensor."""
+    return min(a, b) if isinstance(b, int) else ops.minimum(a, b)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from mrcnn.ops.masks import decode_rle, mask_bounds
+from mrcnn.ops.metrics import instances_first
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 GOLDEN = 0.61803398875  # steps of the golden ratio spread hues evenly for any number of them
@@ -135,8 +136,8 @@ def draw_instances(
 ) -> np.ndarray:  # fmt: skip
     """Draws masks, outlines, boxes and captions.
 
-    Large objects lie under small ones. A caption that is much wider than its object is cut down to
-    the score, then left out, so that crowded pictures stay readable.
+    Large objects lie under small ones. A caption that would hide small objects or other captions
+    is cut down to the score, then left out, so that crowded pictures stay readable.
 
     Args:
         image: see `to_display`.
@@ -150,7 +151,7 @@ def draw_instances(
         alpha: share of the colour inside a mask, 0..1.
         scale: whole factor by which the picture is enlarged first.
         boxes: whether to draw boxes.
-        captions: True, False, or a list of N texts, which are never cut down.
+        captions: True, False, or a list of N texts, which are never left out.
 
     Returns:
         uint8 [H * scale, W * scale, 3] RGB; the image given is not changed.
@@ -177,31 +178,29 @@ def draw_instances(
         canvas = cv2.resize(canvas, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     line = max(1, round(min(canvas.shape[:2]) / 450))
     paints = instance_colors(colors, class_ids)
+    if masks is not None and not isinstance(masks, (list, tuple)):
+        masks = list(instances_first(np.asarray(masks)))
     size = (rois[:, 2] - rois[:, 0]) * (rois[:, 3] - rois[:, 1])
     order = np.argsort(-size.astype(float), kind="stable")
     for index in order:
         color = tuple(int(value) for value in paints[index])
         if masks is not None:
-            mask = _one_mask(masks, index, shape)
+            mask = _one_mask(masks[index], shape)
             _draw_mask(canvas, mask, color, alpha, line, scale)
         if boxes and rois[index].any():
             _draw_box(canvas, rois[index] * scale, color, line)
     if captions is not False:
-        font = _font_scale(canvas.shape)
-        taken = []
-        for index in (i for i in range(count) if rois[i].any()):
-            if texts is not None:
-                choices = [ascii_text(texts[index], class_ids[index])]
-            else:
-                choices = _choices(index, class_ids, class_names if named else None, scores)
-            _draw_caption(canvas, rois[index] * scale, choices, paints[index], font, taken,
-                          forced=texts is not None)  # fmt: skip
+        if texts is None:
+            names = class_names if named else None
+            texts = [_choices(index, class_ids, names, scores) for index in range(count)]
+        else:
+            texts = [[ascii_text(text, class_ids[i])] for i, text in enumerate(texts)]
+        _draw_captions(canvas, rois * scale, texts, paints, forced=captions is not True)
     return canvas
 
 
-def _one_mask(masks, index, shape):
-    mask = masks[index] if isinstance(masks, (list, tuple)) else masks[..., index]
-    mask = decode_rle(mask) if isinstance(mask, dict) else np.asarray(mask) > 0
+def _one_mask(mask, shape):
+    mask = decode_rle(mask) if isinstance(mask, dict) else np.asarray(mask) != 0
     if mask.shape != shape:
         raise ValueError(
             f"The masks are {mask.shape[0]}x{mask.shape[1]} (height x width), but the image is "
@@ -236,10 +235,6 @@ def _draw_box(canvas, box, color, line):
 
 
 # --- Captions ------------------------------------------------------------------------------------
-def _font_scale(shape):
-    return float(np.clip(min(shape[:2]) / 1000, 0.35, 1.5))
-
-
 def ascii_text(text, class_id) -> str:
     """The text in letters that OpenCV can draw: accents dropped, else "class 3"."""
     plain = unicodedata.normalize("NFKD", str(text))
@@ -254,44 +249,75 @@ def _choices(index, class_ids, class_names, scores):
     return [text for text in (f"{name} {score}" if name and score else None, score or name) if text]
 
 
-def _draw_caption(canvas, box, choices, color, font, taken, forced):
-    y1, x1, y2, x2 = (int(value) for value in box)
-    weight = 1 if font < 0.8 else 2
-    pad = max(2, round(font * 5))
-    for text in choices:
-        (width, height), below = cv2.getTextSize(text, FONT, font, weight)
-        width, height = width + 2 * pad, height + below + 2 * pad - 2
-        if not forced and width > 1.6 * max(x2 - x1, 1):
-            continue
-        place = _free_place(canvas.shape, (y1, x1, y2, x2), width, height, taken)
-        if place is None and not forced:
-            continue
-        top, left = place or (max(y1 - height, 0), max(x1, 0))
-        taken.append((top, left, top + height, left + width))
-        fill = tuple(int(value) for value in color)
-        ink = (0, 0, 0) if float(LUMINANCE @ np.asarray(color, float)) > 140 else (255, 255, 255)
-        cv2.rectangle(canvas, (left, top), (left + width - 1, top + height - 1), fill, -1)
-        foot = top + height - below - pad + 1
-        cv2.putText(canvas, text, (left + pad, foot), FONT, font, ink, weight, cv2.LINE_AA)
-        return
+def _draw_captions(canvas, boxes, texts, paints, forced):
+    """Writes the first text of each instance that finds a place; `forced`: in any case."""
+    font = float(np.clip(min(canvas.shape[:2]) / 1000, 0.38, 1.5))
+    if not forced:
+        texts = _fitting(texts, font, canvas.shape)
+    taken = boxes.astype(float)  # first the objects themselves, then the captions
+    for index in np.flatnonzero(boxes.any(axis=1)):
+        for text in texts[index]:
+            size = _caption_size(text, font)
+            place = _free_place(canvas.shape, taken, index, size, len(boxes))
+            if place is None and forced:
+                y1, x1 = boxes[index, :2]
+                place = int(np.clip(y1 - size[0], 0, None)), int(np.clip(x1, 0, None))
+            if place is not None:
+                top = max(min(place[0], canvas.shape[0] - size[0]), 0)
+                left = max(min(place[1], canvas.shape[1] - size[1]), 0)
+                _write_caption(canvas, text, (top, left), size, paints[index], font)
+                taken = np.vstack([taken, [top, left, top + size[0], left + size[1]]])
+                break
 
 
-def _free_place(shape, box, width, height, taken):
-    """(top, left) of a caption: above the box, inside it or below, where no other one lies."""
-    y1, x1, y2, x2 = box
-    left = min(max(x1, 0), max(shape[1] - width, 0))
-    right = min(max(x2 - width, 0), max(shape[1] - width, 0))
-    for top, start in (
-        (y1 - height, left),
-        (y1, left),
-        (y2, left),
-        (y2 - height, left),
-        (y1, right),
-    ):
-        free = all(
-            top + height <= t1 or t2 <= top or start + width <= l1 or l2 <= start
-            for t1, l1, t2, l2 in taken
-        )
-        if free and 0 <= top <= shape[0] - height:
-            return top, start
+def _fitting(texts, font, shape):
+    """The texts; the short ones alone, or none, where all would cover over 30% of the picture."""
+    while any(texts):
+        sizes = [_caption_size(choices[0], font) for choices in texts if choices]
+        if sum(height * width for height, width in sizes) <= 0.3 * shape[0] * shape[1]:
+            break
+        texts = [choices[1:] for choices in texts]
+    return texts
+
+
+def _text_metrics(text, font):
+    weight, pad = 1 if font < 0.8 else 2, max(2, round(font * 5))
+    (width, height), below = cv2.getTextSize(text, FONT, font, weight)
+    return width, height, below, weight, pad
+
+
+def _caption_size(text, font):
+    width, height, below, _, pad = _text_metrics(text, font)
+    return height + below + 2 * pad - 2, width + 2 * pad
+
+
+def _write_caption(canvas, text, place, size, color, font):
+    (top, left), (height, width) = place, size
+    _, _, below, weight, pad = _text_metrics(text, font)
+    ink = (0, 0, 0) if float(LUMINANCE @ np.asarray(color, float)) > 140 else (255, 255, 255)
+    corner = (left + width - 1, top + height - 1)
+    cv2.rectangle(canvas, (left, top), corner, tuple(int(value) for value in color), -1)
+    foot = (left + pad, top + height - below - pad + 1)
+    cv2.putText(canvas, text, foot, FONT, font, ink, weight, cv2.LINE_AA)
+
+
+def _free_place(shape, taken, index, size, count):
+    """(top, left) for a caption above its box, inside or below, that hides nothing; else None.
+
+    Large objects under a caption do no harm: only captions and boxes up to 6 times its size count.
+    """
+    y1, x1, y2, x2 = (int(value) for value in taken[index])
+    height, width = size
+    area = (taken[:, 2] - taken[:, 0]) * (taken[:, 3] - taken[:, 1])
+    blocks = area <= 6 * height * width
+    blocks[count:] = True  # captions
+    others = taken[blocks]
+    left, right = (int(np.clip(x, 0, max(shape[1] - width, 0))) for x in (x1, x2 - width))
+    for top in (y1 - height, y1, y2, y2 - height):
+        for start in (left, right):
+            rows = np.minimum(top + height, others[:, 2]) - np.maximum(top, others[:, 0])
+            columns = np.minimum(start + width, others[:, 3]) - np.maximum(start, others[:, 1])
+            hidden = np.maximum(rows, 0) * np.maximum(columns, 0) > 0.1 * height * width
+            if 0 <= top <= shape[0] - height and not hidden.any():
+                return top, start
     return None

@@ -10,6 +10,8 @@ import threading
 import keras
 from keras import ops
 
+from mrcnn.ops import boxes as box_ops
+
 # A score at or below this marks an entry that NMS never selects.
 NEVER = -1e30
 
@@ -154,7 +156,7 @@ def generic_non_max_suppression(boxes, scores, max_output, iou_threshold):
     boxes = ops.take_along_axis(boxes, order[..., None], axis=1)
     usable = ops.take_along_axis(usable, order, axis=1)
     later = ops.arange(n)[:, None] < ops.arange(n)[None, :]
-    suppresses = ops.logical_and(_iou(boxes) > iou_threshold, later)
+    suppresses = ops.logical_and(box_ops.iou(boxes, boxes) > iou_threshold, later)
 
     def unchanged(keep, changed):
         return changed
@@ -173,12 +175,6 @@ def generic_non_max_suppression(boxes, scores, max_output, iou_threshold):
     valid = rank > 0
     indices = ops.cast(ops.take_along_axis(order, chosen, axis=1), "int32")
     return ops.where(valid, indices, 0), valid
-
-
-def _iou(boxes):
-    from mrcnn.ops.boxes import iou
-
-    return iou(boxes, boxes)
 
 
 def compiled(model):
