@@ -191,6 +191,8 @@ def evaluate(
     kinds = ["bbox", "segm"] if has_masks else ["bbox"]
     if has_masks:
         check_sizes(truth, rows)
+    if max_detections is not None and max_detections < 1:
+        raise ValueError(f"max_detections must be at least 1, got {max_detections!r}.")
     limit = max_detections or _most_in_one_image(truth["annotations"], rows)
     tables = {kind: _run_coco(truth, rows, kind, limit) for kind in kinds}
     counts = _pooled_counts(truth, rows, kinds[-1], score_threshold)
@@ -378,10 +380,10 @@ def plot_history(history, path):
     losses = [name for name in _columns(history) if name.endswith("loss") and "val_" not in name]
     parts = sorted(set(losses) - {"loss"})
     figure, axes = _figure(2 if scores else 1)
-    for name in parts:
-        _draw_column(axes[0], history, name, linewidth=1, alpha=0.6)
     _draw_column(axes[0], history, "loss", label="training", color="black", linewidth=2)
     _draw_column(axes[0], history, "val_loss", label="validation", color="crimson", linewidth=2)
+    for name in parts:
+        _draw_column(axes[0], history, name, linewidth=1, alpha=0.6)
     axes[0].set(title="loss", xlabel="epoch", yscale=_loss_scale(history))
     for name in scores:
         kind, measure = name.removeprefix("val_").rsplit("_", 1)

@@ -6,19 +6,20 @@ The functions named display_* and plot_* use pyplot with whatever backend is set
 
 from __future__ import annotations
 
-import colorsys
-import logging
-import random
 import warnings
+from html import escape
 
 import cv2
 import numpy as np
 
 from mrcnn.ops.drawing import (
+    apply_mask,
     check_counts,
+    draw_box,
     draw_instances,
     instance_colors,
     palette,
+    random_colors,
     to_display,
 )
 from mrcnn.ops.files import atomic_path
@@ -26,27 +27,11 @@ from mrcnn.ops.masks import paste_mask
 from mrcnn.ops.metrics import compute_matches
 
 __all__ = [
-    "apply_mask",
-    "display_differences",
-    "display_images",
-    "display_instances",
-    "display_table",
-    "display_top_masks",
-    "display_weight_stats",
-    "draw_box",
-    "draw_boxes",
-    "draw_instances",
-    "draw_rois",
-    "instance_colors",
-    "palette",
-    "plot_overlaps",
-    "plot_precision_recall",
-    "random_colors",
-    "save_instances",
-    "to_display",
-]
-
-logger = logging.getLogger("mrcnn")
+    "apply_mask", "display_differences", "display_images", "display_instances", "display_table",
+    "display_top_masks", "display_weight_stats", "draw_box", "draw_boxes", "draw_instances",
+    "draw_rois", "instance_colors", "palette", "plot_overlaps", "plot_precision_recall",
+    "random_colors", "save_instances", "to_display",
+]  # fmt: skip
 
 
 # --- Into arrays and files -----------------------------------------------------------------------
@@ -70,42 +55,6 @@ def save_instances(path, image, *args, **kwargs):
                 f"{path}: pictures cannot be written as {temporary.suffix!r}. Use .png or .jpg."
             ) from error
         temporary.write_bytes(data.tobytes())
-
-
-def random_colors(N, bright=True):
-    """N hues at even distances in random order: list of RGB tuples, 0..1."""
-    value = 1.0 if bright else 0.7
-    colors = [colorsys.hsv_to_rgb(index / N, 1, value) for index in range(N)]
-    random.shuffle(colors)
-    return colors
-
-
-def apply_mask(image, mask, color, alpha=0.5):
-    """Blends a colour into an image where a mask is 1, in place.
-
-    Args:
-        image: [H, W, 3], 0..255.
-        mask: [H, W], bool or 0 and 1.
-        color: RGB, 0..1.
-        alpha: share of the colour.
-
-    Returns:
-        `image`.
-    """
-    inside = np.asarray(mask) == 1
-    paint = np.array(color[:3], float) * 255
-    image[inside, :3] = image[inside, :3] * (1 - alpha) + alpha * paint
-    return image
-
-
-def draw_box(image, box, color):
-    """Draws lines 2 pixels wide along a box (y1, x1, y2, x2) in place; returns the image."""
-    y1, x1, y2, x2 = (int(value) for value in box)
-    image[y1 : y1 + 2, x1:x2] = color
-    image[y2 : y2 + 2, x1:x2] = color
-    image[y1:y2, x1 : x1 + 2] = color
-    image[y1:y2, x2 : x2 + 2] = color
-    return image
 
 
 # --- Figures -------------------------------------------------------------------------------------
@@ -203,18 +152,18 @@ def display_instances(
 
 
 def display_differences(
-    image, gt_box, gt_class_id, gt_mask, pred_box, pred_class_id, pred_score, pred_mask, class_names,
-    title="", ax=None, show_mask=True, show_box=True, iou_threshold=0.5, score_threshold=0.5,
+    image, gt_box, gt_class_id, gt_mask, pred_box, pred_class_id, pred_score, pred_mask,
+    class_names, title="", ax=None, show_mask=True, show_box=True, iou_threshold=0.5,
+    score_threshold=0.5,
 ):  # fmt: skip
     """Shows ground truth in green and predictions in red, captions "score / IoU".
 
     Args: as `display_instances` and `compute_matches`.
     """
     order = np.argsort(pred_score)[::-1]  # as compute_matches numbers them
-    pred_box, pred_class_id, pred_score, pred_mask = (
-        np.asarray(pred_box)[order], np.asarray(pred_class_id)[order],
-        np.asarray(pred_score)[order], np.asarray(pred_mask)[..., order],
-    )  # fmt: skip
+    parts = (pred_box, pred_class_id, pred_score)
+    pred_box, pred_class_id, pred_score = (np.asarray(part)[order] for part in parts)
+    pred_mask = np.asarray(pred_mask)[..., order]
     gt_match, pred_match, overlaps = compute_matches(
         gt_box, gt_class_id, gt_mask, pred_box, pred_class_id, pred_score, pred_mask,
         iou_threshold=iou_threshold, score_threshold=score_threshold,
@@ -355,9 +304,9 @@ def plot_overlaps(gt_class_ids, pred_class_ids, pred_scores, overlaps, class_nam
             color = "white" if iou > dark else "black" if iou > 0 else "grey"
             plt.text(column, row, f"{iou:.3f}\n{text}", color=color, fontsize=9, ha="center",
                      va="center")  # fmt: skip
-    plt.tight_layout()
     plt.xlabel("Ground Truth")
     plt.ylabel("Predictions")
+    plt.tight_layout()
 
 
 def draw_boxes(
@@ -401,8 +350,8 @@ def draw_boxes(
             _add_refined(ax, start, refined_boxes[index].astype(np.int32), edge)
             place = refined_boxes[index][1], refined_boxes[index][0]
         if captions is not None and place is not None:
-            ax.text(*place, captions[index], size=11, verticalalignment="top", color="w",
-                    bbox={"facecolor": edge, "alpha": 0.5, "pad": 2, "edgecolor": "none"})  # fmt: skip
+            back = {"facecolor": edge, "alpha": 0.5, "pad": 2, "edgecolor": "none"}
+            ax.text(*place, captions[index], size=11, va="top", color="w", bbox=back)
         if masks is not None:
             apply_mask(canvas, masks[:, :, index], edge if edge != "gray" else (0.5, 0.5, 0.5))
             _add_outline(ax, masks[:, :, index], edge)
@@ -412,8 +361,6 @@ def draw_boxes(
 # --- Tables --------------------------------------------------------------------------------------
 def display_table(table):
     """Shows rows of cells as an HTML table in a notebook, and as text where there is none."""
-    from html import escape
-
     rows = ["".join(f"<td>{escape(str(cell))}</td>" for cell in row) for row in table]
     try:
         import IPython.display
@@ -435,9 +382,8 @@ def display_weight_stats(model):
     """
     table = [["WEIGHT NAME", "SHAPE", "MIN", "MAX", "STD"]]
     for layer in _trainable_layers(model):
-        for index, (weight, values) in enumerate(
-            zip(layer.weights, layer.get_weights(), strict=True)
-        ):
+        pairs = zip(layer.weights, layer.get_weights(), strict=True)
+        for index, (weight, values) in enumerate(pairs):
             name = getattr(weight, "path", None) or weight.name
             if not values.size:
                 continue

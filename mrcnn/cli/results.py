@@ -12,12 +12,10 @@ from pycocotools import mask as coco_mask
 
 from mrcnn.data.coco_format import result_to_coco
 from mrcnn.ops.files import atomic_path, write_text
-from mrcnn.ops.images import to_channels, to_uint8_range
 from mrcnn.ops.masks import decode_rle
 
 CSV_COLUMNS = ("file", "label", "class", "score", "y1", "x1", "y2", "x2", "area")
-_DPI = 100
-_LONG_SIDE = (800, 2400)  # pixels of a picture's long side: smaller images are shown enlarged
+_LONG_SIDE = 800  # pixels: smaller images are shown enlarged by the whole factor nearest to it
 
 
 def coco_rows(result: dict, image_id: int, file_name: str) -> list[dict]:
@@ -75,35 +73,10 @@ def save_picture(path, image, result: dict, class_names: list[str]):
         result: of `MaskRCNN.detect`, with `masks`, `rles` or neither.
         class_names: by class id.
     """
-    from matplotlib.figure import Figure  # a figure without pyplot needs no display
-
     from mrcnn import visualize  # here, since most commands draw nothing
 
-    image = to_channels(to_uint8_range(image), 3).astype("uint8")
-    height, width = image.shape[:2]
-    scale = np.clip(max(height, width), *_LONG_SIDE) / max(height, width) / _DPI
-    figure = Figure(figsize=(width * scale, height * scale), dpi=_DPI)
-    axes = figure.add_axes([0, 0, 1, 1])
-    if "rles" in result:
-        masks = [decode_rle(rle) for rle in result["rles"]]
-        masks = np.stack(masks, -1) if masks else np.zeros((height, width, 0), bool)
-    else:
-        masks = result.get("masks")
-    visualize.display_instances(
-        image,
-        result["rois"],
-        masks,
-        result["class_ids"],
-        class_names,
-        result["scores"],
-        ax=axes,
-        show_mask=masks is not None,
-    )
-    axes.set_axis_off()
-    axes.set_xlim(-0.5, width - 0.5)
-    axes.set_ylim(height - 0.5, -0.5)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=_DPI)
+    scale = max(1, round(_LONG_SIDE / max(image.shape[:2])))
+    visualize.save_instances(path, image, result, class_names=class_names, scale=scale)
 
 
 def save_labels(path, labels: np.ndarray):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import colorsys
+import random
 import unicodedata
 
 import cv2
@@ -18,8 +20,8 @@ LUMINANCE = np.array([0.299, 0.587, 0.114])
 def to_display(image) -> np.ndarray:
     """A picture fit to be looked at.
 
-    uint8, and numbers within 0..255, are shown as they are; floats within 0..1 and bools are scaled;
-    all else (16 bits, negative values) is stretched from its 0.1st to its 99.9th percentile.
+    uint8, and numbers within 0..255, are shown as they are; floats within 0..1 and bools are
+    scaled; all else (16 bits, negative values) is stretched from percentile 0.1 to 99.9.
 
     Args:
         image: [H, W] or [H, W, C] with C of 1, 2 (grey, alpha), 3, 4 (RGB, alpha); other numbers of
@@ -101,6 +103,42 @@ def instance_colors(colors, class_ids) -> np.ndarray:
     return np.rint(listed * 255 if listed.dtype.kind == "f" else listed).astype(np.uint8)
 
 
+def random_colors(N, bright=True):
+    """N hues at even distances in random order: list of RGB tuples, 0..1."""
+    value = 1.0 if bright else 0.7
+    colors = [colorsys.hsv_to_rgb(index / N, 1, value) for index in range(N)]
+    random.shuffle(colors)
+    return colors
+
+
+def apply_mask(image, mask, color, alpha=0.5):
+    """Blends a colour into an image where a mask is 1, in place.
+
+    Args:
+        image: [H, W, 3], 0..255.
+        mask: [H, W], bool or 0 and 1.
+        color: RGB, 0..1.
+        alpha: share of the colour.
+
+    Returns:
+        `image`.
+    """
+    inside = np.asarray(mask) == 1
+    paint = np.array(color[:3], float) * 255
+    image[inside, :3] = image[inside, :3] * (1 - alpha) + alpha * paint
+    return image
+
+
+def draw_box(image, box, color):
+    """Draws lines 2 pixels wide along a box (y1, x1, y2, x2) in place; returns the image."""
+    y1, x1, y2, x2 = (int(value) for value in box)
+    image[y1 : y1 + 2, x1:x2] = color
+    image[y2 : y2 + 2, x1:x2] = color
+    image[y1:y2, x1 : x1 + 2] = color
+    image[y1:y2, x2 : x2 + 2] = color
+    return image
+
+
 def check_counts(rois, masks, class_ids, **others) -> int:
     """The number of instances; ValueError with all shapes where the parts disagree.
 
@@ -124,8 +162,8 @@ def check_counts(rois, masks, class_ids, **others) -> int:
     if len({count for _, count in counts.values()}) > 1:
         shapes = ", ".join(f"{name} {shape}" for name, (shape, _) in counts.items())
         raise ValueError(
-            f"The parts must have one entry an instance, got {shapes}; expected boxes [N, 4], masks "
-            "[height, width, N] and N of each of the others."
+            f"The parts must have one entry an instance, got {shapes}; expected boxes [N, 4], "
+            "masks [height, width, N] and N of each of the others."
         )
     return len(rois)
 
@@ -312,12 +350,13 @@ def _free_place(shape, taken, index, size, count):
     blocks = area <= 6 * height * width
     blocks[count:] = True  # captions
     others = taken[blocks]
+    allowed = np.where(np.flatnonzero(blocks) < count, 0.1 * height * width, 0)
     left, right = (int(np.clip(x, 0, max(shape[1] - width, 0))) for x in (x1, x2 - width))
     for top in (y1 - height, y1, y2, y2 - height):
         for start in (left, right):
             rows = np.minimum(top + height, others[:, 2]) - np.maximum(top, others[:, 0])
             columns = np.minimum(start + width, others[:, 3]) - np.maximum(start, others[:, 1])
-            hidden = np.maximum(rows, 0) * np.maximum(columns, 0) > 0.1 * height * width
+            hidden = np.maximum(rows, 0) * np.maximum(columns, 0) > allowed
             if 0 <= top <= shape[0] - height and not hidden.any():
                 return top, start
     return None

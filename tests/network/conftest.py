@@ -1,0 +1,33 @@
+"""Shared by the tests of the network."""
+
+import keras
+import pytest
+from keras import ops
+
+
+def _gradient(function, array):
+    backend = keras.backend.backend()
+    x = ops.convert_to_tensor(array)
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = function(x)
+        result = tape.gradient(loss, x)
+    elif backend == "jax":
+        import jax
+
+        result = jax.grad(function)(x)
+    else:
+        import torch
+
+        x = x.detach().requires_grad_(True)
+        result = torch.autograd.grad(function(x), x)[0]
+    return ops.convert_to_numpy(result).copy()
+
+
+@pytest.fixture(scope="session")
+def gradient():
+    """gradient(function, array): of a scalar function of one array, on whatever backend runs."""
+    return _gradient
