@@ -93,10 +93,10 @@ class DetectionLayer(layers.Layer):
         boxes = box_ops.clip(boxes, *ops.shape(image)[1:3])
         best = ops.where(box_ops.area(boxes) > 0, best, -1e30)
         keep, valid = nms.grouped_nms(boxes, best, class_index, self.count, self.nms_threshold)
-        shown = ops.cast(valid, "float32")
+        chosen = ops.take_along_axis(boxes, keep[..., None], axis=1)
         class_ids = ops.take_along_axis(class_index, keep, axis=1) + 1
         return {
-            "boxes": ops.take_along_axis(boxes, keep[..., None], axis=1) * shown[..., None],
+            "boxes": ops.where(valid[..., None], chosen, 0.0),
             "class_ids": ops.cast(class_ids, "int32") * ops.cast(valid, "int32"),
             "scores": ops.where(valid, ops.take_along_axis(best, keep, axis=1), 0.0),
         }

@@ -149,7 +149,8 @@ class ProposalLayer(layers.Layer):
             boxes, scores, ops.concatenate(levels), keep, self.nms_threshold
         )
         proposals = ops.take_along_axis(boxes, index[..., None], axis=1)
-        return ops.stop_gradient(proposals * ops.cast(valid[..., None], "float32"))
+        # Not a product: a box that is no number times 0 would not be 0.
+        return ops.stop_gradient(ops.where(valid[..., None], proposals, 0.0))
 
     def compute_output_spec(self, image, pyramid, logits, deltas, anchors, training=False):
         keep = self.post_nms_training if training else self.post_nms

@@ -1,0 +1,145 @@
+"""Every custom layer of the package comes back equal from its get_config."""
+
+import importlib
+import inspect
+import math
+import pkgutil
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import mrcnn.network
+from mrcnn.network import losses
+from mrcnn.network.assemble import Loss, Normalise
+from mrcnn.network.detections import DetectionLayer, PyramidROIAlign, SelectMasks
+from mrcnn.network.mask_head import MergeBatch, SplitBatch
+from mrcnn.network.rpn import ProposalLayer, PyramidAnchors
+from mrcnn.network.targets import DetectionTargets, RPNTargets
+
+RNG = np.random.default_rng(0)
+STD = (0.1, 0.2, 0.3, 0.4)
+
+
+def random(*shape):
+    return RNG.normal(size=shape).astype("float32")
+
+
+def boxes(*shape):
+    corner = RNG.uniform(0, 40, (*shape, 2))
+    return np.concatenate([corner, corner + RNG.uniform(3, 24, (*shape, 2))], -1).astype("float32")
+
+
+IMAGE = RNG.uniform(0, 255, (2, 64, 64, 3)).astype("float32")
+PYRAMID = [random(2, 64 // s, 64 // s, 4) for s in (4, 8, 16, 32, 64)]
+ANCHORS = 2 * (64 + 16 + 4 + 1 + 1)  # at every second cell
+IDS = np.array([[1, 2, -1], [3, 0, 0]], "int32")
+MASKS = RNG.integers(0, 256, (2, 3, 64, 64)).astype("uint8")
+
+# Each layer with no argument at its default, and what to call it on.
+LAYERS = [
+    (Normalise((1, 2, 3), (4, 5, 6)), (IMAGE,)),
+    (
+        Loss(losses.rpn_box_loss, beta=0.3, name="a_loss"),
+        (random(2, 9, 4), random(2, 9, 4), np.eye(2, 9) > 0, np.eye(2, 9) == 0),
+    ),
+    (PyramidAnchors((8, 9, 10, 11, 12), (0.5, 3), (4, 8, 16, 32, 64), 2, 0.25), (PYRAMID,)),
+    (
+        ProposalLayer(40, 12, 15, 0.6, STD, 3.0, 2.5, 2),
+        (IMAGE, PYRAMID, random(2, ANCHORS), random(2, ANCHORS, 4), boxes(ANCHORS)),
+    ),
+    (PyramidROIAlign(3, (4, 8, 16, 32), 1, 48.0), (PYRAMID[:4], boxes(2, 7))),
+    (
+        DetectionLayer(6, 0.2, 0.4, STD, math.log(8)),
+        (IMAGE, boxes(2, 9), abs(random(2, 9, 3)), random(2, 9, 3, 4)),
+    ),
+    (SelectMasks(), (random(2, 3, 4, 4, 5), np.array([[1, 2, 0], [4, 0, 0]], "int32"))),
+    (MergeBatch(), (random(2, 3, 4, 5),)),
+    (SplitBatch(3), (random(6, 4, 5),)),
+    (RPNTargets(20, 0.6, 0.2, STD, seed=7), (boxes(50), IDS, boxes(2, 3))),
+    (
+        DetectionTargets(
+            10, 0.4, 0.45, STD, append_gt=False, mask_shape=(6, 5), full_masks=True, seed=8
+        ),
+        (IMAGE, boxes(2, 30), IDS, boxes(2, 3), MASKS),
+    ),
+]
+
+
+def custom_layers():
+    """All layer classes that the modules of mrcnn.network define, base classes aside."""
+    found = set()
+    for module in pkgutil.walk_packages(mrcnn.network.__path__, "mrcnn.network."):
+        for name, value in vars(importlib.import_module(module.name)).items():
+            if (
+                inspect.isclass(value)
+                and issubclass(value, keras.layers.Layer)
+                and value.__module__.startswith("mrcnn.")
+                and not name.startswith("_")
+            ):
+                found.add(value)
+    return found
+
+
+def test_no_layer_is_forgotten():
+    """A new layer needs a line in LAYERS."""
+    assert custom_layers() == {type(layer) for layer, _ in LAYERS}
+
+
+@pytest.mark.parametrize("layer, inputs", LAYERS, ids=[type(layer).__name__ for layer, _ in LAYERS])
+class TestLayer:
+    def test_comes_back_equal(self, layer, inputs):
+        config = layer.get_config()
+        again = type(layer).from_config(config)
+        assert again.get_config() == config
+        fresh = type(layer).from_config(config)  # samplers: each from the seed's beginning
+        results = [keras.tree.flatten(one(*inputs)) for one in (again, fresh)]
+        assert results[0]
+        for first, second in zip(*results, strict=True):
+            np.testing.assert_array_equal(
+                ops.convert_to_numpy(first), ops.convert_to_numpy(second)
+            )
+        original = [ops.convert_to_numpy(x) for x in keras.tree.flatten(fresh_copy(layer)(*inputs))]
+        for first, second in zip(original, results[0], strict=True):
+            np.testing.assert_array_equal(first, ops.convert_to_numpy(second))
+
+    def test_config_holds_every_argument(self, layer, inputs):
+        arguments = set(inspect.signature(type(layer).__init__).parameters) - {
+            "self", "args", "kwargs", "options"
+        }  # fmt: skip
+        assert arguments <= set(layer.get_config())
+
+    def test_is_found_by_its_registered_name(self, layer, inputs):
+        again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+        assert type(again) is type(layer) and again.get_config() == layer.get_config()
+
+    def test_symbolic_shapes_are_those_of_the_values(self, layer, inputs):
+        symbols = keras.tree.map_structure(
+            lambda x: keras.KerasTensor(x.shape, str(x.dtype)), list(inputs)
+        )
+        specs = keras.tree.flatten(layer.compute_output_spec(*symbols))
+        values = keras.tree.flatten(layer(*inputs))
+        for spec, value in zip(specs, values, strict=True):
+            assert len(spec.shape) == len(value.shape)
+            pairs = zip(spec.shape, value.shape, strict=True)
+            assert all(known in (None, actual) for known, actual in pairs)
+            assert spec.dtype == keras.backend.standardize_dtype(value.dtype)
+
+    def test_has_no_weights(self, layer, inputs):
+        """So that weight files hold the network's weights alone."""
+        assert layer.trainable_weights == []
+
+
+def fresh_copy(layer):
+    """The layer as constructed: the first draw of a sampler is that of its seed."""
+    if hasattr(layer, "seed_generator"):
+        layer.seed_generator.state.assign(type(layer.seed_generator)(layer.seed).state)
+    return layer
+
+
+def test_loss_takes_its_function_by_name():
+    by_name = Loss("class_loss", name="x")
+    assert by_name.function is losses.class_loss
+    with pytest.raises(AttributeError, match="no_such_loss"):
+        Loss("no_such_loss")
