@@ -171,8 +171,11 @@ class Config:
         return list(seen)
 
     def to_dict(self) -> dict:
-        """All settings as plain Python values that JSON can hold; a callable by its name."""
-        return {name: _plain(getattr(self, name)) for name in self.names()}
+        """The settings as plain Python values that JSON can hold; a callable by its name.
+
+        Constants that a subclass adds for its own use are left out.
+        """
+        return {name: _plain(getattr(self, name)) for name in Config.names()}
 
     @classmethod
     def from_dict(cls, values: dict) -> Config:

@@ -189,6 +189,13 @@ class MaskRCNN:
                  "images": len(train_dataset.image_ids)}  # fmt: skip
         if self.epoch == 0 and resume:
             self._resume(stage, required=resume is True)
+        if epochs <= self.epoch:
+            logger.warning(
+                "Nothing to train: %d epochs are done, and epochs=%d is the total.",
+                self.epoch,
+                epochs,
+            )
+            return keras.callbacks.History()
         self.class_names = list(train_dataset.class_names)
         self.folder.describe(self.config, self.class_names)
         return self._fit(
@@ -206,11 +213,9 @@ class MaskRCNN:
         val_batches = val_dataset and Batches(
             val_dataset, config, shuffle=False, seed=0, steps=config.VALIDATION_STEPS
         )
-        stages = [
-            s for s in self.folder.stages() if s["start"] < self.epoch or s["epochs"] < epochs
-        ]
-        same = stages and {k: stages[-1][k] for k in stage} == stage
-        if not same:
+        stages = [s for s in self.folder.stages() if s["start"] < self.epoch]
+        goes_on = bool(stages) and {k: stages[-1][k] for k in stage} == stage
+        if not goes_on:
             stages.append(stage | {"start": self.epoch, "finished": False})
         self.folder.write_stages(stages)
         model = training.trainer(self.network.training, config.LOSS_WEIGHTS)
@@ -220,9 +225,9 @@ class MaskRCNN:
         optimizer = training.build_optimizer(
             config, stage["learning_rate"], steps, model.trainable_variables
         )
-        if self._optimizer_file:
+        if goes_on and self._optimizer_file:
             h5.load_optimizer(self._optimizer_file, optimizer)
-            self._optimizer_file = None
+        self._optimizer_file = None
         model.compile(optimizer=optimizer, jit_compile=config.JIT_COMPILE)
         recorder = training.Recorder(
             self.folder,
@@ -246,7 +251,6 @@ class MaskRCNN:
             raise
         stages[-1]["finished"] = True
         self.folder.write_stages(stages)
-        self.epoch = max(self.epoch, epochs)
         return history
 
     def _resume(self, stage, required):

@@ -118,6 +118,30 @@ def test_killed_training_goes_on(tmp_path):
     assert history == list(range(1, reached + 2))
 
 
+def test_script_of_two_stages_goes_on_in_the_second(tmp_path):
+    """Heads first, then all; killed in the second stage, the same script runs again."""
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    def script(callbacks):
+        model = MaskRCNN("training", TinyConfig(LR_SCHEDULE="cosine"), tmp_path)
+        model.train(shapes(), epochs=1, layers="heads", verbose=0)
+        model.train(shapes(), epochs=3, custom_callbacks=callbacks, verbose=0)
+        return model
+
+    with pytest.raises(KeyboardInterrupt):
+        script([Stop()])
+    model = script([])
+    assert [row["epoch"] for row in model.folder.history()] == [1, 2, 3]
+    assert [(s["start"], s["epochs"], s["finished"]) for s in model.folder.stages()] == [
+        (0, 1, True),
+        (1, 3, True),
+    ]
+
+
 def test_resume_true_without_a_run_says_so(tmp_path):
     with pytest.raises(FileNotFoundError, match="no interrupted run"):
         MaskRCNN("training", TinyConfig(), tmp_path).train(shapes(), resume=True, verbose=0)

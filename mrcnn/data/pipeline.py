@@ -292,15 +292,15 @@ def pad_sample(image, instances: Instances, config) -> dict:
 
 
 # --- Checks before training ----------------------------------------------------------------------
-def _check_prepared(dataset):
+def _check_prepared(dataset, name="dataset"):
     if not hasattr(dataset, "num_images"):
         raise ValueError(
-            f"The {type(dataset).__name__} is not prepared: call its prepare() after the last "
+            f"{name}: the {type(dataset).__name__} is not prepared: call its prepare() after the last "
             "add_class and add_image."
         )
     if dataset.num_images == 0:
         raise ValueError(
-            f"The {type(dataset).__name__} is empty: it has no images. Check the folder or the "
+            f"{name}: the {type(dataset).__name__} is empty: it has no images. Check the folder or the "
             "annotation file that it was made from."
         )
 
@@ -308,14 +308,19 @@ def _check_prepared(dataset):
 def check_dataset(dataset, config, name="dataset"):
     """Checks a dataset before the first step of training.
 
+    Args:
+        dataset: to be checked.
+        config: a Config.
+        name: of the argument, for the errors.
+
     Raises:
         ValueError: not prepared, empty, more classes than NUM_CLASSES, an unusable first image.
         FileNotFoundError: image files that do not exist; the first five are named.
     """
-    _check_prepared(dataset)
+    _check_prepared(dataset, name)
     if dataset.num_classes > config.NUM_CLASSES:
         raise ValueError(
-            f"The dataset has {dataset.num_classes} classes, the background included "
+            f"{name} has {dataset.num_classes} classes, the background included "
             f"({', '.join(dataset.class_names[:10])}{', ...' * (dataset.num_classes > 10)}), but "
             f"NUM_CLASSES = {config.NUM_CLASSES}: set NUM_CLASSES = {dataset.num_classes}."
         )
@@ -324,7 +329,7 @@ def check_dataset(dataset, config, name="dataset"):
         missing = [str(p) for p in paths if p is not None and not os.path.isfile(p)]
         if missing:
             raise FileNotFoundError(
-                f"{len(missing)} of {len(paths)} image files do not exist: "
+                f"{name}: {len(missing)} of {len(paths)} image files do not exist: "
                 f"{', '.join(missing[:5])}{', ...' * (len(missing) > 5)}. Check the image folder."
             )
     load_sample(dataset, config, int(np.asarray(dataset.image_ids)[0]))

@@ -203,7 +203,7 @@ class Normalise(layers.Layer):
     """(pixels - mean) / std, channel by channel; pixels 0..255."""
 
     def __init__(self, mean, std, **kwargs):
-        super().__init__(trainable=False, **kwargs)
+        super().__init__(**{"trainable": False} | kwargs)
         self.mean, self.std = tuple(mean), tuple(std)
 
     def call(self, image):

@@ -24,7 +24,7 @@ class PyramidROIAlign(layers.Layer):
     """
 
     def __init__(self, size, strides, sampling_ratio=2, canonical_size=224.0, **kwargs):
-        super().__init__(trainable=False, **kwargs)
+        super().__init__(**{"trainable": False} | kwargs)
         self.size, self.strides = size, tuple(strides)
         self.sampling_ratio, self.canonical_size = sampling_ratio, canonical_size
 
@@ -68,7 +68,7 @@ class DetectionLayer(layers.Layer):
     """
 
     def __init__(self, count, min_confidence, nms_threshold, std, delta_clamp, **kwargs):
-        super().__init__(trainable=False, **kwargs)
+        super().__init__(**{"trainable": False} | kwargs)
         self.count, self.min_confidence = count, min_confidence
         self.nms_threshold, self.std, self.delta_clamp = nms_threshold, tuple(std), delta_clamp
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import keras
 from keras import layers
 
+from mrcnn.network.resnet import group_norm
+
 
 def build_mask_head(num_classes: int, channels: int, depth: int, norm: str | None = None):
     """Creates the layers once and returns the function that applies them, for both graphs.
@@ -30,12 +32,7 @@ def build_mask_head(num_classes: int, channels: int, depth: int, norm: str | Non
         )  # fmt: skip
         for i in range(depth)
     ]
-    norms = [
-        layers.GroupNormalization(
-            min(32, max(1, channels // 4)), epsilon=1e-5, name=f"mrcnn_mask_gn{i + 1}"
-        )
-        for i in range(depth if norm else 0)
-    ]
+    norms = [group_norm(channels, f"mrcnn_mask_gn{i + 1}") for i in range(depth if norm else 0)]
     upsample = layers.Conv2DTranspose(
         channels, 2, strides=2, activation="relu", kernel_initializer="he_normal",
         name="mrcnn_mask_deconv",

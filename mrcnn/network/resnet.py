@@ -10,6 +10,8 @@ first convolution of block a of stage 2, `bn2a_branch2a` its normalisation, `res
 
 from __future__ import annotations
 
+import math
+
 import keras
 from keras import layers
 
@@ -33,12 +35,20 @@ def normalise(x, name: str, norm: str, epsilon: float = 1e-5):
         epsilon: added to the variance.
     """
     if norm == "group":
-        groups = min(32, max(1, x.shape[-1] // 4))
-        return layers.GroupNormalization(groups, epsilon=epsilon, name=name)(x)
+        return group_norm(x.shape[-1], name, epsilon)(x)
     layer = layers.BatchNormalization(
         epsilon=epsilon, momentum=0.9, name=name, trainable=norm != "frozen"
     )
     return layer(x)
+
+
+def group_norm(channels: int, name: str, epsilon: float = 1e-5):
+    """Group normalisation of so many channels: 32 groups from 128 channels on (Wu and He 2018).
+
+    Narrower layers have fewer, so that a group holds several channels; the number always divides.
+    """
+    groups = math.gcd(32, channels) // (1 if channels >= 128 else 4)
+    return layers.GroupNormalization(max(groups, 1), epsilon=epsilon, name=name)
 
 
 def conv_norm(x, filters, kernel, name, norm, epsilon, strides=1, activation=True):

@@ -58,7 +58,7 @@ class PyramidAnchors(layers.Layer):
     """
 
     def __init__(self, sizes, ratios, strides, anchor_stride=1, offset=0.5, **kwargs):
-        super().__init__(trainable=False, **kwargs)
+        super().__init__(**{"trainable": False} | kwargs)
         self.sizes, self.ratios, self.strides = tuple(sizes), tuple(ratios), tuple(strides)
         self.anchor_stride, self.offset = anchor_stride, offset
 
@@ -113,7 +113,7 @@ class ProposalLayer(layers.Layer):
         anchor_stride=1,
         **kwargs,
     ):
-        super().__init__(trainable=False, **kwargs)
+        super().__init__(**{"trainable": False} | kwargs)
         self.pre_nms, self.post_nms, self.post_nms_training = pre_nms, post_nms, post_nms_training
         self.nms_threshold, self.std = nms_threshold, tuple(std)
         self.delta_clamp, self.min_side = delta_clamp, min_side

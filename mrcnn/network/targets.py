@@ -16,7 +16,7 @@ class _Sampler(layers.Layer):
     """A layer that draws random samples; with the same seed it draws the same again."""
 
     def __init__(self, seed=None, **kwargs):
-        super().__init__(trainable=False, **kwargs)
+        super().__init__(**{"trainable": False} | kwargs)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 

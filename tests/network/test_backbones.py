@@ -72,7 +72,12 @@ def test_group_norm_is_for_our_networks_only():
 
 
 @pytest.mark.parametrize(
-    "wrong, near", [("MobilNetV2", "mobilenetv2"), ("resnet_18", "resnet18"), ("efficientnet-b0", "efficientnetb0")]  # fmt: skip
+    "wrong, near",
+    [
+        ("MobilNetV2", "mobilenetv2"),
+        ("resnet_18", "resnet18"),
+        ("efficientnet-b0", "efficientnetb0"),
+    ],  # fmt: skip
 )
 def test_unknown_name_names_the_nearest(wrong, near):
     with pytest.raises(ValueError, match=f"BACKBONE.*{wrong}.*Did you mean '{near}'"):

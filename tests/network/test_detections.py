@@ -14,9 +14,7 @@ def numpy(value):
 
 
 def detect(rois, probabilities, deltas, count=20, confidence=0.05, threshold=0.3):
-    rois, probabilities, deltas = (
-        np.asarray(a, "float32") for a in (rois, probabilities, deltas)
-    )
+    rois, probabilities, deltas = (np.asarray(a, "float32") for a in (rois, probabilities, deltas))
     image = np.zeros((len(rois), SIDE, SIDE, 3), "float32")
     layer = DetectionLayer(count, confidence, threshold, STD, CLAMP)
     result = {k: numpy(v) for k, v in layer(image, rois, probabilities, deltas).items()}

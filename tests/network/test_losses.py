@@ -1,10 +1,25 @@
+import types
+
 import numpy as np
 import pytest
 from keras import ops
 
-from mrcnn.network import losses
+from mrcnn.network import losses as pure
 
 BETA = 1 / 9
+
+
+def of_arrays(function):
+    """The loss, given its arrays as tensors."""
+
+    def loss(*arguments):
+        return function(*(x if np.ndim(x) == 0 else ops.convert_to_tensor(x) for x in arguments))
+
+    return loss
+
+
+names = ("rpn_class_loss", "rpn_box_loss", "class_loss", "box_loss", "mask_loss", "smooth_l1")
+losses = types.SimpleNamespace(**{name: of_arrays(getattr(pure, name)) for name in names})
 
 
 @pytest.fixture

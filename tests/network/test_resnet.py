@@ -54,9 +54,7 @@ def test_strides_sit_in_the_3x3(bodies, name):
     assert strided == expected
 
 
-@pytest.mark.parametrize(
-    "name, parameters", [("resnet50", 23_508_032), ("resnet18", 11_176_512)]
-)
+@pytest.mark.parametrize("name, parameters", [("resnet50", 23_508_032), ("resnet18", 11_176_512)])
 def test_parameters_are_those_of_torchvision_without_its_classifier(name, parameters):
     trainable = build(name, width=64).trainable_weights  # without moving means and variances
     assert sum(int(np.prod(weight.shape)) for weight in trainable) == parameters

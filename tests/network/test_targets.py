@@ -189,9 +189,7 @@ def test_an_object_inside_a_crowd_still_counts():
 @pytest.mark.parametrize("append_gt", [True, False])
 def test_nothing_at_all(append_gt):
     mask = np.zeros((1, 2, 28, 28), "uint8")
-    result = targets(
-        np.zeros((1, 5, 4)), [[0, 0]], np.zeros((1, 2, 4)), mask, append_gt=append_gt
-    )
+    result = targets(np.zeros((1, 5, 4)), [[0, 0]], np.zeros((1, 2, 4)), mask, append_gt=append_gt)
     assert not result["valid"].any()
     assert all((result[name] == 0).all() for name in ("rois", "class_ids", "masks"))
 

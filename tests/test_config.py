@@ -1,0 +1,234 @@
+import json
+
+import numpy as np
+import pytest
+
+from mrcnn.config import Config
+
+
+class CellConfig(Config):
+    NAME = "cells"
+    NUM_CLASSES = 1 + 1
+    IMAGES_PER_GPU = 3
+    CELL_SIZE = 7  # a setting of its own
+
+
+def config(**overrides):
+    return Config(**{"NAME": "test", "NUM_CLASSES": 2} | overrides)
+
+
+def test_defaults_are_valid_but_for_the_classes():
+    config().validate()
+    with pytest.raises(ValueError, match="NUM_CLASSES must be .* at least 2, got 1"):
+        Config().validate()
+
+
+# --- Names -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wrong, near",
+    [("NUM_CLASES", "NUM_CLASSES"), ("learning_rate", "LEARNING_RATE"),
+     ("IMAGE_MAX_DIMENSION", "IMAGE_MAX_DIM")],
+)  # fmt: skip
+def test_unknown_name_is_refused_with_the_nearest(wrong, near):
+    with pytest.raises(AttributeError, match=f"{wrong} is not a setting.*Did you mean {near}?"):
+        Config(**{wrong: 1})
+    with pytest.raises(AttributeError, match=f"Did you mean {near}?"):
+        setattr(config(), wrong, 1)
+
+
+def test_a_name_like_no_other_gets_no_suggestion():
+    with pytest.raises(AttributeError, match="ZZZ is not a setting of Config. See mrcnn/config.py"):
+        Config(ZZZ=1)
+
+
+def test_names_are_in_order_of_definition():
+    names = Config.names()
+    assert names[:2] == ["NAME", "NUM_CLASSES"] and names[-1] == "LOSS_WEIGHTS"
+    assert len(names) == len(set(names))
+    assert not {"BATCH_SIZE", "IMAGE_SHAPE", "IMAGE_META_SIZE"} & set(names)
+
+
+# --- Overrides ---------------------------------------------------------------------------------
+
+
+def test_a_subclass_overrides_without_annotations():
+    cells = CellConfig()
+    assert (cells.NAME, cells.NUM_CLASSES, cells.BATCH_SIZE, cells.CELL_SIZE) == ("cells", 2, 3, 7)
+    assert cells.LEARNING_RATE == Config.LEARNING_RATE
+    assert CellConfig.names()[-1] == "CELL_SIZE" and "CELL_SIZE" not in Config.names()
+    cells.validate()
+
+
+def test_arguments_override_a_subclass():
+    cells = CellConfig(NUM_CLASSES=5, CELL_SIZE=8)
+    assert (cells.NUM_CLASSES, cells.CELL_SIZE) == (5, 8)
+    assert CellConfig.NUM_CLASSES == 2  # of this object only
+    assert CellConfig().NUM_CLASSES == 2
+
+
+def test_a_subclass_of_a_subclass():
+    class Small(CellConfig):
+        IMAGE_MAX_DIM = 128
+        IMAGE_MIN_DIM = 64
+
+    assert Small().NUM_CLASSES == 2 and Small().IMAGE_SHAPE.tolist() == [128, 128, 3]
+
+
+# --- Derived values ----------------------------------------------------------------------------
+
+
+def test_derived_values_follow():
+    c = config()
+    assert c.BATCH_SIZE == 2 and c.IMAGE_META_SIZE == 14
+    c.IMAGES_PER_GPU, c.GPU_COUNT, c.NUM_CLASSES = 3, 2, 81
+    assert c.BATCH_SIZE == 6 and c.IMAGE_META_SIZE == 93
+    c.IMAGE_MAX_DIM, c.IMAGE_MIN_DIM, c.IMAGE_CHANNEL_COUNT = 512, 256, 1
+    np.testing.assert_array_equal(c.IMAGE_SHAPE, [512, 512, 1])
+    c.IMAGE_RESIZE_MODE = "crop"
+    np.testing.assert_array_equal(c.IMAGE_SHAPE, [256, 256, 1])
+
+
+@pytest.mark.parametrize(
+    "name, source",
+    [("BATCH_SIZE", "IMAGES_PER_GPU"), ("IMAGE_SHAPE", "IMAGE_MAX_DIM"),
+     ("IMAGE_META_SIZE", "NUM_CLASSES")],
+)  # fmt: skip
+def test_derived_values_are_not_set(name, source):
+    with pytest.raises(AttributeError, match=f"{name} is derived: set {source}"):
+        setattr(config(), name, 8)
+    with pytest.raises(AttributeError, match="is derived"):
+        Config(**{name: 8})
+
+
+# --- Checks ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("NUM_CLASSES", 2.5),
+        ("NUM_CLASSES", "3"),
+        ("IMAGES_PER_GPU", 0),
+        ("IMAGES_PER_GPU", True),
+        ("STEPS_PER_EPOCH", 0),
+        ("SEED", -1),
+        ("BACKBONE_WIDTH", 4),
+        ("TRAIN_ROIS_PER_IMAGE", None),
+        ("LEARNING_RATE", "fast"),
+        ("LEARNING_RATE", float("nan")),
+        ("LEARNING_RATE", -1),
+        ("RPN_NMS_THRESHOLD", 1.1),
+        ("ROI_POSITIVE_RATIO", 0),
+        ("ROI_POSITIVE_RATIO", 0.01),
+        ("DETECTION_MIN_CONFIDENCE", -0.1),
+        ("IMAGE_RESIZE_MODE", "stretch"),
+        ("OPTIMIZER", "SGD"),
+        ("LR_SCHEDULE", None),
+        ("BACKBONE_NORM", "layer"),
+        ("HEAD_NORM", "batch"),
+        ("USE_MASKS", None),
+        ("RPN_ANCHOR_SCALES", (32, 64, 128)),
+        ("RPN_ANCHOR_SCALES", 32),
+        ("BACKBONE_STRIDES", (4, 8, 16, 32)),
+        ("MEAN_PIXEL", (1, 2)),
+        ("MEAN_PIXEL", 0),
+        ("PIXEL_STD", (1, 1, 1, 1)),
+        ("MASK_SHAPE", (56, 56)),
+        ("IMAGE_MAX_DIM", 1000),
+        ("LOSS_WEIGHTS", {"rpn_loss": 1}),
+    ],
+)
+def test_errors_name_the_setting_and_the_value(name, value):
+    shown = repr(value) if not isinstance(value, dict) else "rpn_loss"
+    settings = {name: value} | ({"TRAIN_ROIS_PER_IMAGE": 8} if name == "ROI_POSITIVE_RATIO" else {})
+    with pytest.raises(ValueError) as error:
+        config(**settings).validate()
+    assert str(error.value).startswith(name) and shown in str(error.value)
+
+
+def test_the_crop_side_is_checked_in_mode_crop():
+    with pytest.raises(ValueError, match="^IMAGE_MIN_DIM must be a multiple of 64.*got 100"):
+        config(IMAGE_RESIZE_MODE="crop", IMAGE_MIN_DIM=100).validate()
+    config(IMAGE_RESIZE_MODE="none", IMAGE_MAX_DIM=1000).validate()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"STEPS_PER_EPOCH": None, "VALIDATION_STEPS": 3, "SEED": None},
+        {"NUM_CLASSES": np.int64(3), "LEARNING_RATE": np.float32(0.01)},
+        {"MEAN_PIXEL": np.array([1.0, 2, 3]), "RPN_ANCHOR_SCALES": [8, 16, 32, 64, 128]},
+        {"IMAGE_CHANNEL_COUNT": 1, "MEAN_PIXEL": (1,), "PIXEL_STD": (2,)},
+        {"LOSS_WEIGHTS": {"mrcnn_mask_loss": 2.0}},
+        {"MASK_POOL_SIZE": 7, "MASK_SHAPE": [14, 14]},
+    ],
+)
+def test_these_are_fine(settings):
+    config(**settings).validate()
+
+
+# --- JSON --------------------------------------------------------------------------------------
+
+
+def test_json_round_trip(tmp_path):
+    original = config(
+        MEAN_PIXEL=np.array([1.5, 2, 3]),
+        NUM_CLASSES=np.int64(5),
+        AUGMENTATION={"fliplr": 0.5, "scale": (0.8, 1.2)},
+        STEPS_PER_EPOCH=None,
+        IMAGE_STRETCH=(1, 99.8),
+    )
+    path = tmp_path / "config.json"
+    path.write_text(original.to_json(), encoding="utf-8")
+    again = Config.from_json(path)
+    assert again.to_dict() == original.to_dict()
+    assert again.MEAN_PIXEL == (1.5, 2.0, 3.0)  # plain values, tuples as in the defaults
+    assert again.BACKBONE_STRIDES == Config.BACKBONE_STRIDES
+    assert again.BATCH_SIZE == original.BATCH_SIZE
+    again.validate()
+
+
+def test_defaults_come_back_as_they_were(tmp_path):
+    again = Config.from_dict(json.loads(Config().to_json()))
+    for name in Config.names():
+        value = getattr(again, name)
+        assert value == getattr(Config, name) and type(value) is type(getattr(Config, name))
+
+
+def test_a_callable_is_written_by_its_name():
+    def my_backbone(image):
+        return image
+
+    assert json.loads(config(BACKBONE=my_backbone).to_json())["BACKBONE"] == "my_backbone"
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("{", "not a usable config.json"),
+        ("[1]", "expected an object"),
+        ('{"NUM_CLASES": 3}', "Did you mean NUM_CLASSES"),
+        ('{"BATCH_SIZE": 3}', "BATCH_SIZE is derived"),
+    ],
+)
+def test_unusable_files_are_named(tmp_path, text, message):
+    path = tmp_path / "config.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=message) as error:
+        Config.from_json(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="config.json"):
+        Config.from_json(tmp_path / "config.json")
+
+
+def test_display_shows_every_setting_once(capsys):
+    CellConfig().display()
+    text = capsys.readouterr().out
+    lines = [line.split()[0] for line in text.splitlines() if line and "Configurations" not in line]
+    assert lines == sorted({*CellConfig.names(), "BATCH_SIZE", "IMAGE_SHAPE", "IMAGE_META_SIZE"})
+    assert "NAME                           cells" in text
