@@ -295,13 +295,13 @@ def pad_sample(image, instances: Instances, config) -> dict:
 def _check_prepared(dataset, name="dataset"):
     if not hasattr(dataset, "num_images"):
         raise ValueError(
-            f"{name}: the {type(dataset).__name__} is not prepared: call its prepare() after the last "
-            "add_class and add_image."
+            f"{name}: the {type(dataset).__name__} is not prepared: call its prepare() "
+            "after the last add_class and add_image."
         )
     if dataset.num_images == 0:
         raise ValueError(
-            f"{name}: the {type(dataset).__name__} is empty: it has no images. Check the folder or the "
-            "annotation file that it was made from."
+            f"{name}: the {type(dataset).__name__} is empty: it has no images. Check the "
+            "folder or the annotation file that it was made from."
         )
 
 
