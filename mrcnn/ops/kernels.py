@@ -5,6 +5,7 @@ Each has a generic version in `keras.ops`; both give the same values.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 import keras
@@ -175,6 +176,26 @@ def generic_non_max_suppression(boxes, scores, max_output, iou_threshold):
     valid = rank > 0
     indices = ops.cast(ops.take_along_axis(order, chosen, axis=1), "int32")
     return ops.where(valid, indices, 0), valid
+
+
+def make_repeatable(seed: int):
+    """Seeds Python, NumPy and the backend, and asks the backend to repeat itself.
+
+    On TensorFlow without a GPU, operations run one after another (each still on all cores) and
+    the gradient of crop_and_resize on one thread: its threads otherwise add to one array in any
+    order. Both hold for the process; the first only if TensorFlow has not computed anything yet.
+    With a GPU neither is done, since that gradient has no repeatable kernel there.
+    """
+    keras.utils.set_random_seed(seed)
+    if keras.backend.backend() != "tensorflow":
+        return
+    import tensorflow as tf
+
+    if tf.config.list_physical_devices("GPU"):
+        return
+    with contextlib.suppress(RuntimeError):  # TensorFlow has already started its threads
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.experimental.enable_op_determinism()
 
 
 def compiled(model):
