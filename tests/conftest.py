@@ -4,10 +4,9 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
-# Before any test starts TensorFlow. On one thread its sums have one order, so that tests of seeds
-# and of resuming see our own part of repeatability; benchmarks/README.md says how far it goes else.
+# One operation at a time, as `ops.kernels.make_repeatable` asks for; tests of single operations start
+# TensorFlow before it can.
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
-os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 import pytest
 

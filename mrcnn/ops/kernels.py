@@ -181,10 +181,11 @@ def generic_non_max_suppression(boxes, scores, max_output, iou_threshold):
 def make_repeatable(seed: int):
     """Seeds Python, NumPy and the backend, and asks the backend to repeat itself.
 
-    On TensorFlow without a GPU, operations run one after another (each still on all cores) and
-    the gradient of crop_and_resize on one thread: its threads otherwise add to one array in any
-    order. Both hold for the process; the first only if TensorFlow has not computed anything yet.
-    With a GPU neither is done, since that gradient has no repeatable kernel there.
+    On TensorFlow without a GPU, graphs are left as traced, operations run one after another (each
+    still on all cores), and the gradient of crop_and_resize runs on one thread: its threads
+    otherwise add to one array in any order. All hold for the process, one operation at a time
+    only if TensorFlow has not computed anything yet. With a GPU none is done, since that gradient
+    has no repeatable kernel there.
     """
     keras.utils.set_random_seed(seed)
     if keras.backend.backend() != "tensorflow":
@@ -196,6 +197,9 @@ def make_repeatable(seed: int):
     with contextlib.suppress(RuntimeError):  # TensorFlow has already started its threads
         tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.config.experimental.enable_op_determinism()
+    # Grappler rewrites a graph in an order that changes from process to process, and the sums in it
+    # too: without it, four of four runs agree to the last bit, and a step takes as long.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 def compiled(model):
