@@ -4,7 +4,7 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
-# One operation at a time, as `ops.kernels.make_repeatable` asks for; tests of single operations start
+# One operation at a time, as `ops.kernels.make_repeatable` asks; tests of single operations start
 # TensorFlow before it can.
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
