@@ -13,10 +13,13 @@ from __future__ import annotations
 
 import difflib
 import json
+import logging
 import numbers
 from pathlib import Path
 
 import numpy as np
+
+logger = logging.getLogger("mrcnn")
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
 
@@ -24,10 +27,11 @@ RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
 class Config:
     """All settings of a model and its training, as upper-case class attributes.
 
-    A subclass overrides what it needs; annotations are not needed. An unknown name is refused with
-    the nearest valid one, values are checked by `validate` (called when a model is built), and the
-    derived values `BATCH_SIZE`, `IMAGE_SHAPE` and `IMAGE_META_SIZE` always follow the attributes
-    that they come from.
+    A subclass overrides what it needs; annotations are not needed. It may add constants of its own,
+    so a name like a misspelt setting only logs a warning there; elsewhere an unknown name is
+    refused with the nearest valid one. Values are checked by `validate` (called when a model is
+    built), and the derived values `BATCH_SIZE`, `IMAGE_SHAPE` and `IMAGE_META_SIZE` always follow
+    the attributes that they come from.
 
     Args:
         **overrides: settings by name, as ``Config(NAME="cells", NUM_CLASSES=2)``.
@@ -128,6 +132,16 @@ class Config:
         "mrcnn_bbox_loss": 1.0,
         "mrcnn_mask_loss": 1.0,
     }
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        known = Config.names()
+        for name in set(vars(cls)) - {*known, *DERIVED}:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
+            if near:  # may well be a constant of the user's own, so no error
+                logger.warning(
+                    "%s.%s is not a setting. Did you mean %s?", cls.__name__, name, near[0]
+                )
 
     def __init__(self, **overrides):
         for name, value in overrides.items():

@@ -226,7 +226,7 @@ class MaskRCNN:
             config, stage["learning_rate"], steps, model.trainable_variables
         )
         if goes_on and self._optimizer_file:
-            h5.load_optimizer(self._optimizer_file, optimizer)
+            h5.load_optimizer(self._optimizer_file, optimizer, learning_rate=True)
         self._optimizer_file = None
         model.compile(optimizer=optimizer, jit_compile=config.JIT_COMPILE)
         recorder = training.Recorder(
@@ -327,7 +327,7 @@ class MaskRCNN:
             self._predict = kernels.compiled(self.network.inference)
         return self._predict
 
-    def evaluate(self, dataset, limit=None) -> evaluation.Evaluation:
+    def evaluate(self, dataset, limit=None, progress=None) -> evaluation.Evaluation:
         """COCO AP and pooled scores on a data set.
 
         Every detection counts whatever DETECTION_MIN_CONFIDENCE says: AP needs the whole ranking.
@@ -335,6 +335,7 @@ class MaskRCNN:
         Args:
             dataset: a prepared `Dataset`.
             limit: images used; None: all.
+            progress: function called with the number of images that were just done.
         """
         image_ids = list(dataset.image_ids)[:limit]
         results = []
@@ -342,6 +343,8 @@ class MaskRCNN:
             chunk = image_ids[start : start + self.config.BATCH_SIZE]
             images = [dataset.load_image(image_id) for image_id in chunk]
             results += detection.detect(self.predict, images, self.config, "rle", min_score=0.0)
+            if progress:
+                progress(len(chunk))
         return evaluation.evaluate(dataset, results, image_ids)
 
 

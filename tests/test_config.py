@@ -61,6 +61,14 @@ def test_a_subclass_overrides_without_annotations():
     cells.validate()
 
 
+def test_a_misspelt_setting_in_a_subclass_is_warned_of(caplog):
+    class Wrong(Config):
+        NUM_CLASES = 2
+        BATCH_SIZE = 3  # derived, but old scripts set it
+
+    assert caplog.messages == ["Wrong.NUM_CLASES is not a setting. Did you mean NUM_CLASSES?"]
+
+
 def test_arguments_override_a_subclass():
     cells = CellConfig(NUM_CLASSES=5, CELL_SIZE=8)
     assert (cells.NUM_CLASSES, cells.CELL_SIZE) == (5, 8)

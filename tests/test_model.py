@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,35 +11,12 @@ import time
 import keras
 import numpy as np
 import pytest
+from tiny import TinyConfig
 
-from mrcnn.config import Config
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.shapes import ShapesDataset
 from mrcnn.folder import ModelFolder
 from mrcnn.model import MaskRCNN
-
-
-class TinyConfig(Config):
-    NAME = "tiny"
-    NUM_CLASSES = 4
-    BACKBONE = "resnet18"
-    BACKBONE_WIDTH = 8
-    TOP_DOWN_PYRAMID_SIZE = 16
-    FPN_CLASSIF_FC_LAYERS_SIZE = 32
-    MASK_CHANNELS = 8
-    MASK_CONV_LAYERS = 1
-    IMAGE_MIN_DIM = 64
-    IMAGE_MAX_DIM = 64
-    RPN_ANCHOR_SCALES = (8, 16, 32, 48, 64)
-    PRE_NMS_LIMIT = 50
-    POST_NMS_ROIS_TRAINING = 40
-    POST_NMS_ROIS_INFERENCE = 20
-    TRAIN_ROIS_PER_IMAGE = 16
-    MAX_GT_INSTANCES = 8
-    DETECTION_MAX_INSTANCES = 10
-    DETECTION_MIN_CONFIDENCE = 0.0
-    EVALUATE_EVERY = 0
-    IMAGES_PER_GPU = 4
 
 
 def shapes(count=8, seed=0):
@@ -260,6 +238,21 @@ def test_one_graph_a_padded_shape_over_100_images():
         padded.add(tuple(int(np.ceil(round(s * scale) / 64)) for s in (height, width)))
         model.detect([np.zeros((height, width, 3), "uint8")] * int(rng.integers(1, 6)))
     assert model.predict.traces == len(padded)
+
+
+def test_memory_stays_flat_over_100_images():
+    """Once every shape has its graph, 100 more images of mixed sizes take no more memory."""
+    model = MaskRCNN("inference", TinyConfig(IMAGE_RESIZE_MODE="pad64"))
+    rng = np.random.default_rng(0)
+    images = [
+        rng.integers(0, 255, (*rng.integers(20, 192, 2), 3), dtype="uint8") for _ in range(100)
+    ]
+    peaks = []
+    for _ in range(3):
+        for image in images:
+            model.detect([image])
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # KiB on Linux
+    assert peaks[2] - peaks[1] < 8 * 1024
 
 
 def test_compact_masks_equal_full_ones():

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
 from mrcnn import evaluate as evaluation
 from mrcnn.cli import results
 from mrcnn.cli.common import OK, UsageError, open_model
 from mrcnn.cli.data import dataset as build_dataset
+from mrcnn.cli.progress import bar
 
 
 def run(options: dict, say=print) -> int:
@@ -26,8 +25,8 @@ def run(options: dict, say=print) -> int:
     data = build_dataset(options)
     model = open_model(options["model"], **settings)
     _check_classes(model.class_names, data.class_names)
-    with Console(stderr=True).status(f"Evaluating {data.num_images} images"):
-        scores = model.evaluate(data)
+    with bar("evaluating", data.num_images) as advance:
+        scores = model.evaluate(data, progress=advance)
     say(scores.summary())
     output = Path(options["output"])
     results.save_json(output / "evaluation.json", scores.to_dict())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -16,7 +17,13 @@ from mrcnn import batch as contract
 from mrcnn.data.augment import Augmenter
 from mrcnn.data.dataset import Dataset, describe_image
 from mrcnn.data.instances import Instances, from_labels, from_masks, masks_from_boxes
-from mrcnn.ops.images import apply_plan, plan_fit, to_channels, to_uint8_range
+from mrcnn.ops.images import (
+    apply_plan,
+    check_image_file,
+    plan_fit,
+    to_channels,
+    to_uint8_range,
+)
 
 logger = logging.getLogger("mrcnn")
 
@@ -314,7 +321,8 @@ def check_dataset(dataset, config, name="dataset"):
         name: of the argument, for the errors.
 
     Raises:
-        ValueError: not prepared, empty, more classes than NUM_CLASSES, an unusable first image.
+        ValueError: not prepared, empty, more classes than NUM_CLASSES, a truncated image file, an
+            unusable first image.
         FileNotFoundError: image files that do not exist; the first five are named.
     """
     _check_prepared(dataset, name)
@@ -324,12 +332,19 @@ def check_dataset(dataset, config, name="dataset"):
             f"({', '.join(dataset.class_names[:10])}{', ...' * (dataset.num_classes > 10)}), but "
             f"NUM_CLASSES = {config.NUM_CLASSES}: set NUM_CLASSES = {dataset.num_classes}."
         )
-    paths = [info["path"] for info in dataset.image_info]
     if type(dataset).load_image is Dataset.load_image:
-        missing = [str(p) for p in paths if p is not None and not os.path.isfile(p)]
-        if missing:
-            raise FileNotFoundError(
-                f"{name}: {len(missing)} of {len(paths)} image files do not exist: "
-                f"{', '.join(missing[:5])}{', ...' * (len(missing) > 5)}. Check the image folder."
-            )
+        _check_files(dataset, name)
     load_sample(dataset, config, int(np.asarray(dataset.image_ids)[0]))
+
+
+def _check_files(dataset, name):
+    paths = [info["path"] for info in dataset.image_info if info["path"] is not None]
+    missing = [str(path) for path in paths if not os.path.isfile(path)]
+    if missing:
+        raise FileNotFoundError(
+            f"{name}: {len(missing)} of {len(dataset.image_info)} image files do not exist: "
+            f"{', '.join(missing[:5])}{', ...' * (len(missing) > 5)}. Check the image folder."
+        )
+    with ThreadPoolExecutor() as threads:
+        for _ in threads.map(check_image_file, paths):  # raises what a file raised
+            pass

@@ -55,6 +55,11 @@ def conv_norm(x, filters, kernel, name, norm, epsilon, strides=1, activation=Tru
     """Convolution without bias, normalisation and ReLU; `name` has one `{}` for "res" or "bn"."""
     if strides > 1 and kernel > 1:
         x = layers.ZeroPadding2D(kernel // 2, name=name.format("pad"))(x)
+    elif strides > 1:
+        # Every other pixel, then an unstrided convolution: the same values. The gradient of a
+        # strided 1x1 convolution writes outside its memory on CPU (TensorFlow 2.21, oneDNN; for
+        # example 8 to 16 channels, 16x16 pixels, a batch of 1).
+        x, strides = layers.MaxPooling2D(1, strides=strides, name=name.format("skip"))(x), 1
     x = layers.Conv2D(
         filters,
         kernel,

@@ -15,7 +15,9 @@ import numpy as np
 PAD_MULTIPLE = 64  # the stride of P6: every pyramid level then has whole cells
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601 weights of red, green, blue
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_SIGNATURE, _JPEG_SIGNATURE = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+_ENDS = {_PNG_SIGNATURE: b"IEND", _JPEG_SIGNATURE: b"\xff\xd9"}  # what the last bytes hold
+_TAIL_BYTES = 2**16  # some writers add bytes behind the end of the picture
 
 
 class FitPlan(NamedTuple):
@@ -339,6 +341,30 @@ def read_label_image(path) -> np.ndarray:
     return np.ascontiguousarray(image)
 
 
+def check_image_file(path):
+    """Finds a file that is no picture, or a truncated one, by its first and last bytes alone.
+
+    Cheap enough for every file of a data set; a damaged middle shows only when it is read.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_image`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such image file. Check the path and the folder.")
+    with path.open("rb") as file:
+        head = file.read(16)
+        size = file.seek(0, 2)
+        file.seek(max(0, size - _TAIL_BYTES))
+        tail = file.read()
+    for signature, end in _ENDS.items():
+        if head.startswith(signature):
+            if end not in tail:
+                raise _damaged(path, "the data end too early")
+            return
+    read_image(path)  # of a rarer format
+
+
 def _read_bytes(path):
     path = Path(path)
     if not path.is_file():
@@ -346,8 +372,12 @@ def _read_bytes(path):
     data = path.read_bytes()
     reason = _truncated(data)
     if reason:
-        raise ValueError(f"{path}: the image file is damaged: {reason}. Copy or download it again.")
+        raise _damaged(path, reason)
     return data
+
+
+def _damaged(path, reason):
+    return ValueError(f"{path}: the image file is damaged: {reason}. Copy or download it again.")
 
 
 def _decode(data, flags):
@@ -381,7 +411,7 @@ def _truncated(data: bytes) -> str | None:
         return "it is empty"
     if data.startswith(_PNG_SIGNATURE):
         return _truncated_png(data)
-    if data.startswith(b"\xff\xd8\xff"):
+    if data.startswith(_JPEG_SIGNATURE):
         return _truncated_jpeg(data)
     return None
 

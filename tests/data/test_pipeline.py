@@ -248,6 +248,23 @@ def test_check_dataset(tmp_path):
         check_dataset(files, config())
 
 
+def test_a_damaged_file_anywhere_stops_before_the_first_step(tmp_path):
+    files = Dataset()
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    for index, suffix in enumerate(["png", "jpg", "bmp"]):
+        path = tmp_path / f"{index}.{suffix}"
+        cv2.imwrite(str(path), noise)
+        files.add_image("s", index, str(path))
+    files.prepare()
+    check_dataset(files, config())
+    for name in ("1.jpg", "2.bmp"):
+        whole = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(whole[: len(whole) // 2] if name == "1.jpg" else b"text")
+        with pytest.raises(ValueError, match=name):
+            check_dataset(files, config())
+        (tmp_path / name).write_bytes(whole)
+
+
 def test_shapes_that_do_not_stack():
     empty = (np.zeros((0, 0, 0)), np.zeros(0, np.int32))
     dataset = Made((blank(), *empty), (blank(100, 64), *empty))
