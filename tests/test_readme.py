@@ -1,0 +1,56 @@
+"""The examples of README.md run as they stand there, in shorter trainings."""
+
+import json
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from mrcnn.data.coco_format import coco_ground_truth
+from mrcnn.data.shapes import ShapesDataset
+
+README = Path(__file__).parents[1] / "README.md"
+DETECT, TRAIN, DATASET = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_detect(capsys):
+    exec(DETECT, {})
+    assert "(303, 384, " in capsys.readouterr().out
+
+
+def test_train(folder, capsys):
+    (folder / "images").mkdir()
+    for name, seed in (("train", 0), ("val", 1)):
+        shapes = ShapesDataset(2, 64, 64, seed=seed)
+        instances = coco_ground_truth(shapes)
+        for image_id, image in enumerate(instances["images"]):
+            image["file_name"] = f"{name}{image_id}.png"
+            path = folder / "images" / image["file_name"]
+            cv2.imwrite(str(path), shapes.load_image(image_id))
+        (folder / f"{name}.json").write_text(json.dumps(instances))
+    shorter = TRAIN.replace("epochs=20", "epochs=1").replace("DIM=512", "DIM=64")
+    assert shorter != TRAIN
+    exec(shorter, {})
+    assert "masks" in capsys.readouterr().out
+    assert list(folder.glob("runs/cells*/best.h5"))
+
+
+def test_dataset(folder):
+    cv2.imwrite("cell.png", np.zeros((8, 8, 3), np.uint8))
+    labels = np.zeros((8, 8), np.uint16)
+    labels[2:4, 2:4], labels[5:, 5:] = 3, 7
+    np.save("cell.png.npy", labels)
+    names = {}
+    exec(DATASET, names)
+    dataset = names["CellDataset"]()
+    dataset.load_cells(["cell.png"])
+    masks, class_ids = dataset.load_mask(0)
+    assert masks.shape == (8, 8, 2) and masks.sum() == 4 + 9 and class_ids.tolist() == [1, 1]
