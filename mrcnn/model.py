@@ -50,7 +50,8 @@ class MaskRCNN:
         config.validate()
         self.mode, self.config, self.model_dir = mode, config, os.fspath(model_dir)
         if config.SEED is not None:
-            kernels.make_repeatable(config.SEED)
+            seed = kernels.make_repeatable if mode == "training" else keras.utils.set_random_seed
+            seed(config.SEED)
         self.network = build_network(config)
         self.keras_model = getattr(self.network, mode)
         self.class_names = ["BG"] + [f"class {i}" for i in range(1, config.NUM_CLASSES)]

@@ -1,6 +1,10 @@
 import csv
 import json
 import re
+import signal
+import subprocess
+import sys
+import time
 
 import cv2
 import numpy as np
@@ -299,6 +303,26 @@ def test_train_and_resume(capsys, tiny_folder, pictures, tmp_path, monkeypatch):
     assert len(list((tmp_path / "runs").iterdir())) == 1
     history = (folder / "history.csv").read_text().splitlines()
     assert len(history) == 3
+
+
+def test_resume_after_a_kill(capsys, tiny_folder, tmp_path):
+    """`mrcnn train` killed with SIGKILL: `mrcnn train --resume` finishes the epochs it had left."""
+    words = [sys.executable, "-m", "mrcnn", "train", "--dataset", "shapes", "--epochs", "9"]
+    words += ["--weights", str(tiny_folder), "--image-size", "64", "--output", str(tmp_path)]
+    words += ["--set", "EVALUATE_EVERY=0", "--set", "STEPS_PER_EPOCH=2", "--set"]
+    words += ["VALIDATION_STEPS=1"]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not list(tmp_path.glob("*/mask_rcnn_*_0002.h5")):
+        time.sleep(0.05)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    code, out, err = run(capsys, "train", "--resume", "--output", tmp_path)
+    assert code == 0, err
+    (folder,) = tmp_path.iterdir()
+    history = (folder / "history.csv").read_text().splitlines()[1:]
+    assert [int(row.split(",")[0]) for row in history] == list(range(1, 10))
+    done = int(re.search(r"after epoch (\d+)", out).group(1))
+    assert f"epoch {done}/9" not in out and f"epoch {done + 1}/9" in out
 
 
 def test_interrupted(capsys, monkeypatch):
