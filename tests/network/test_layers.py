@@ -102,9 +102,13 @@ class TestLayer:
             np.testing.assert_array_equal(first, second)
 
     def test_config_holds_every_argument(self, layer, inputs):
+        if "__init__" not in vars(type(layer)):
+            return  # it has no arguments of its own
         arguments = set(inspect.signature(type(layer).__init__).parameters) - {
-            "self", "args", "kwargs", "options"
-        }  # fmt: skip
+            "self",
+            "kwargs",
+            "options",
+        }
         assert arguments <= set(layer.get_config())
 
     def test_is_found_by_its_registered_name(self, layer, inputs):
