@@ -31,7 +31,8 @@ def main(argv=None) -> int:
     Returns:
         The exit code. Wrong usage raises SystemExit(2), as argparse does.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before anything imports TensorFlow
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors reach us as exceptions
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # it warns of every tag of a GeoTIFF
     args = build_parser().parse_args(argv)
     debug = getattr(args, "debug", False)
     _log_to_stderr(logging.DEBUG if debug else logging.WARNING)
@@ -41,6 +42,9 @@ def main(argv=None) -> int:
         hint = "; mrcnn train --resume goes on from the last epoch" * (args.command == "train")
         print(f"mrcnn {args.command}: interrupted{hint}", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
     except Exception as error:
         if debug:
             raise
@@ -230,9 +234,10 @@ def run_train(args) -> int:
 
 def run_detect(args) -> int:
     """`mrcnn detect`."""
+    settings = parse_settings(args.settings)
+    load_backend()
     from mrcnn.cli import detect
 
-    settings = parse_settings(args.settings)
     if args.score is not None:
         settings["DETECTION_MIN_CONFIDENCE"] = args.score
     if args.max is not None:
