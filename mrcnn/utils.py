@@ -1,0 +1,58 @@
+"""Matterport's `mrcnn.utils`: the old names, from where they live now. New code does not use it."""
+
+from __future__ import annotations
+
+# Old scripts import skimage.draw alone and then use these two.
+import skimage.color
+import skimage.io  # noqa: F401
+
+from mrcnn.compat.boxes import (
+    apply_box_deltas,
+    box_refinement,
+    compute_iou,
+    compute_overlaps,
+    denorm_boxes,
+    extract_bboxes,
+    generate_anchors,
+    generate_pyramid_anchors,
+    non_max_suppression,
+    norm_boxes,
+    trim_zeros,
+)
+from mrcnn.compat.images import resize, resize_image, resize_mask
+from mrcnn.compat.masks import expand_mask, minimize_mask, mold_mask, unmold_mask
+from mrcnn.data.dataset import Dataset
+from mrcnn.ops.metrics import (
+    compute_ap,
+    compute_ap_range,
+    compute_matches,
+    compute_overlaps_masks,
+    compute_recall,
+)
+
+__all__ = [
+    "Dataset",
+    "apply_box_deltas",
+    "box_refinement",
+    "compute_ap",
+    "compute_ap_range",
+    "compute_iou",
+    "compute_matches",
+    "compute_overlaps",
+    "compute_overlaps_masks",
+    "compute_recall",
+    "denorm_boxes",
+    "expand_mask",
+    "extract_bboxes",
+    "generate_anchors",
+    "generate_pyramid_anchors",
+    "minimize_mask",
+    "mold_mask",
+    "non_max_suppression",
+    "norm_boxes",
+    "resize",
+    "resize_image",
+    "resize_mask",
+    "trim_zeros",
+    "unmold_mask",
+]
