@@ -11,6 +11,7 @@ IMAGE = "image"
 GT_CLASS_IDS = "gt_class_ids"
 GT_BOXES = "gt_boxes"
 GT_MASKS = "gt_masks"
+WINDOW = "window"  # of inference in a dialect of normalised boxes: see network/assemble.py
 
 
 class ArraySpec(NamedTuple):

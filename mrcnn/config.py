@@ -63,9 +63,9 @@ class Config:
     # --- Backbone and feature pyramid ------------------------------------------------------------
     BACKBONE = "resnet101"  # resnet18/34/50/101, a name in keras.applications, or a callable
     BACKBONE_WIDTH = 64  # channels of the ResNet's stem; fewer make a smaller, faster network
-    BACKBONE_NORM = (
-        "batch"  # "batch", "frozen" (moving statistics, constant) or "group" (32 groups)
-    )
+    # "batch" (statistics of each batch), "statistics" (moving ones, but scale and offset learn),
+    # "frozen" (all constant) or "group" (groups of channels of one image)
+    BACKBONE_NORM = "batch"
     BACKBONE_STRIDES = (4, 8, 16, 32, 64)  # pixels per cell of P2..P6
     TOP_DOWN_PYRAMID_SIZE = 256  # channels of P2..P6
 
@@ -153,6 +153,13 @@ class Config:
         if name not in self.names():
             raise AttributeError(unknown_setting(name, self.names()))
         object.__setattr__(self, name, value)
+
+    def adopt(self, defaults: dict):
+        """Takes these values for the settings that neither a subclass nor anyone else has set."""
+        for name, value in defaults.items():
+            set_by = next(cls for cls in type(self).__mro__ if name in vars(cls))
+            if name not in vars(self) and set_by is Config:
+                setattr(self, name, value)
 
     # --- Derived values ----------------------------------------------------------------------
     @property
@@ -339,11 +346,11 @@ _NUMBERS = {
 }
 _CHOICES = {
     "IMAGE_RESIZE_MODE": ("square", "pad64", "crop", "none"),
-    "BACKBONE_NORM": ("batch", "frozen", "group"),
+    "BACKBONE_NORM": ("batch", "statistics", "frozen", "group"),
     "HEAD_NORM": (None, "group"),
     "OPTIMIZER": ("sgd", "adamw"),
     "LR_SCHEDULE": ("constant", "step", "cosine"),
-    "NUMERICS": ("auto", "standard"),
+    "NUMERICS": ("auto", "standard", "matterport"),
     "USE_MASKS": (True, False),
     "USE_MINI_MASK": (True, False),
 }

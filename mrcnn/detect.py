@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 
 from mrcnn.ops import images as image_ops
@@ -40,16 +43,16 @@ def fit_for_detection(image, config, name="image"):
     )
 
 
-def detect(predict, images, config, masks="full", min_score=None) -> list[dict]:
+def detect(predict, images, config, masks="full", min_score=None, geometry=None) -> list[dict]:
     """Detects in any number of images of any sizes.
 
     Args:
-        predict: function of pixels [batch, height, width, channels] returning the inference
-            graph's outputs as arrays.
+        predict: function of the inference graph's input arrays returning its outputs as arrays.
         images: arrays, see `fit_for_detection`.
         config: the model's Config.
         masks: "full" for bool masks, "rle" for COCO run-length encoding, which stays small.
         min_score: detections below are dropped; None: DETECTION_MIN_CONFIDENCE.
+        geometry: how images reach the network and detections come back; None: `STANDARD`.
 
     Returns:
         One dict an image, detections by descending score: `rois` int32 [N, 4] (y1, x1, y2, x2 in
@@ -58,7 +61,8 @@ def detect(predict, images, config, masks="full", min_score=None) -> list[dict]:
     """
     if masks not in ("full", "rle"):
         raise ValueError(f"masks must be 'full' or 'rle', got {masks!r}.")
-    fitted = [fit_for_detection(image, config, f"images[{i}]") for i, image in enumerate(images)]
+    geometry = geometry or STANDARD
+    fitted = [geometry.fit(image, config, f"images[{i}]") for i, image in enumerate(images)]
     min_score = config.DETECTION_MIN_CONFIDENCE if min_score is None else min_score
     groups = {}
     for index, item in enumerate(fitted):
@@ -67,51 +71,77 @@ def detect(predict, images, config, masks="full", min_score=None) -> list[dict]:
     for indices in groups.values():
         for start in range(0, len(indices), config.BATCH_SIZE):
             chunk = indices[start : start + config.BATCH_SIZE]
-            outputs = predict(np.stack([fitted[i].image for i in chunk]).astype("float32"))
+            inputs = zip(*(geometry.inputs(fitted[i]) for i in chunk), strict=True)
+            outputs = predict(*(np.stack(arrays).astype("float32") for arrays in inputs))
             for row, index in enumerate(chunk):
-                shown = outputs["scores"][row] >= min_score
+                shown = (outputs["scores"][row] >= min_score) & (outputs["class_ids"][row] > 0)
                 one = {name: array[row][shown] for name, array in outputs.items()}
                 shape = np.asarray(images[index]).shape[:2]
-                results[index] = to_image(
-                    one, fitted[index].scale, fitted[index].window, shape, masks
-                )
+                boxes, pasted = geometry.restore(one, fitted[index], shape)
+                results[index] = _result(one, boxes, pasted, shape, masks)
     return results
 
 
-def to_image(outputs, scale, window, shape, masks="full") -> dict:
+def _result(outputs, boxes, pasted, shape, masks) -> dict:
+    """The dict of one image; boxes that came to nothing are None and left out."""
+    kept = [index for index, box in enumerate(boxes) if box is not None]
+    result = {
+        "rois": np.array([boxes[index] for index in kept], np.int32).reshape(-1, 4),
+        "class_ids": outputs["class_ids"][kept].astype("int32"),
+        "scores": outputs["scores"][kept].astype("float32"),
+    }
+    if pasted is None:
+        return result
+    pasted = [pasted[index] for index in kept]
+    if masks == "rle":
+        result["rles"] = [mask_ops.encode_rle(crop, region, shape) for crop, region in pasted]
+    else:
+        result["masks"] = np.zeros((*shape, len(pasted)), bool)
+        for index, (crop, (y1, x1, y2, x2)) in enumerate(pasted):
+            result["masks"][y1:y2, x1:x2, index] = crop
+    return result
+
+
+class Geometry(NamedTuple):
+    """How images reach the network and detections come back.
+
+    Attributes:
+        fit: function (image, config, name) of an image, giving anything with `image`, the array for
+            the network.
+        inputs: function of that, giving the arrays of the graph's inputs for this image.
+        restore: function (outputs, fitted, shape) of the detections of one image and its height and
+            width, giving int pixel boxes (None: left out) and either None or, for each, a mask
+            (crop, region) as `ops.masks.paste_mask` returns.
+    """
+
+    fit: Callable
+    inputs: Callable
+    restore: Callable
+
+
+def to_image(outputs, fitted, shape):
     """Detections of one image from network coordinates to those of the user's image.
 
     Args:
-        outputs: `boxes` [n, 4], `class_ids` [n], `scores` [n] and perhaps `masks` [n, mh, mw];
-            rows of class 0 are padding.
-        scale: network pixels per image pixel.
-        window: y1, x1, y2, x2 of the image inside the network's input.
+        outputs: `boxes` [n, 4], `class_ids` [n], `scores` [n] and perhaps `masks` [n, mh, mw].
+        fitted: the `FittedImage`.
         shape: height and width of the image.
-        masks: see `detect`.
+
+    Returns:
+        As `Geometry.restore` says.
     """
     height, width = shape
-    real = outputs["class_ids"] > 0
-    boxes = (outputs["boxes"][real] - np.tile(window[:2], 2)) / scale
+    boxes = (outputs["boxes"] - np.tile(fitted.window[:2], 2)) / fitted.scale
     boxes = np.clip(boxes, 0, [height, width, height, width]).astype("float32")
-    kept = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])  # not wholly in the padding
-    boxes = boxes[kept]
-    result = {
-        "rois": pixel_boxes(boxes, shape),
-        "class_ids": outputs["class_ids"][real][kept].astype("int32"),
-        "scores": outputs["scores"][real][kept].astype("float32"),
-    }
-    if "masks" in outputs:
-        pasted = [
-            mask_ops.paste_mask(mask, box, shape)
-            for mask, box in zip(outputs["masks"][real][kept], boxes, strict=True)
-        ]
-        if masks == "rle":
-            result["rles"] = [mask_ops.encode_rle(crop, region, shape) for crop, region in pasted]
-        else:
-            result["masks"] = np.zeros((height, width, len(pasted)), bool)
-            for index, (crop, (y1, x1, y2, x2)) in enumerate(pasted):
-                result["masks"][y1:y2, x1:x2, index] = crop
-    return result
+    kept = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # not wholly in the padding
+    pixels = [box if inside else None for box, inside in zip(pixel_boxes(boxes, shape), kept,
+                                                             strict=True)]  # fmt: skip
+    if "masks" not in outputs:
+        return pixels, None
+    return pixels, [
+        mask_ops.paste_mask(mask, box, shape)
+        for mask, box in zip(outputs["masks"], boxes, strict=True)
+    ]
 
 
 def pixel_boxes(boxes, shape):
@@ -119,3 +149,6 @@ def pixel_boxes(boxes, shape):
     low = np.minimum(np.round(boxes[:, :2]), np.array(shape) - 1)
     high = np.maximum(np.round(boxes[:, 2:]), low + 1)
     return np.concatenate([low, high], axis=1).astype("int32")
+
+
+STANDARD = Geometry(fit_for_detection, lambda fitted: [fitted.image], to_image)

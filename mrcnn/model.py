@@ -11,11 +11,13 @@ import keras
 from mrcnn import detect as detection
 from mrcnn import evaluate as evaluation
 from mrcnn import train as training
+from mrcnn.compat import detections as matterport
 from mrcnn.config import Config
 from mrcnn.data.augment import Augmenter
 from mrcnn.data.pipeline import Batches, check_dataset
 from mrcnn.folder import ModelFolder
 from mrcnn.network.assemble import build_network
+from mrcnn.numerics import SETTINGS, dialect
 from mrcnn.ops import kernels
 from mrcnn.weights import h5
 
@@ -52,13 +54,11 @@ class MaskRCNN:
         if config.SEED is not None:
             seed = kernels.make_repeatable if mode == "training" else keras.utils.set_random_seed
             seed(config.SEED)
-        self.network = build_network(config)
-        self.keras_model = getattr(self.network, mode)
+        self._build()
         self.class_names = ["BG"] + [f"class {i}" for i in range(1, config.NUM_CLASSES)]
         self.epoch = 0
         self.folder = ModelFolder.new(self.model_dir, config.NAME)
         self._optimizer_file = None  # where the state of the optimizer is, when training goes on
-        self._predict = None
 
     # --- Opening and saving ------------------------------------------------------------------
     @classmethod
@@ -121,7 +121,17 @@ class MaskRCNN:
             path = ModelFolder(path, self.config.NAME).weights()
         if not path.is_file():
             raise FileNotFoundError(f"No weights file {path}.")
+        if self.config.NUMERICS == "auto" and h5.is_matterport(path):
+            self.config.NUMERICS = "matterport"
+            self._build()
         return h5.load_weights(path, self.network.training.layers, exclude=exclude)
+
+    def _build(self):
+        """Builds the graphs of the Config, whose dialect may bring defaults along."""
+        self.config.adopt(SETTINGS.get(self.config.NUMERICS, {}))
+        self.network = build_network(self.config)
+        self.keras_model = getattr(self.network, self.mode)
+        self._predict = None
 
     def find_last(self) -> str:
         """Path of the newest checkpoint of this NAME in model_dir.
@@ -319,7 +329,11 @@ class MaskRCNN:
         """
         if verbose:
             logger.info("Processing %d images", len(images))
-        return detection.detect(self.predict, images, self.config, masks)
+        return detection.detect(self.predict, images, self.config, masks, geometry=self._geometry)
+
+    @property
+    def _geometry(self):
+        return matterport.GEOMETRY if dialect(self.config.NUMERICS).normalised_boxes else None
 
     @property
     def predict(self):
@@ -343,7 +357,9 @@ class MaskRCNN:
         for start in range(0, len(image_ids), self.config.BATCH_SIZE):
             chunk = image_ids[start : start + self.config.BATCH_SIZE]
             images = [dataset.load_image(image_id) for image_id in chunk]
-            results += detection.detect(self.predict, images, self.config, "rle", min_score=0.0)
+            results += detection.detect(
+                self.predict, images, self.config, "rle", 0.0, self._geometry
+            )
             if progress:
                 progress(len(chunk))
         return evaluation.evaluate(dataset, results, image_ids)

@@ -16,6 +16,22 @@ class Numerics:
 
     Attributes:
         batch_norm_epsilon: added to the variance in the backbone's normalisation.
+        backbone_bias: the convolutions of a ResNet have biases beside their normalisation.
+        stride_in_first_conv: the stride of a bottleneck sits in its first 1x1, not in its 3x3.
+        same_padded_pool: the stem's max-pool pads below and right alone, as "same" does.
+        head_norm: None, or "statistics": batch normalisation by moving statistics in both heads,
+            and convolutions in the box head.
+        rpn_channels: of the RPN's shared convolution; None: those of the pyramid.
+        rpn_softmax: the RPN gives two logits an anchor, background and object.
+        normalised_boxes: the graph reckons in the coordinates of `ops.boxes.normalise`, pools one
+            sample a cell from corner to corner, cuts mask targets so, and takes the window of each
+            picture to clip its detections to.
+        merged_levels: proposals of all levels compete in one NMS.
+        best_class_only: a RoI is a candidate for its likeliest class alone.
+        balanced_rois: see `ops.matching.sample_indices`.
+        losses_over_positives: the box losses are means over the positives, and padding rows count
+            as background in the class loss.
+        ratio_is_width: an anchor's ratio is width / height, not height / width.
         anchor_offset: share of a stride between the corner of a cell and the centre of its anchors.
         delta_clamp: upper bound of the log height and width deltas, before exp.
         rpn_positive_iou, rpn_negative_iou: an anchor is positive from the first (or when it is the
@@ -30,6 +46,18 @@ class Numerics:
     """
 
     batch_norm_epsilon: float = 1e-5
+    backbone_bias: bool = False
+    stride_in_first_conv: bool = False
+    same_padded_pool: bool = False
+    head_norm: str | None = None
+    rpn_channels: int | None = None
+    rpn_softmax: bool = False
+    normalised_boxes: bool = False
+    merged_levels: bool = False
+    best_class_only: bool = False
+    balanced_rois: bool = False
+    losses_over_positives: bool = False
+    ratio_is_width: bool = False
     anchor_offset: float = 0.5
     delta_clamp: float = math.log(1000 / 16)
     rpn_positive_iou: float = 0.7
@@ -45,9 +73,44 @@ class Numerics:
 
 # The paper with today's settings. Anchors sit at cell centres, where half-pixel aligned RoIAlign
 # has them; smooth L1 with beta 1/9 as in torchvision and Detectron; the clamp is Detectron's.
-DIALECTS = {"standard": Numerics()}
+STANDARD = Numerics()
+# Matterport's Mask_RCNN at its last commit (3deaec5), for weights that were trained with it.
+MATTERPORT = Numerics(
+    batch_norm_epsilon=1e-3,
+    backbone_bias=True,
+    stride_in_first_conv=True,
+    same_padded_pool=True,
+    head_norm="statistics",
+    rpn_channels=512,
+    rpn_softmax=True,
+    normalised_boxes=True,
+    merged_levels=True,
+    best_class_only=True,
+    balanced_rois=True,
+    losses_over_positives=True,
+    ratio_is_width=True,
+    anchor_offset=0.0,
+    append_gt_boxes=False,
+    min_proposal_side=0.0,
+    smooth_l1_beta=1.0,
+    min_score=1.0,
+)
+DIALECTS = {"standard": STANDARD, "matterport": MATTERPORT}
 
 
 def dialect(name: str) -> Numerics:
     """The record of a dialect; "auto" is `standard`, what new training uses."""
-    return DIALECTS["standard" if name == "auto" else name]
+    return STANDARD if name == "auto" else DIALECTS[name]
+
+
+# Defaults of Config that a dialect brings along; what a user has set himself stays.
+SETTINGS = {
+    "standard": {},
+    "matterport": {
+        "MEAN_PIXEL": (123.7, 116.8, 103.9),
+        "PIXEL_STD": (1.0, 1.0, 1.0),
+        "BACKBONE_NORM": "statistics",
+        "RPN_BBOX_STD_DEV": (0.1, 0.1, 0.2, 0.2),
+        "PRE_NMS_LIMIT": 6000,
+    },
+}

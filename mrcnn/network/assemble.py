@@ -22,6 +22,7 @@ from mrcnn.network.mask_head import build_mask_head
 from mrcnn.network.rpn import ProposalLayer, PyramidAnchors, rpn_head
 from mrcnn.network.targets import DetectionTargets, RPNTargets
 from mrcnn.numerics import dialect
+from mrcnn.ops import boxes as box_ops
 
 
 class Network(NamedTuple):
@@ -52,17 +53,25 @@ def trunk(config) -> types.SimpleNamespace:
         pixels,
         config.BACKBONE,
         config.BACKBONE_NORM,
-        numerics.batch_norm_epsilon,
+        numerics,
         config.BACKBONE_WIDTH,
     )
     pyramid = feature_pyramid(maps, config.TOP_DOWN_PYRAMID_SIZE, config.HEAD_NORM)
-    logits, deltas = rpn_head(pyramid, len(config.RPN_ANCHOR_RATIOS), config.RPN_ANCHOR_STRIDE)
+    ratios = config.RPN_ANCHOR_RATIOS
+    logits, deltas = rpn_head(
+        pyramid,
+        len(ratios),
+        config.RPN_ANCHOR_STRIDE,
+        numerics.rpn_channels,
+        numerics.rpn_softmax,
+    )
     anchors = PyramidAnchors(
         config.RPN_ANCHOR_SCALES,
-        config.RPN_ANCHOR_RATIOS,
+        [1 / ratio for ratio in ratios] if numerics.ratio_is_width else ratios,
         config.BACKBONE_STRIDES,
         config.RPN_ANCHOR_STRIDE,
         numerics.anchor_offset,
+        numerics.normalised_boxes,
         name="anchors",
     )(pyramid)
     proposals = ProposalLayer(
@@ -74,6 +83,8 @@ def trunk(config) -> types.SimpleNamespace:
         numerics.delta_clamp,
         numerics.min_proposal_side,
         config.RPN_ANCHOR_STRIDE,
+        numerics.merged_levels,
+        numerics.normalised_boxes,
         name="ROI",
     )
 
@@ -83,11 +94,13 @@ def trunk(config) -> types.SimpleNamespace:
             config.BACKBONE_STRIDES[:4],
             numerics.roi_sampling_ratio,
             numerics.canonical_roi_size,
+            numerics.normalised_boxes,
             name=name,
         )
 
     pieces = types.SimpleNamespace(
         image=image,
+        maps=maps,
         pyramid=pyramid,
         logits=logits,
         deltas=deltas,
@@ -96,12 +109,22 @@ def trunk(config) -> types.SimpleNamespace:
             image, pyramid, logits, deltas, anchors, training=training
         ),
         align_box=align(config.POOL_SIZE, "roi_align_classifier"),
-        box_head=build_box_head(config.NUM_CLASSES, config.FPN_CLASSIF_FC_LAYERS_SIZE),
+        box_head=build_box_head(
+            config.NUM_CLASSES,
+            config.FPN_CLASSIF_FC_LAYERS_SIZE,
+            numerics.head_norm,
+            numerics.batch_norm_epsilon,
+        ),
     )
     if config.USE_MASKS:
         pieces.align_mask = align(config.MASK_POOL_SIZE, "roi_align_mask")
         pieces.mask_head = build_mask_head(
-            config.NUM_CLASSES, config.MASK_CHANNELS, config.MASK_CONV_LAYERS, config.HEAD_NORM
+            config.NUM_CLASSES,
+            config.MASK_CHANNELS,
+            config.MASK_CONV_LAYERS,
+            numerics.head_norm or config.HEAD_NORM,
+            numerics.batch_norm_epsilon,
+            bias=numerics.backbone_bias,
         )
     return pieces
 
@@ -127,6 +150,8 @@ def build_training_model(pieces, config) -> keras.Model:
         for name, spec in specs.items()
     }
     ids, boxes = inputs[batch.GT_CLASS_IDS], inputs[batch.GT_BOXES]
+    if numerics.normalised_boxes:
+        boxes = NormaliseBoxes(name="gt_boxes_normalised")(pieces.image, boxes)
     positive, negative, rpn_target = RPNTargets(
         config.RPN_TRAIN_ANCHORS_PER_IMAGE,
         numerics.rpn_positive_iou,
@@ -143,26 +168,31 @@ def build_training_model(pieces, config) -> keras.Model:
         append_gt=numerics.append_gt_boxes,
         mask_shape=config.MASK_SHAPE if config.USE_MASKS else None,
         full_masks=not config.USE_MINI_MASK,
+        balanced=numerics.balanced_rois,
+        corners=numerics.normalised_boxes,
         seed=config.SEED,
         name="proposal_targets",
     )
     targets = sampler(
         pieces.image, pieces.proposals(training=True), ids, boxes, inputs.get(batch.GT_MASKS)
     )
-    beta = numerics.smooth_l1_beta
+    box_options = {
+        "beta": numerics.smooth_l1_beta,
+        "over_positives": numerics.losses_over_positives,
+    }
     logits, _, deltas = pieces.box_head(pieces.align_box(pieces.pyramid[:4], targets["rois"]))
     valid, class_ids = targets["valid"], targets["class_ids"]
     outputs = {
         "rpn_class_loss": Loss(losses.rpn_class_loss, name="rpn_class_loss")(
             pieces.logits, positive, negative
         ),
-        "rpn_bbox_loss": Loss(losses.rpn_box_loss, beta=beta, name="rpn_bbox_loss")(
+        "rpn_bbox_loss": Loss(losses.rpn_box_loss, name="rpn_bbox_loss", **box_options)(
             rpn_target, pieces.deltas, positive, negative
         ),
-        "mrcnn_class_loss": Loss(losses.class_loss, name="mrcnn_class_loss")(
-            class_ids, logits, valid
-        ),
-        "mrcnn_bbox_loss": Loss(losses.box_loss, beta=beta, name="mrcnn_bbox_loss")(
+        "mrcnn_class_loss": Loss(
+            losses.class_loss, name="mrcnn_class_loss", all_rows=numerics.losses_over_positives
+        )(class_ids, logits, valid),
+        "mrcnn_bbox_loss": Loss(losses.box_loss, name="mrcnn_bbox_loss", **box_options)(
             targets["deltas"], class_ids, deltas, valid
         ),
     }
@@ -178,24 +208,47 @@ def build_training_model(pieces, config) -> keras.Model:
 
 
 def build_inference_model(pieces, config) -> keras.Model:
-    """Image to detections; pixel normalisation and anchors are inside, so it needs nothing else."""
+    """Image to detections; pixel normalisation and anchors are inside, so it needs nothing else.
+
+    A dialect of normalised boxes takes a second input, `window` [batch, 4]: where each picture lies
+    in its padded image, in those coordinates; `boxes` come in them too.
+    """
     numerics = dialect(config.NUMERICS)
     rois = pieces.proposals(training=False)
     _, probabilities, deltas = pieces.box_head(pieces.align_box(pieces.pyramid[:4], rois))
+    inputs, window = pieces.image, []
+    if numerics.normalised_boxes:
+        window = [keras.Input((4,), name=batch.WINDOW)]
+        inputs = [pieces.image, *window]
     outputs = DetectionLayer(
         config.DETECTION_MAX_INSTANCES,
         min(numerics.min_score, config.DETECTION_MIN_CONFIDENCE),
         config.DETECTION_NMS_THRESHOLD,
         config.BBOX_STD_DEV,
         numerics.delta_clamp,
+        numerics.best_class_only,
+        numerics.normalised_boxes,
         name="mrcnn_detection",
-    )(pieces.image, rois, probabilities, deltas)
+    )(pieces.image, rois, probabilities, deltas, *window)
     if config.USE_MASKS:
         logits = pieces.mask_head(pieces.align_mask(pieces.pyramid[:4], outputs["boxes"]))
         outputs = outputs | {
             "masks": SelectMasks(name="mrcnn_mask_select")(logits, outputs["class_ids"])
         }
-    return keras.Model(pieces.image, outputs, name="mask_rcnn")
+    return keras.Model(inputs, outputs, name="mask_rcnn")
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class NormaliseBoxes(layers.Layer):
+    """Pixel boxes of an image batch in the coordinates of `ops.boxes.normalise`; zeros stay."""
+
+    def call(self, image, boxes):
+        real = keras.ops.any(boxes != 0, axis=-1, keepdims=True)
+        height, width = keras.ops.shape(image)[1:3]
+        return keras.ops.where(real, box_ops.normalise(boxes, height, width), 0.0)
+
+    def compute_output_spec(self, image, boxes):
+        return keras.KerasTensor(boxes.shape, "float32")
 
 
 @keras.saving.register_keras_serializable("mrcnn")

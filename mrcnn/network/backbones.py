@@ -12,7 +12,7 @@ from mrcnn.network import resnet
 STRIDES = (4, 8, 16, 32)
 
 
-def backbone_maps(image, backbone, norm: str, epsilon: float, width: int = 64) -> list:
+def backbone_maps(image, backbone, norm: str, numerics, width: int = 64) -> list:
     """The feature maps C2..C5 (strides 4, 8, 16, 32) of a backbone applied to an image.
 
     Args:
@@ -21,8 +21,8 @@ def backbone_maps(image, backbone, norm: str, epsilon: float, width: int = 64) -
             `keras.applications` in any case ("MobileNetV3Small"), which starts from random weights;
             or a callable that takes `image` and returns [C2, C3, C4, C5] or, as in Matterport's
             package, [C1, .., C5].
-        norm: "batch", "frozen" or "group", see `resnet.normalise`.
-        epsilon: of the normalisation of our ResNets.
+        norm: see `resnet.normalisation`.
+        numerics: the `Numerics` of the dialect, for our ResNets.
         width: channels of the stem of our ResNets.
 
     Raises:
@@ -31,7 +31,7 @@ def backbone_maps(image, backbone, norm: str, epsilon: float, width: int = 64) -
     if callable(backbone):
         return list(backbone(image))[-4:]
     if backbone in resnet.BLOCKS:
-        return resnet.resnet(image, backbone, norm, epsilon, width)
+        return resnet.resnet(image, backbone, norm, numerics, width)
     return _applications(image, backbone, norm)
 
 

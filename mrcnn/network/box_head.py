@@ -5,25 +5,26 @@ from __future__ import annotations
 import keras
 from keras import layers
 
+from mrcnn.network.regions import MergeBatch, SplitBatch
+from mrcnn.network.resnet import normalisation
 
-def build_box_head(num_classes: int, width: int):
+
+def build_box_head(num_classes: int, width: int, norm: str | None = None, epsilon: float = 1e-3):
     """Creates the layers once and returns the function that applies them, for both graphs.
 
     Args:
         num_classes: classes including the background.
         width: of the two hidden layers.
+        norm: None; or a kind of `resnet.normalisation` behind each hidden layer, which then are
+            convolutions, the first over the whole region (Matterport's box head: the same product).
+        epsilon: of that normalisation.
 
     Returns:
         Function of pooled features [batch, rois, size, size, channels] giving `logits`
         [batch, rois, classes], `probabilities` of the same shape and `deltas`
         [batch, rois, classes, 4].
     """
-    hidden = [
-        layers.Dense(
-            width, activation="relu", kernel_initializer="he_uniform", name=f"mrcnn_class_conv{i}"
-        )
-        for i in (1, 2)
-    ]
+    hidden = _convolutions(width, norm, epsilon) if norm else _dense(width)
     # Small final weights: training starts from even odds and unmoved boxes (Fast R-CNN 3.1).
     classify = layers.Dense(
         num_classes,
@@ -38,11 +39,47 @@ def build_box_head(num_classes: int, width: int):
     softmax = layers.Softmax(name="mrcnn_class")
 
     def apply(pooled):
+        x = hidden(pooled)
+        logits = classify(x)
+        deltas = layers.Reshape((pooled.shape[1], num_classes, 4), name="mrcnn_bbox")(regress(x))
+        return logits, softmax(logits), deltas
+
+    return apply
+
+
+def _dense(width):
+    hidden = [
+        layers.Dense(
+            width, activation="relu", kernel_initializer="he_uniform", name=f"mrcnn_class_conv{i}"
+        )
+        for i in (1, 2)
+    ]
+
+    def apply(pooled):
         x = layers.Reshape((pooled.shape[1], -1))(pooled)  # rows of height, width, channels
         for layer in hidden:
             x = layer(x)
-        logits = classify(x)
-        deltas = layers.Reshape((pooled.shape[1], num_classes, 4))(regress(x))
-        return logits, softmax(logits), deltas
+        return x
+
+    return apply
+
+
+def _convolutions(width, norm, epsilon):
+    norms = [normalisation(norm, width, f"mrcnn_class_bn{i}", epsilon) for i in (1, 2)]
+    made = []  # on the first application, which knows the size of a region
+
+    def apply(pooled):
+        rois, size = pooled.shape[1:3]
+        if not made:
+            made.extend(
+                layers.Conv2D(
+                    width, kernel, kernel_initializer="he_uniform", name=f"mrcnn_class_conv{i}"
+                )
+                for i, kernel in ((1, size), (2, 1))
+            )
+        x = MergeBatch()(pooled)
+        for convolution, normalise in zip(made, norms, strict=True):
+            x = layers.ReLU()(normalise(convolution(x)))
+        return layers.Reshape((rois, width))(SplitBatch(rois)(x))
 
     return apply

@@ -18,17 +18,25 @@ class PyramidROIAlign(layers.Layer):
         strides: of the maps, P2 first.
         sampling_ratio: samples per side of a cell.
         canonical_size: a region of this side is pooled from P4.
+        corners: boxes are in the coordinates of `ops.boxes.normalise` and pooled by
+            `ops.roi_align.pyramid_crop`; the two arguments above mean nothing then.
 
     Call: maps (P2..P5), boxes [batch, rois, 4] in pixels, inside the image ->
     [batch, rois, size, size, channels].
     """
 
-    def __init__(self, size, strides, sampling_ratio=2, canonical_size=224.0, **kwargs):
+    def __init__(
+        self, size, strides, sampling_ratio=2, canonical_size=224.0, corners=False, **kwargs
+    ):
         super().__init__(**{"trainable": False} | kwargs)
-        self.size, self.strides = size, tuple(strides)
+        self.size, self.strides, self.corners = size, tuple(strides), corners
         self.sampling_ratio, self.canonical_size = sampling_ratio, canonical_size
 
     def call(self, maps, boxes):
+        if self.corners:
+            rows, columns = ops.shape(maps[0])[1:3]
+            levels = roi_align.assign_nearest_levels(boxes, rows * columns * self.strides[0] ** 2)
+            return roi_align.pyramid_crop(maps, boxes, self.size, levels)
         levels = roi_align.assign_levels(
             boxes, min_level=2, max_level=1 + len(self.strides), canonical_size=self.canonical_size
         )
@@ -44,6 +52,7 @@ class PyramidROIAlign(layers.Layer):
         return super().get_config() | {
             "size": self.size, "strides": self.strides,
             "sampling_ratio": self.sampling_ratio, "canonical_size": self.canonical_size,
+            "corners": self.corners,
         }  # fmt: skip
 
 
@@ -60,25 +69,36 @@ class DetectionLayer(layers.Layer):
         nms_threshold: IoU above which the lower-scored of one class is dropped.
         std: four scales of the deltas.
         delta_clamp: upper bound of the log size deltas.
+        best_class_only: of each RoI only the likeliest class is a candidate, the background too
+            (Matterport's rule).
+        normalised: boxes come in the coordinates of `ops.boxes.normalise`, and so they leave.
 
     Call: image [batch, height, width, channels], rois [batch, rois, 4], probabilities
-    [batch, rois, classes], deltas [batch, rois, classes, 4] -> dict of `boxes` [batch, count, 4]
-    in pixels, `class_ids` int32 [batch, count], `scores` [batch, count], best first, zeros behind
-    the last.
+    [batch, rois, classes], deltas [batch, rois, classes, 4] and perhaps window [batch, 4] in the
+    coordinates of the boxes, which boxes are clipped to instead of the image -> dict of `boxes`
+    [batch, count, 4], `class_ids` int32 [batch, count], `scores` [batch, count], best first, zeros
+    behind the last.
     """
 
-    def __init__(self, count, min_confidence, nms_threshold, std, delta_clamp, **kwargs):
+    def __init__(
+        self, count, min_confidence, nms_threshold, std, delta_clamp, best_class_only=False,
+        normalised=False, **kwargs,
+    ):  # fmt: skip
         super().__init__(**{"trainable": False} | kwargs)
         self.count, self.min_confidence = count, min_confidence
         self.nms_threshold, self.std, self.delta_clamp = nms_threshold, tuple(std), delta_clamp
+        self.best_class_only, self.normalised = best_class_only, normalised
 
-    def call(self, image, rois, probabilities, deltas):
+    def call(self, image, rois, probabilities, deltas, window=None):
         rois_per_image, classes = probabilities.shape[1:]
         foreground = classes - 1
         scores = probabilities[..., 1:]
-        usable = ops.logical_and(
-            scores >= self.min_confidence, box_ops.area(rois)[..., None] > 0
-        )  # zero rows are padding
+        usable = scores >= self.min_confidence
+        if self.best_class_only:
+            best_class = ops.argmax(probabilities, axis=-1)[..., None]
+            usable = ops.logical_and(usable, best_class == ops.arange(1, classes))
+        else:
+            usable = ops.logical_and(usable, box_ops.area(rois)[..., None] > 0)  # padding rows
         flat = ops.reshape(ops.where(usable, scores, -1e30), (-1, rois_per_image * foreground))
         # Scores of one RoI sum to 1, so few classes of each can be of use: four a RoI are kept.
         best, index = ops.top_k(flat, min(rois_per_image * foreground, 4 * rois_per_image))
@@ -90,8 +110,9 @@ class DetectionLayer(layers.Layer):
             self.std,
             clamp=self.delta_clamp,
         )
-        boxes = box_ops.clip(boxes, *ops.shape(image)[1:3])
-        best = ops.where(box_ops.area(boxes) > 0, best, -1e30)
+        boxes = self._clip(boxes, image, window)
+        if not self.normalised:  # where one pixel has no area
+            best = ops.where(box_ops.area(boxes) > 0, best, -1e30)
         keep, valid = nms.grouped_nms(boxes, best, class_index, self.count, self.nms_threshold)
         chosen = ops.take_along_axis(boxes, keep[..., None], axis=1)
         class_ids = ops.take_along_axis(class_index, keep, axis=1) + 1
@@ -101,7 +122,15 @@ class DetectionLayer(layers.Layer):
             "scores": ops.where(valid, ops.take_along_axis(best, keep, axis=1), 0.0),
         }
 
-    def compute_output_spec(self, image, rois, probabilities, deltas):
+    def _clip(self, boxes, image, window):
+        if window is None:
+            height, width = (1, 1) if self.normalised else ops.shape(image)[1:3]
+            return box_ops.clip(boxes, height, width)
+        low, high = (ops.concatenate([half, half], axis=-1)[:, None]
+                     for half in (window[:, :2], window[:, 2:]))  # fmt: skip
+        return ops.minimum(ops.maximum(boxes, low), high)
+
+    def compute_output_spec(self, image, rois, probabilities, deltas, window=None):
         batch = rois.shape[0]
         return {
             "boxes": keras.KerasTensor((batch, self.count, 4), "float32"),
@@ -113,6 +142,7 @@ class DetectionLayer(layers.Layer):
         return super().get_config() | {
             "count": self.count, "min_confidence": self.min_confidence, "std": self.std,
             "nms_threshold": self.nms_threshold, "delta_clamp": self.delta_clamp,
+            "best_class_only": self.best_class_only, "normalised": self.normalised,
         }  # fmt: skip
 
 

@@ -21,34 +21,35 @@ def rpn_class_loss(logits, positive, negative):
     return _mean(sigmoid_cross_entropy(target, logits), sampled)
 
 
-def rpn_box_loss(target, deltas, positive, negative, beta):
+def rpn_box_loss(target, deltas, positive, negative, beta, over_positives=False):
     """Smooth L1 over the positive anchors, divided by all sampled ones.
 
     Args:
         target, deltas: [batch, anchors, 4].
         positive, negative: bool [batch, anchors], the sample.
         beta: see `smooth_l1`.
+        over_positives: the mean over the numbers of the positives instead (Matterport).
     """
-    error = ops.sum(smooth_l1(target, deltas, beta), axis=-1)
-    error = ops.where(positive, error, 0.0)
-    sampled = ops.sum(ops.cast(ops.logical_or(positive, negative), "float32"))
-    return ops.sum(error) / ops.maximum(sampled, 1.0)
+    counted = positive if over_positives else ops.logical_or(positive, negative)
+    return _box_error(target, deltas, beta, positive, counted, over_positives)
 
 
-def class_loss(class_ids, logits, valid):
+def class_loss(class_ids, logits, valid, all_rows=False):
     """Softmax cross-entropy of the sampled RoIs, mean over them.
 
     Args:
         class_ids: int32 [batch, rois], 0 background.
         logits: [batch, rois, classes].
         valid: bool [batch, rois], False in padding rows.
+        all_rows: padding rows count, as background (Matterport).
     """
+    valid = ops.ones_like(valid) if all_rows else valid
     log_probability = ops.log_softmax(logits, axis=-1)
     chosen = ops.take_along_axis(log_probability, class_ids[..., None], axis=-1)[..., 0]
     return _mean(-chosen, ops.cast(valid, "float32"))
 
 
-def box_loss(target, class_ids, deltas, valid, beta):
+def box_loss(target, class_ids, deltas, valid, beta, over_positives=False):
     """Smooth L1 of the true class's deltas over the positives, divided by all sampled RoIs.
 
     Args:
@@ -57,11 +58,18 @@ def box_loss(target, class_ids, deltas, valid, beta):
         deltas: [batch, rois, classes, 4].
         valid: bool [batch, rois], False in padding rows.
         beta: see `smooth_l1`.
+        over_positives: the mean over the numbers of the positives instead (Matterport).
     """
     chosen = ops.take_along_axis(deltas, class_ids[..., None, None], axis=2)[:, :, 0]
-    error = ops.sum(smooth_l1(target, chosen, beta), axis=-1)
-    error = ops.where(class_ids > 0, error, 0.0)
-    return ops.sum(error) / ops.maximum(ops.sum(ops.cast(valid, "float32")), 1.0)
+    counted = class_ids > 0 if over_positives else valid
+    return _box_error(target, chosen, beta, class_ids > 0, counted, over_positives)
+
+
+def _box_error(target, deltas, beta, positive, counted, each_number):
+    """Smooth L1 of the positives [..., 4] over the number of rows counted, or of their numbers."""
+    error = ops.where(positive, ops.sum(smooth_l1(target, deltas, beta), axis=-1), 0.0)
+    count = ops.sum(ops.cast(counted, "float32")) * (4.0 if each_number else 1.0)
+    return ops.sum(error) / ops.maximum(count, 1.0)
 
 
 def mask_loss(target, class_ids, logits):

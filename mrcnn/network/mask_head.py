@@ -5,17 +5,27 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from mrcnn.network.resnet import group_norm
+from mrcnn.network.regions import MergeBatch, SplitBatch
+from mrcnn.network.resnet import normalisation
 
 
-def build_mask_head(num_classes: int, channels: int, depth: int, norm: str | None = None):
+def build_mask_head(
+    num_classes: int,
+    channels: int,
+    depth: int,
+    norm: str | None = None,
+    epsilon: float = 1e-5,
+    bias: bool = False,
+):
     """Creates the layers once and returns the function that applies them, for both graphs.
 
     Args:
         num_classes: classes including the background, whose mask is never used.
         channels: of the convolutions.
         depth: number of 3x3 convolutions before the upsampling.
-        norm: None, or "group" when training from scratch.
+        norm: None, or a kind of `resnet.normalisation`: "group" when training from scratch.
+        epsilon: of the normalisation.
+        bias: normalised convolutions have biases too.
 
     Returns:
         Function of pooled features [batch, rois, size, size, channels] giving mask logits
@@ -26,13 +36,14 @@ def build_mask_head(num_classes: int, channels: int, depth: int, norm: str | Non
             channels,
             3,
             padding="same",
-            use_bias=norm is None,
+            use_bias=bias or norm is None,
             kernel_initializer="he_normal",
             name=f"mrcnn_mask_conv{i + 1}",
         )  # fmt: skip
         for i in range(depth)
     ]
-    norms = [group_norm(channels, f"mrcnn_mask_gn{i + 1}") for i in range(depth if norm else 0)]
+    names = [f"mrcnn_mask_{'gn' if norm == 'group' else 'bn'}{i + 1}" for i in range(depth)]
+    norms = [normalisation(norm, channels, name, epsilon) for name in names if norm]
     upsample = layers.Conv2DTranspose(
         channels, 2, strides=2, activation="relu", kernel_initializer="he_normal",
         name="mrcnn_mask_deconv",
@@ -52,36 +63,3 @@ def build_mask_head(num_classes: int, channels: int, depth: int, norm: str | Non
         return SplitBatch(rois)(x)
 
     return apply
-
-
-@keras.saving.register_keras_serializable("mrcnn")
-class MergeBatch(layers.Layer):
-    """[batch, rois, ...] -> [batch * rois, ...]: regions are samples of their own."""
-
-    def call(self, x):
-        return keras.ops.reshape(x, (-1, *x.shape[2:]))
-
-    def compute_output_spec(self, x):
-        return keras.KerasTensor((None, *x.shape[2:]), x.dtype)
-
-
-@keras.saving.register_keras_serializable("mrcnn")
-class SplitBatch(layers.Layer):
-    """[batch * rois, ...] -> [batch, rois, ...].
-
-    Args:
-        rois: regions an image.
-    """
-
-    def __init__(self, rois, **kwargs):
-        super().__init__(**kwargs)
-        self.rois = rois
-
-    def call(self, x):
-        return keras.ops.reshape(x, (-1, self.rois, *x.shape[1:]))
-
-    def compute_output_spec(self, x):
-        return keras.KerasTensor((None, self.rois, *x.shape[1:]), x.dtype)
-
-    def get_config(self):
-        return super().get_config() | {"rois": self.rois}

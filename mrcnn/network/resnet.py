@@ -1,8 +1,9 @@
 """ResNet-18, -34, -50 and -101 (He et al. 2015, table 1), cut after each stage.
 
-The stride of a bottleneck sits in its 3x3 convolution, as in today's trainings. Strided layers pad
-explicitly by half a kernel and are 'valid': Keras' 'same' pads only below and right at even sizes,
-which shifts every stage against the anchors and against weights trained elsewhere.
+The stride of a bottleneck sits in its 3x3 convolution, as in today's trainings, unless a dialect
+says otherwise. Strided layers pad explicitly by half a kernel and are 'valid': Keras' 'same' pads
+only below and right at even sizes, which shifts every stage against the anchors and against weights
+trained elsewhere.
 
 Layer names are Matterport's, so that training stages can be chosen by name: `res2a_branch2a` is the
 first convolution of block a of stage 2, `bn2a_branch2a` its normalisation, `res2a_out` the output.
@@ -15,6 +16,8 @@ import math
 import keras
 from keras import layers
 
+from mrcnn.numerics import STANDARD
+
 BLOCKS = {
     "resnet18": (2, 2, 2, 2),
     "resnet34": (3, 4, 6, 3),
@@ -24,22 +27,34 @@ BLOCKS = {
 BOTTLENECK = ("resnet50", "resnet101")
 
 
-def normalise(x, name: str, norm: str, epsilon: float = 1e-5):
-    """Normalises feature maps [batch, height, width, channels].
+def normalisation(norm: str, channels: int, name: str, epsilon: float = 1e-5):
+    """A layer that normalises feature maps [batch, height, width, channels].
 
     Args:
-        x: the maps.
+        norm: "batch" (statistics of the batch in training), "statistics" (moving statistics, but
+            scale and offset learn), "frozen" (moving statistics, constant scale and offset) or
+            "group" (Wu and He 2018: 32 groups, fewer where channels are few).
+        channels: of the maps.
         name: of the layer.
-        norm: "batch" (statistics of the batch in training), "frozen" (moving statistics, constant
-            scale and offset) or "group" (Wu and He 2018: 32 groups, fewer where channels are few).
         epsilon: added to the variance.
     """
     if norm == "group":
-        return group_norm(x.shape[-1], name, epsilon)(x)
-    layer = layers.BatchNormalization(
-        epsilon=epsilon, momentum=0.9, name=name, trainable=norm != "frozen"
-    )
-    return layer(x)
+        return group_norm(channels, name, epsilon)
+    kind = FixedStatistics if norm == "statistics" else layers.BatchNormalization
+    return kind(epsilon=epsilon, momentum=0.9, name=name, trainable=norm != "frozen")
+
+
+def normalise(x, name: str, norm: str, epsilon: float = 1e-5):
+    """Applies such a layer to the maps `x`."""
+    return normalisation(norm, x.shape[-1], name, epsilon)(x)
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class FixedStatistics(layers.BatchNormalization):
+    """Batch normalisation by its moving statistics, in training too; scale and offset learn."""
+
+    def call(self, inputs, training=None, mask=None):
+        return super().call(inputs, training=False, mask=mask)
 
 
 def group_norm(channels: int, name: str, epsilon: float = 1e-5):
@@ -51,8 +66,8 @@ def group_norm(channels: int, name: str, epsilon: float = 1e-5):
     return layers.GroupNormalization(max(groups, 1), epsilon=epsilon, name=name)
 
 
-def conv_norm(x, filters, kernel, name, norm, epsilon, strides=1, activation=True):
-    """Convolution without bias, normalisation and ReLU; `name` has one `{}` for "res" or "bn"."""
+def conv_norm(x, filters, kernel, name, norm, numerics=STANDARD, strides=1, activation=True):
+    """Convolution, normalisation and ReLU; `name` has one `{}` for "res" or "bn"."""
     if strides > 1 and kernel > 1:
         x = layers.ZeroPadding2D(kernel // 2, name=name.format("pad"))(x)
     elif strides > 1:
@@ -65,40 +80,39 @@ def conv_norm(x, filters, kernel, name, norm, epsilon, strides=1, activation=Tru
         kernel,
         strides=strides,
         padding="valid" if strides > 1 else "same",
-        use_bias=False,
+        use_bias=numerics.backbone_bias,
         kernel_initializer="he_normal",
         name=name.format("res"),
     )(x)
-    x = normalise(x, name.format("bn"), norm, epsilon)
+    x = normalise(x, name.format("bn"), norm, numerics.batch_norm_epsilon)
     return layers.ReLU(name=name.format("relu"))(x) if activation else x
 
 
-def block(x, filters, stage, letter, strides, bottleneck, norm, epsilon):
-    """One residual block: two 3x3 convolutions, or 1x1, strided 3x3, and 1x1 to 4x the filters."""
+def block(x, filters, stage, letter, strides, bottleneck, norm, numerics=STANDARD):
+    """One residual block: two 3x3 convolutions, or 1x1, 3x3, and 1x1 to 4x the filters."""
     name = f"{{}}{stage}{letter}_branch"
     if bottleneck:
-        y = conv_norm(x, filters, 1, name + "2a", norm, epsilon)
-        y = conv_norm(y, filters, 3, name + "2b", norm, epsilon, strides)
-        y = conv_norm(y, 4 * filters, 1, name + "2c", norm, epsilon, activation=False)
+        first, second = (strides, 1) if numerics.stride_in_first_conv else (1, strides)
+        y = conv_norm(x, filters, 1, name + "2a", norm, numerics, first)
+        y = conv_norm(y, filters, 3, name + "2b", norm, numerics, second)
+        y = conv_norm(y, 4 * filters, 1, name + "2c", norm, numerics, activation=False)
     else:
-        y = conv_norm(x, filters, 3, name + "2a", norm, epsilon, strides)
-        y = conv_norm(y, filters, 3, name + "2b", norm, epsilon, activation=False)
+        y = conv_norm(x, filters, 3, name + "2a", norm, numerics, strides)
+        y = conv_norm(y, filters, 3, name + "2b", norm, numerics, activation=False)
     if strides > 1 or x.shape[-1] != y.shape[-1]:
-        x = conv_norm(x, y.shape[-1], 1, name + "1", norm, epsilon, strides, activation=False)
+        x = conv_norm(x, y.shape[-1], 1, name + "1", norm, numerics, strides, activation=False)
     y = layers.Add(name=f"res{stage}{letter}_add")([y, x])
     return layers.ReLU(name=f"res{stage}{letter}_out")(y)
 
 
-def resnet(
-    image, architecture: str, norm: str = "batch", epsilon: float = 1e-5, width: int = 64
-) -> list:
+def resnet(image, architecture: str, norm: str = "batch", numerics=STANDARD, width=64) -> list:
     """The stages C2..C5 of a ResNet.
 
     Args:
         image: normalised pixels [batch, height, width, channels], sides multiples of 32.
         architecture: a key of `BLOCKS`.
-        norm: see `normalise`.
-        epsilon: of the normalisation.
+        norm: see `normalisation`.
+        numerics: the `Numerics` of the dialect.
         width: channels of the stem; the paper has 64.
 
     Returns:
@@ -107,19 +121,25 @@ def resnet(
     """
     x = layers.ZeroPadding2D(3, name="conv1_pad")(image)
     x = layers.Conv2D(
-        width, 7, strides=2, use_bias=False, kernel_initializer="he_normal", name="conv1"
-    )(x)
-    x = normalise(x, "bn_conv1", norm, epsilon)
+        width, 7, strides=2, use_bias=numerics.backbone_bias, kernel_initializer="he_normal",
+        name="conv1",
+    )(x)  # fmt: skip
+    x = normalise(x, "bn_conv1", norm, numerics.batch_norm_epsilon)
     x = layers.ReLU(name="conv1_relu")(x)
-    x = layers.ZeroPadding2D(1, name="pool1_pad")(x)  # zeros are fine: after ReLU nothing is below
-    x = layers.MaxPooling2D(3, strides=2, name="pool1")(x)
+    if numerics.same_padded_pool:
+        x = layers.MaxPooling2D(3, strides=2, padding="same", name="pool1")(x)
+    else:  # zeros are fine: after ReLU nothing is below
+        x = layers.ZeroPadding2D(1, name="pool1_pad")(x)
+        x = layers.MaxPooling2D(3, strides=2, name="pool1")(x)
     outputs = []
     for stage, blocks in enumerate(BLOCKS[architecture], start=2):
         for index in range(blocks):
             strides = 2 if stage > 2 and index == 0 else 1
             letter = chr(ord("a") + index)
             filters = width * 2 ** (stage - 2)
-            x = block(x, filters, stage, letter, strides, architecture in BOTTLENECK, norm, epsilon)
+            x = block(
+                x, filters, stage, letter, strides, architecture in BOTTLENECK, norm, numerics
+            )
         outputs.append(x)
     return outputs
 

@@ -88,6 +88,9 @@ class DetectionTargets(_Sampler):
         append_gt: ground-truth boxes are proposals too.
         mask_shape: height and width of a mask target; None without masks.
         full_masks: gt masks lie in the frame of the image, not of their box.
+        balanced: see `ops.matching.sample_indices`.
+        corners: masks are cut by `ops.roi_align.crop_masks_at_corners`, and all boxes are in the
+            coordinates of `ops.boxes.normalise`.
         seed: of the sampling.
 
     Call: image [batch, height, width, channels], proposals [batch, n, 4], gt_class_ids
@@ -100,9 +103,10 @@ class DetectionTargets(_Sampler):
 
     def __init__(
         self, count, positive_ratio, positive_iou, std, append_gt=True, mask_shape=None,
-        full_masks=False, **kwargs,
+        full_masks=False, balanced=False, corners=False, **kwargs,
     ):  # fmt: skip
         super().__init__(**kwargs)
+        self.balanced, self.corners = balanced, corners
         self.count, self.positive_ratio, self.positive_iou = count, positive_ratio, positive_iou
         self.std, self.append_gt, self.full_masks = tuple(std), append_gt, full_masks
         self.mask_shape = tuple(mask_shape) if mask_shape else None
@@ -124,7 +128,7 @@ class DetectionTargets(_Sampler):
         )  # fmt: skip
         labels = ops.where(box_ops.area(proposals) > 0, labels, -1)  # padding rows are nothing
         index, kind = matching.sample_indices(
-            labels, self.count, self.positive_ratio, self.random_like(labels)
+            labels, self.count, self.positive_ratio, self.random_like(labels), self.balanced
         )
         rois = ops.take_along_axis(proposals, index[..., None], axis=1)
         rois = rois * ops.cast(kind[..., None] >= 0, "float32")
@@ -144,17 +148,13 @@ class DetectionTargets(_Sampler):
     def _masks(self, image, gt_boxes, gt_masks, rois, matched):
         frames = gt_boxes
         if self.full_masks:
-            height, width = ops.shape(image)[1:3]
+            height, width = (1, 1) if self.corners else ops.shape(image)[1:3]
             frame = ops.cast(ops.stack([0, 0, height, width]), "float32")
             frames = ops.zeros_like(gt_boxes) + frame
         n = self.max_positives
-        soft = roi_align.crop_masks(
-            ops.cast(gt_masks, "float32") / 255.0,
-            frames,
-            rois[:, :n],
-            matched[:, :n],
-            self.mask_shape,
-        )
+        crop = roi_align.crop_masks_at_corners if self.corners else roi_align.crop_masks
+        masks = ops.cast(gt_masks, "float32") / 255.0
+        soft = crop(masks, frames, rois[:, :n], matched[:, :n], self.mask_shape)
         return ops.cast(soft >= 0.5, "float32")
 
     def compute_output_spec(self, image, proposals, gt_class_ids, gt_boxes, gt_masks=None):
@@ -176,4 +176,5 @@ class DetectionTargets(_Sampler):
             "count": self.count, "positive_ratio": self.positive_ratio,
             "positive_iou": self.positive_iou, "std": self.std, "append_gt": self.append_gt,
             "mask_shape": self.mask_shape, "full_masks": self.full_masks,
+            "balanced": self.balanced, "corners": self.corners,
         }  # fmt: skip

@@ -11,6 +11,7 @@ from keras import ops
 EPSILON = 1e-6
 # No box grows by more than this factor, in logarithm: Detectron's BBOX_XFORM_CLIP.
 DELTA_CLAMP = math.log(1000 / 16)
+_INCLUDED = (0.0, 0.0, 1.0, 1.0)  # what upper bounds are above the last pixel
 
 
 def area(boxes):
@@ -98,6 +99,24 @@ def clip(boxes, height, width):
     height, width = ops.cast(height, "float32"), ops.cast(width, "float32")
     limit = ops.stack([height, width, height, width])
     return ops.minimum(ops.maximum(boxes, 0.0), limit)
+
+
+def normalise(boxes, height, width):
+    """Pixel boxes [..., 4] in coordinates where 0 and 1 are the first and the last pixel.
+
+    Upper bounds become included ones: a box of one pixel has no size (Matterport's convention).
+    """
+    return (boxes - _row(_INCLUDED)) / _extent(height, width)
+
+
+def denormalise(boxes, height, width):
+    """The inverse of `normalise`, not rounded."""
+    return boxes * _extent(height, width) + _row(_INCLUDED)
+
+
+def _extent(height, width):
+    height, width = ops.cast(height, "float32") - 1.0, ops.cast(width, "float32") - 1.0
+    return ops.stack([height, width, height, width])
 
 
 def _centre_and_size(boxes):

@@ -203,16 +203,15 @@ def make_repeatable(seed: int):
 
 
 def compiled(model):
-    """A fast function of NumPy images for an inference model.
+    """A fast function of NumPy arrays for an inference model.
 
     Args:
-        model: keras.Model of images [batch, height, width, channels].
+        model: keras.Model of images [batch, height, width, channels], and perhaps more inputs.
 
     Returns:
-        A callable of an array [batch, height, width, channels] that returns the model's outputs,
-        in their structure, as NumPy arrays. Its attribute `traces` counts the graphs built: on
-        TensorFlow one for each height, width and channels; on JAX one for each full shape; on
-        PyTorch none.
+        A callable of one array an input that returns the model's outputs, in their structure, as
+        NumPy arrays. Its attribute `traces` counts the graphs built: on TensorFlow one for each
+        height, width and channels; on JAX one for each full shape; on PyTorch none.
     """
     kinds = {"tensorflow": _TensorFlowCall, "jax": _JaxCall}
     return kinds.get(keras.backend.backend(), _DirectCall)(model)
@@ -225,14 +224,18 @@ class _DirectCall:
         self.model = model
         self.traces = 0
 
-    def __call__(self, images):
-        return keras.tree.map_structure(ops.convert_to_numpy, self.run(images))
+    def __call__(self, *arrays):
+        return keras.tree.map_structure(ops.convert_to_numpy, self.run(*arrays))
 
-    def run(self, images):
+    def run(self, *arrays):
         import torch
 
         with torch.no_grad():
-            return self.model(images, training=False)
+            return self.model(_as_inputs(arrays), training=False)
+
+
+def _as_inputs(arrays):
+    return arrays[0] if len(arrays) == 1 else list(arrays)
 
 
 class _TensorFlowCall(_DirectCall):
@@ -243,19 +246,20 @@ class _TensorFlowCall(_DirectCall):
         self._graphs = {}
         self._lock = threading.Lock()
 
-    def run(self, images):
-        return self._graph(images.shape[1:])(ops.convert_to_tensor(images, dtype="float32"))
+    def run(self, *arrays):
+        graph = self._graph(tuple(array.shape[1:] for array in arrays))
+        return graph(*(ops.convert_to_tensor(array, dtype="float32") for array in arrays))
 
-    def _graph(self, shape):
+    def _graph(self, shapes):
         import tensorflow as tf
 
         with self._lock:
-            if shape not in self._graphs:
-                spec = tf.TensorSpec((None, *shape), tf.float32)
-                function = tf.function(lambda images: self.model(images, training=False))
-                self._graphs[shape] = function.get_concrete_function(spec)
+            if shapes not in self._graphs:
+                specs = [tf.TensorSpec((None, *shape), tf.float32) for shape in shapes]
+                function = tf.function(lambda *a: self.model(_as_inputs(a), training=False))
+                self._graphs[shapes] = function.get_concrete_function(*specs)
                 self.traces += 1
-            return self._graphs[shape]
+            return self._graphs[shapes]
 
 
 class _JaxCall(_DirectCall):
@@ -267,12 +271,14 @@ class _JaxCall(_DirectCall):
         super().__init__(model)
         self._function = jax.jit(self._stateless)
 
-    def _stateless(self, trainable, non_trainable, images):
+    def _stateless(self, trainable, non_trainable, arrays):
         self.traces += 1  # runs once a trace
-        outputs, _ = self.model.stateless_call(trainable, non_trainable, images, training=False)
+        outputs, _ = self.model.stateless_call(
+            trainable, non_trainable, _as_inputs(arrays), training=False
+        )
         return outputs
 
-    def run(self, images):
+    def run(self, *arrays):
         trainable = [variable.value for variable in self.model.trainable_variables]
         non_trainable = [variable.value for variable in self.model.non_trainable_variables]
-        return self._function(trainable, non_trainable, images)
+        return self._function(trainable, non_trainable, arrays)

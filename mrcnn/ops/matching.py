@@ -85,11 +85,13 @@ def sample(labels, count, positive_fraction, random):
     return positives, _mask_of(index, real, labels)
 
 
-def sample_indices(labels, count, positive_fraction, random):
+def sample_indices(labels, count, positive_fraction, random, balanced=False):
     """A random sample of the proposals, as rows.
 
     Args:
         labels, count, positive_fraction, random: see `sample`, which chooses the same ones.
+        balanced: no more negatives than keep the positives' share, int(positives / fraction) less
+            the positives: none where there are no positives (Matterport).
 
     Returns:
         `index`, int32 [batch, count]: the chosen positives first, so within the first
@@ -99,6 +101,10 @@ def sample_indices(labels, count, positive_fraction, random):
     most = int(count * positive_fraction)
     positives, real_positive = _draw(labels == POSITIVE, random, most)
     negatives, real_negative = _draw(labels == NEGATIVE, random, count)
+    if balanced:
+        found = ops.sum(ops.cast(real_positive, "float32"), axis=1, keepdims=True)
+        room = ops.floor(found * (1.0 / positive_fraction)) - found
+        real_negative = ops.logical_and(real_negative, ops.arange(count, dtype="float32") < room)
     index = ops.concatenate([positives, negatives], axis=1)
     kind = ops.concatenate(
         [ops.where(real_positive, POSITIVE, IGNORE), ops.where(real_negative, NEGATIVE, IGNORE)],

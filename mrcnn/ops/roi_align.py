@@ -97,6 +97,51 @@ def pyramid_roi_align(feature_maps, boxes, strides, output_size, levels, samplin
     return ops.reshape(pooled, (batch, rois, *size, feature_maps[0].shape[-1]))
 
 
+def assign_nearest_levels(boxes, image_area):
+    """Pyramid level of each box by its size, rounded to the nearest (Matterport's rule).
+
+    Args:
+        boxes: [..., 4] in the coordinates of `ops.boxes.normalise`.
+        image_area: height * width of the network's image in pixels.
+
+    Returns:
+        int32 [...]: 4 + round(log2(sqrt(area) / (224 / sqrt(image_area)))) within 2..5.
+    """
+    side = ops.sqrt(box_ops.area(boxes)) / (224.0 / ops.sqrt(ops.cast(image_area, "float32")))
+    level = ops.round(ops.log(ops.maximum(side, 1e-30)) / math.log(2.0))  # ties to even
+    return ops.cast(ops.clip(4.0 + level, 2, 5), "int32")
+
+
+def pyramid_crop(feature_maps, boxes, output_size, levels):
+    """One bilinear sample a cell, the outermost on the bounds of the box: no RoIAlign.
+
+    The pooling of Matterport's Mask_RCNN, for weights that were trained with it. Each level is
+    cropped for all boxes, since the borders of one map must not see another's.
+
+    Args:
+        feature_maps: list of [batch, height, width, channels], finest first.
+        boxes: [batch, rois, 4] in the coordinates of `ops.boxes.normalise`.
+        output_size: cells per side.
+        levels: int [batch, rois], 2 for the first map.
+
+    Returns:
+        [batch, rois, output_size, output_size, channels].
+    """
+    batch, rois = ops.shape(boxes)[:2]
+    image = ops.broadcast_to(ops.arange(batch, dtype="int32")[:, None], (batch, rois))
+    total = 0.0
+    for level, feature_map in enumerate(feature_maps, start=2):
+        mine = ops.where((levels == level)[..., None], boxes, -2.0)  # outside: gives zeros
+        total = total + kernels.crop_and_resize(
+            feature_map,
+            ops.reshape(mine, (-1, 4)),
+            ops.reshape(image, (-1,)),
+            (output_size, output_size),
+        )
+    shape = (batch, rois, output_size, output_size, feature_maps[0].shape[-1])
+    return ops.reshape(total, shape)
+
+
 def crop_masks(masks, frames, boxes, gt_index, output_size, sampling_ratio=2):
     """Mask targets: what each box sees of its object's mask.
 
@@ -136,6 +181,35 @@ def crop_masks(masks, frames, boxes, gt_index, output_size, sampling_ratio=2):
     )
     pooled = _pooled(crops, sampling_ratio)
     return ops.stop_gradient(ops.reshape(pooled, (batch, rois, *size)))
+
+
+def crop_masks_at_corners(masks, frames, boxes, gt_index, output_size):
+    """Mask targets sampled from corner to corner, one bilinear sample a cell (Matterport's rule).
+
+    Args:
+        masks, frames, boxes, gt_index, output_size: see `crop_masks`; frames and boxes in one frame
+            of coordinates, such as that of `ops.boxes.normalise`.
+
+    Returns:
+        [batch, rois, rows, columns], 0..1, 0 outside the frame. No gradient.
+    """
+    batch, count, height, width = ops.shape(masks)
+    rois = ops.shape(boxes)[1]
+    frame = ops.take_along_axis(frames, gt_index[..., None], axis=1)
+    origin = ops.concatenate([frame[..., :2]] * 2, axis=-1)
+    extent = ops.concatenate([frame[..., 2:] - frame[..., :2]] * 2, axis=-1)
+    where = (boxes - origin) / ops.maximum(extent, 1e-9)  # an object of one pixel has no extent
+    # On a bound, not outside by rounding, where all is 0: the last sample is rounded once more.
+    where = ops.where(ops.abs(where) < 1e-5, 0.0, where)
+    where = ops.where(ops.abs(where - 1.0) < 1e-5, 1.0 - 1e-6, where)
+    first = ops.arange(batch, dtype="int32")[:, None] * count
+    crops = kernels.crop_and_resize(
+        ops.reshape(masks, (-1, height, width, 1)),
+        ops.reshape(where, (-1, 4)),
+        ops.reshape(first + ops.cast(gt_index, "int32"), (-1,)),
+        _pair(output_size),
+    )
+    return ops.stop_gradient(ops.reshape(crops, (batch, rois, *_pair(output_size))))
 
 
 def _corners(boxes, aligned):

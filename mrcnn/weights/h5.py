@@ -138,6 +138,16 @@ def _write_layers(file, layers):
             group.create_dataset(key, data=keras.ops.convert_to_numpy(weight.value))
 
 
+def is_matterport(path) -> bool:
+    """Whether a file holds weights of Matterport's arithmetic: a box head of convolutions.
+
+    Ours has fully connected layers there, in every other dialect.
+    """
+    with open_weights(path) as file:
+        head = file.get("mrcnn_class_conv1")
+        return head is not None and any(len(head.shape(name)) == 4 for name in head)
+
+
 def weight_names(layer) -> list[str]:
     """Names of a layer's weights, each once: "kernel", or a longer path where that repeats."""
     names = [weight.name for weight in layer.weights]
@@ -179,7 +189,8 @@ def load_weights(path, layers, exclude=None) -> LoadReport:
     exclude |= {layer for layer, group in NESTED.items() if group in exclude}
     model = {layer.name: layer for layer in layers if layer.weights}
     with open_weights(path) as file:
-        unknown = sorted(exclude - set(model) - set(file) - set(NESTED.values()))
+        known = {layer.name for layer in layers} | set(file) | set(NESTED.values())
+        unknown = sorted(exclude - known)
         if unknown:
             raise ValueError(f"exclude names layers that do not exist: {', '.join(unknown)}.")
         report.unexpected = [name for name in file if name not in model]

@@ -7,6 +7,7 @@ from mrcnn.network.assemble import Normalise
 from mrcnn.network.backbones import STRIDES, backbone_maps
 from mrcnn.network.fpn import feature_pyramid
 from mrcnn.network.resnet import is_normalisation
+from mrcnn.numerics import STANDARD
 
 
 def numpy(value):
@@ -17,7 +18,7 @@ def build(backbone, norm="batch", channels=3, width=8):
     """The maps of a backbone behind the layer that it has in front of it in the network."""
     image = keras.Input((None, None, channels))
     pixels = Normalise((1,) * channels, (2,) * channels)(image)
-    return keras.Model(image, backbone_maps(pixels, backbone, norm, 1e-5, width))
+    return keras.Model(image, backbone_maps(pixels, backbone, norm, STANDARD, width))
 
 
 def sides(model, height, width):

@@ -4,13 +4,14 @@ import pytest
 from keras import layers, ops
 
 from mrcnn.network import resnet
+from mrcnn.numerics import Numerics
 
 ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101")
 
 
-def build(architecture, norm="batch", width=8, epsilon=1e-5):
+def build(architecture, norm="batch", width=8, **choices):
     image = keras.Input((None, None, 3))
-    return keras.Model(image, resnet.resnet(image, architecture, norm, epsilon, width))
+    return keras.Model(image, resnet.resnet(image, architecture, norm, Numerics(**choices), width))
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +80,11 @@ def test_strided_convolutions_are_centred(kernel):
     """Sample (i, j) is centred on pixel (2 i, 2 j): not so with 'same' padding."""
     image = keras.Input((12, 12, 1))
     if kernel == 7:
-        model = keras.Model(image, resnet.resnet(image, "resnet18", "batch", 1e-5, 8))
+        model = keras.Model(image, resnet.resnet(image, "resnet18", "batch", width=8))
         model = keras.Model(image, model.get_layer("conv1").output)
         layer = model.get_layer("conv1")
     else:
-        x = resnet.conv_norm(image, 8, kernel, "{}x", "batch", 1e-5, strides=2)
+        x = resnet.conv_norm(image, 8, kernel, "{}x", "batch", strides=2)
         model = keras.Model(image, x)
         layer = model.get_layer("resx")
         model = keras.Model(image, layer.output)
@@ -133,6 +134,18 @@ def test_frozen_norm_never_moves(pixels):
         np.testing.assert_array_equal(before, after)
 
 
+def test_fixed_statistics_stay_while_scale_and_offset_learn(pixels):
+    model = normaliser("statistics")
+    layer = model.get_layer("norm")
+    gamma, beta = (np.random.default_rng(i).normal(1, 1, 16).astype("float32") for i in range(2))
+    mean, variance = np.full(16, 2, "float32"), np.full(16, 4, "float32")
+    layer.set_weights([gamma, beta, mean, variance])
+    expected = (pixels - mean) / np.sqrt(variance + 1e-5) * gamma + beta
+    np.testing.assert_allclose(numpy(model(pixels, training=True)), expected, atol=1e-4)
+    np.testing.assert_array_equal(layer.get_weights()[2:], [mean, variance])
+    assert [weight.name for weight in layer.trainable_weights] == ["gamma", "beta"]
+
+
 @pytest.mark.parametrize("channels, groups", [(4, 1), (8, 2), (16, 4), (128, 32), (512, 32)])
 def test_group_norm_groups(channels, groups):
     model = normaliser("group", channels)
@@ -161,5 +174,5 @@ def test_a_whole_body_of_each_norm():
 
 
 def test_epsilon_is_the_one_asked_for():
-    body = build("resnet18", epsilon=0.25)
+    body = build("resnet18", batch_norm_epsilon=0.25)
     assert {n.epsilon for n in body.layers if resnet.is_normalisation(n)} == {0.25}
