@@ -1,6 +1,6 @@
 """Nuclei in fluorescence microscopy (BBBC038 / Data Science Bowl 2018): train, then test.
 
-    python benchmarks/nuclei.py --data ../shared/data/nuclei --epochs 30 --runs runs
+    python benchmarks/nuclei.py --data ../shared/data/nuclei --epochs 26 --runs runs
 
 The folder holds split.json (train, val, test), train/images/<id>.png (grey) and
 train/labels/<id>.png (label images). Killed, it goes on from its last epoch when started again with
@@ -90,20 +90,19 @@ def main():
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True)
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=26)
     parser.add_argument("--runs", default="runs")
     parser.add_argument("--split", default="test", help="reported on")
     parser.add_argument("--test-only", action="store_true")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
-    config = NucleiConfig()
-    for item in options.set:
-        name, value = item.split("=", 1)
-        setattr(config, name, json.loads(value))
-    model = MaskRCNN("training", config, options.runs)
-    if options.test_only:
-        model.load_weights(ModelFolder.runs(options.runs, config.NAME)[-1].weights(latest=True))
+    settings = {k: json.loads(v) for k, v in (item.split("=", 1) for item in options.set)}
+    runs = [run for run in ModelFolder.runs(options.runs, NucleiConfig.NAME) if run.checkpoints()]
+    if runs:
+        model = MaskRCNN.load(runs[-1].path, "training", **settings)  # the newest weights
     else:
+        model = MaskRCNN("training", NucleiConfig(**settings), options.runs)
+    if not options.test_only:
         start = time.perf_counter()
         train = nuclei(options.data, "train", by_area=True)
         model.train(train, nuclei(options.data, "val"), epochs=options.epochs, verbose=2)
