@@ -61,6 +61,14 @@ class ModelFolder:
         )
         return [ModelFolder(path, name) for path in found]
 
+    @staticmethod
+    def of_checkpoint(path, name: str | None) -> ModelFolder | None:
+        """The run folder of this NAME that a numbered checkpoint lies in; None for other files."""
+        path = Path(path).absolute()
+        runs = ModelFolder.runs(path.parent.parent, name)
+        inside = [run for run in runs if run.path == path.parent]
+        return inside[0] if inside and _CHECKPOINT.match(path.name) else None
+
     # --- Weights -----------------------------------------------------------------------------
     @property
     def best(self) -> Path:

@@ -12,6 +12,7 @@ from mrcnn import detect as detection
 from mrcnn import evaluate as evaluation
 from mrcnn import train as training
 from mrcnn.compat import detections as matterport
+from mrcnn.compat.augment import augmenter
 from mrcnn.config import Config
 from mrcnn.data.augment import Augmenter
 from mrcnn.data.pipeline import Batches, check_dataset
@@ -86,7 +87,7 @@ class MaskRCNN:
         opened = ModelFolder(path, config.NAME)
         model.class_names = opened.class_names() or model.class_names
         weights = opened.weights(latest=mode == "training")
-        model.load_weights(weights)
+        model.load_weights(weights, go_on=False)
         if mode == "training" and opened.stages():
             model._adopt(opened)
         return model
@@ -105,13 +106,15 @@ class MaskRCNN:
         target.describe(self.config, self.class_names)
         self._write_weights(target.path / "weights.h5", self.epoch, False)
 
-    def load_weights(self, filepath, by_name=True, exclude=None) -> h5.LoadReport:
+    def load_weights(self, filepath, by_name=True, exclude=None, go_on=True) -> h5.LoadReport:
         """Loads weights by layer name.
 
         Args:
-            filepath: an .h5 file of this package, or a model folder.
+            filepath: an .h5 file of this package or of Matterport's, or a model folder.
             by_name: for old scripts; weights are always matched by name.
             exclude: names of layers to leave as they are, such as the heads when classes differ.
+            go_on: training goes on in the run that the file is a numbered checkpoint of, if it is
+                one of this NAME and nothing is excluded: with its epoch, in its folder.
 
         Returns:
             The report: loaded, missing, unexpected and mismatched tensors by name.
@@ -124,7 +127,13 @@ class MaskRCNN:
         if self.config.NUMERICS == "auto" and h5.is_matterport(path):
             self.config.NUMERICS = "matterport"
             self._build()
-        return h5.load_weights(path, self.network.training.layers, exclude=exclude)
+        report = h5.load_weights(path, self.network.training.layers, exclude=exclude)
+        run = ModelFolder.of_checkpoint(path, self.config.NAME)
+        if go_on and run and not exclude and self.mode == "training":
+            self.folder, self._optimizer_file = run, path
+            self.epoch = next(epoch for epoch, file in run.checkpoints() if file.name == path.name)
+            logger.warning("Going on with %s after epoch %d.", run.path, self.epoch)
+        return report
 
     def _build(self):
         """Builds the graphs of the Config, whose dialect may bring defaults along."""
@@ -161,6 +170,7 @@ class MaskRCNN:
         layers="all",
         augmentation=None,
         custom_callbacks=None,
+        no_augmentation_sources=None,
         resume="auto",
         verbose=1,
     ):
@@ -175,9 +185,10 @@ class MaskRCNN:
             learning_rate: None: LEARNING_RATE.
             epochs: total of epochs after this call.
             layers: "heads", "3+", "4+", "5+", "all" or a regular expression of layer names.
-            augmentation: None (AUGMENTATION of the Config), an `Augmenter`, or any function of
-                (image, masks).
+            augmentation: None (AUGMENTATION of the Config), an `Augmenter`, any function of
+                (image, masks), or an augmenter of imgaug, where that is installed.
             custom_callbacks: Keras callbacks, called before the checkpoint is written.
+            no_augmentation_sources: sources whose images are never augmented.
             resume: "auto": go on with an interrupted run of this NAME, Config and arguments in
                 model_dir, if there is one; True: there must be one; False: start a new run.
             verbose: of Keras' fit: 0 silent, 1 progress bar, 2 one line an epoch.
@@ -209,18 +220,17 @@ class MaskRCNN:
             return keras.callbacks.History()
         self.class_names = list(train_dataset.class_names)
         self.folder.describe(self.config, self.class_names)
-        return self._fit(
-            train_dataset, val_dataset, stage, augmentation, custom_callbacks or [], verbose
-        )
-
-    def _fit(self, train_dataset, val_dataset, stage, augmentation, custom_callbacks, verbose):
-        config, epochs = self.config, stage["epochs"]
-        if augmentation is None and config.AUGMENTATION:
-            augmentation = Augmenter(**config.AUGMENTATION)
+        if augmentation is None and self.config.AUGMENTATION:
+            augmentation = Augmenter(**self.config.AUGMENTATION)
         batches = Batches(
-            train_dataset, config, augmentation, shuffle=True, seed=config.SEED or 0,
-            steps=config.STEPS_PER_EPOCH,
+            train_dataset, self.config, augmenter(augmentation), shuffle=True,
+            seed=self.config.SEED or 0, steps=self.config.STEPS_PER_EPOCH,
+            plain_sources=no_augmentation_sources or (),
         )  # fmt: skip
+        return self._fit(batches, val_dataset, stage, custom_callbacks or [], verbose)
+
+    def _fit(self, batches, val_dataset, stage, custom_callbacks, verbose):
+        config, epochs = self.config, stage["epochs"]
         val_batches = val_dataset and Batches(
             val_dataset, config, shuffle=False, seed=0, steps=config.VALIDATION_STEPS
         )
@@ -272,7 +282,7 @@ class MaskRCNN:
             started = any({k: s.get(k) for k in stage} == stage for s in stages)
             interrupted = stages and not stages[-1]["finished"]
             if started and interrupted and run.checkpoints() and _settings(run) == settings:
-                self.load_weights(run.checkpoints()[-1][1])
+                self.load_weights(run.checkpoints()[-1][1], go_on=False)
                 self._adopt(run)
                 logger.warning(
                     "Going on with %s after epoch %d. resume=False starts anew.",

@@ -120,6 +120,20 @@ def test_script_of_two_stages_goes_on_in_the_second(tmp_path):
     ]
 
 
+def test_a_checkpoint_by_its_path_goes_on_in_its_run(tmp_path):
+    """As old scripts resume: load the last checkpoint, train to more epochs."""
+    first = MaskRCNN("training", TinyConfig(), tmp_path)
+    first.train(shapes(), epochs=1, verbose=0)
+    second = MaskRCNN("training", TinyConfig(), tmp_path)
+    second.load_weights(second.find_last(), by_name=True)
+    assert (second.log_dir, second.epoch) == (first.log_dir, 1)
+    second.train(shapes(), learning_rate=1e-4, epochs=2, verbose=0)
+    assert [row["epoch"] for row in second.folder.history()] == [1, 2]
+    fresh = MaskRCNN("training", TinyConfig(), tmp_path)
+    fresh.load_weights(fresh.find_last(), exclude=["mrcnn_class_logits"])
+    assert fresh.epoch == 0 and fresh.log_dir != first.log_dir
+
+
 def test_resume_true_without_a_run_says_so(tmp_path):
     with pytest.raises(FileNotFoundError, match="no interrupted run"):
         MaskRCNN("training", TinyConfig(), tmp_path).train(shapes(), resume=True, verbose=0)

@@ -108,7 +108,7 @@ def _new(options, dataset, say):
     model = MaskRCNN("training", config, model_dir=options["output"])
     if weights is not None:
         exclude = heads_of_other_classes(weights, folder, dataset.class_names)
-        model.load_weights(weights, exclude=exclude)
+        model.load_weights(weights, exclude=exclude, go_on=False)
         new = " with new heads for these classes" if exclude else ""
         say(f"Starting from {weights}{new}.")
     return model

@@ -44,6 +44,7 @@ class Batches(keras.utils.PyDataset):
         shuffle: another order and other augmentation each pass; otherwise every pass is the same.
         seed: of order, crops and augmentation; None: a new one each time.
         steps: batches an epoch; None: one pass over the images.
+        plain_sources: sources whose images are never augmented.
         drop_remainder: leave out a smaller last batch.
 
     Attributes:
@@ -62,6 +63,7 @@ class Batches(keras.utils.PyDataset):
         seed=0,
         steps=None,
         drop_remainder=False,
+        plain_sources=(),
     ):
         super().__init__(workers=config.DATA_WORKERS, use_multiprocessing=False)
         _check_prepared(dataset)
@@ -72,6 +74,7 @@ class Batches(keras.utils.PyDataset):
             )
         self.dataset, self.config, self.augmentation = dataset, config, augmentation
         self.shuffle, self.steps, self.drop_remainder = shuffle, steps, drop_remainder
+        self.plain_sources = set(plain_sources)
         self.seed = int(np.random.SeedSequence().entropy % 2**63) if seed is None else int(seed)
         self.epoch = 0
         self._begun = False
@@ -113,7 +116,7 @@ class Batches(keras.utils.PyDataset):
                 self.dataset,
                 self.config,
                 image_id,
-                self.augmentation,
+                self._augmentation_of(image_id),
                 np.random.default_rng([self.seed, _IMAGE, turn, int(image_id)]),
             )
             for turn, image_id in self.plan(epoch, index)
@@ -126,6 +129,10 @@ class Batches(keras.utils.PyDataset):
                 "IMAGES_PER_GPU = 1."
             )
         return {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
+
+    def _augmentation_of(self, image_id):
+        plain = self.dataset.image_info[image_id]["source"] in self.plain_sources
+        return None if plain else self.augmentation
 
     def plan(self, epoch: int, index: int) -> list[tuple[int, int]]:
         """Which images a batch holds: (number of the pass, image id) in order."""

@@ -272,6 +272,16 @@ def test_shapes_that_do_not_stack():
         Batches(dataset, config(IMAGE_RESIZE_MODE="pad64"))[0]
 
 
+def test_sources_that_are_never_augmented():
+    dataset = ShapesDataset(4, 64, 64)
+    plain = Batches(dataset, config(NUM_CLASSES=4))[0]["image"]
+    source = dataset.image_info[0]["source"]
+    flip = Augmenter(fliplr=1)
+    for sources, equal in (([source], True), (["another"], False)):
+        batches = Batches(dataset, config(NUM_CLASSES=4), flip, plain_sources=sources)
+        assert (batches[0]["image"] == plain).all() == equal
+
+
 # --- Order ---------------------------------------------------------------------------------------
 def test_every_image_exactly_once_an_epoch():
     batches = Batches(Numbered(9), config(IMAGES_PER_GPU=4))
