@@ -1,6 +1,6 @@
 """Trains the small model that comes with the package, on synthetic coins and shapes alone.
 
-    python benchmarks/train_demo.py --epochs 12 --output mrcnn/assets/demo
+    python benchmarks/train_demo.py --epochs 11 --output mrcnn/assets/demo
 
 Killed, it goes on from its last epoch when started again with the same arguments. At the end it
 tries the model on a photograph that it never saw, the coins of scikit-image, and prints the number
@@ -97,7 +97,7 @@ def publish(model, output):
 def main():
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=11)
     parser.add_argument("--images", type=int, default=1600, help="pictures an epoch")
     parser.add_argument("--runs", default="runs")
     parser.add_argument("--output", default="mrcnn/assets/demo")
