@@ -93,7 +93,6 @@ MATTERPORT = Numerics(
     append_gt_boxes=False,
     min_proposal_side=0.0,
     smooth_l1_beta=1.0,
-    min_score=1.0,
 )
 DIALECTS = {"standard": STANDARD, "matterport": MATTERPORT}
 

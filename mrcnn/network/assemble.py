@@ -100,7 +100,6 @@ def trunk(config) -> types.SimpleNamespace:
 
     pieces = types.SimpleNamespace(
         image=image,
-        maps=maps,
         pyramid=pyramid,
         logits=logits,
         deltas=deltas,
@@ -114,6 +113,7 @@ def trunk(config) -> types.SimpleNamespace:
             config.FPN_CLASSIF_FC_LAYERS_SIZE,
             numerics.head_norm,
             numerics.batch_norm_epsilon,
+            config.POOL_SIZE,
         ),
     )
     if config.USE_MASKS:

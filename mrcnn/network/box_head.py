@@ -9,7 +9,9 @@ from mrcnn.network.regions import MergeBatch, SplitBatch
 from mrcnn.network.resnet import normalisation
 
 
-def build_box_head(num_classes: int, width: int, norm: str | None = None, epsilon: float = 1e-3):
+def build_box_head(
+    num_classes: int, width: int, norm: str | None = None, epsilon: float = 1e-3, size: int = 7
+):
     """Creates the layers once and returns the function that applies them, for both graphs.
 
     Args:
@@ -18,13 +20,14 @@ def build_box_head(num_classes: int, width: int, norm: str | None = None, epsilo
         norm: None; or a kind of `resnet.normalisation` behind each hidden layer, which then are
             convolutions, the first over the whole region (Matterport's box head: the same product).
         epsilon: of that normalisation.
+        size: cells per side of a region, for that first convolution.
 
     Returns:
         Function of pooled features [batch, rois, size, size, channels] giving `logits`
         [batch, rois, classes], `probabilities` of the same shape and `deltas`
         [batch, rois, classes, 4].
     """
-    hidden = _convolutions(width, norm, epsilon) if norm else _dense(width)
+    hidden = _convolutions(width, norm, epsilon, size) if norm else _dense(width)
     # Small final weights: training starts from even odds and unmoved boxes (Fast R-CNN 3.1).
     classify = layers.Dense(
         num_classes,
@@ -64,21 +67,17 @@ def _dense(width):
     return apply
 
 
-def _convolutions(width, norm, epsilon):
+def _convolutions(width, norm, epsilon, size):
+    convolutions = [
+        layers.Conv2D(width, kernel, kernel_initializer="he_uniform", name=f"mrcnn_class_conv{i}")
+        for i, kernel in ((1, size), (2, 1))
+    ]
     norms = [normalisation(norm, width, f"mrcnn_class_bn{i}", epsilon) for i in (1, 2)]
-    made = []  # on the first application, which knows the size of a region
 
     def apply(pooled):
-        rois, size = pooled.shape[1:3]
-        if not made:
-            made.extend(
-                layers.Conv2D(
-                    width, kernel, kernel_initializer="he_uniform", name=f"mrcnn_class_conv{i}"
-                )
-                for i, kernel in ((1, size), (2, 1))
-            )
+        rois = pooled.shape[1]
         x = MergeBatch()(pooled)
-        for convolution, normalise in zip(made, norms, strict=True):
+        for convolution, normalise in zip(convolutions, norms, strict=True):
             x = layers.ReLU()(normalise(convolution(x)))
         return layers.Reshape((rois, width))(SplitBatch(rois)(x))
 

@@ -106,17 +106,8 @@ def normalise(boxes, height, width):
 
     Upper bounds become included ones: a box of one pixel has no size (Matterport's convention).
     """
-    return (boxes - _row(_INCLUDED)) / _extent(height, width)
-
-
-def denormalise(boxes, height, width):
-    """The inverse of `normalise`, not rounded."""
-    return boxes * _extent(height, width) + _row(_INCLUDED)
-
-
-def _extent(height, width):
     height, width = ops.cast(height, "float32") - 1.0, ops.cast(width, "float32") - 1.0
-    return ops.stack([height, width, height, width])
+    return (boxes - _row(_INCLUDED)) / ops.stack([height, width, height, width])
 
 
 def _centre_and_size(boxes):
