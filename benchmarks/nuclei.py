@@ -22,7 +22,7 @@ from mrcnn.config import Config
 from mrcnn.data.label_images import LabelImageDataset
 from mrcnn.folder import ModelFolder
 from mrcnn.model import MaskRCNN
-from mrcnn.ops.images import read_label_image
+from mrcnn.ops.image_files import read_label_image
 
 
 class NucleiConfig(Config):

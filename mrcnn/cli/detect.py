@@ -10,7 +10,7 @@ from mrcnn.cli import results
 from mrcnn.cli.common import OK, PARTIAL, UsageError, open_model
 from mrcnn.cli.progress import bar
 from mrcnn.data.label_images import IMAGE_SUFFIXES, list_images
-from mrcnn.ops.images import read_image
+from mrcnn.ops.image_files import read_image
 
 
 def run(model_name, inputs, output, settings, say=print) -> int:

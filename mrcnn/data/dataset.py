@@ -12,7 +12,7 @@ import threading
 
 import numpy as np
 
-from mrcnn.ops.images import read_image
+from mrcnn.ops.image_files import read_image
 from mrcnn.ops.masks import boxes_from_masks
 
 IMAGE_CACHE_BYTES = 512 * 2**20  # decoded files kept in memory, over all datasets of the process

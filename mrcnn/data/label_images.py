@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mrcnn.data.dataset import Dataset, read_cached
-from mrcnn.ops.images import read_label_image
+from mrcnn.ops.image_files import read_label_image
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif")
 SOURCE = "labels"

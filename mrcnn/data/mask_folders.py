@@ -11,7 +11,7 @@ import numpy as np
 
 from mrcnn.data.dataset import Dataset, read_cached
 from mrcnn.data.label_images import list_images
-from mrcnn.ops.images import read_label_image
+from mrcnn.ops.image_files import read_label_image
 
 SOURCE = "masks"
 

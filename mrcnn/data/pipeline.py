@@ -17,13 +17,8 @@ from mrcnn import batch as contract
 from mrcnn.data.augment import Augmenter
 from mrcnn.data.dataset import Dataset, describe_image
 from mrcnn.data.instances import Instances, from_labels, from_masks, masks_from_boxes
-from mrcnn.ops.images import (
-    apply_plan,
-    check_image_file,
-    plan_fit,
-    to_channels,
-    to_uint8_range,
-)
+from mrcnn.ops.image_files import check_image_file
+from mrcnn.ops.images import apply_plan, plan_fit, to_channels, to_uint8_range
 
 logger = logging.getLogger("mrcnn")
 

@@ -6,18 +6,16 @@ import types
 
 import numpy as np
 import pytest
+from tiny import TinyConfig
 
 from mrcnn.compat.augment import augmenter
 from mrcnn.compat.generator import compute_backbone_shapes, data_generator, load_image_gt
-from mrcnn.config import Config
 from mrcnn.data.augment import Augmenter
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.shapes import ShapesDataset
 
 
-class SmallConfig(Config):
-    NAME = "small"
-    NUM_CLASSES = 4
+class SmallConfig(TinyConfig):
     IMAGE_MIN_DIM = 128
     IMAGE_MAX_DIM = 128
     RPN_ANCHOR_SCALES = (8, 16, 32, 64, 128)
