@@ -78,11 +78,11 @@ def detect(predict, images, config, masks="full", min_score=None, geometry=None)
                 one = {name: array[row][shown] for name, array in outputs.items()}
                 shape = np.asarray(images[index]).shape[:2]
                 boxes, pasted = geometry.restore(one, fitted[index], shape)
-                results[index] = _result(one, boxes, pasted, shape, masks)
+                results[index] = to_result(one, boxes, pasted, shape, masks)
     return results
 
 
-def _result(outputs, boxes, pasted, shape, masks) -> dict:
+def to_result(outputs, boxes, pasted, shape, masks="full") -> dict:
     """The dict of one image; boxes that came to nothing are None and left out."""
     kept = [index for index, box in enumerate(boxes) if box is not None]
     result = {

@@ -8,7 +8,7 @@ import numpy as np
 
 from mrcnn.compat.boxes import denorm_boxes, norm_boxes
 from mrcnn.compat.images import compose_image_meta, mold_image, resize, resize_image
-from mrcnn.detect import Geometry
+from mrcnn.detect import Geometry, to_result
 from mrcnn.ops.images import to_channels, to_uint8_range
 
 
@@ -133,11 +133,9 @@ def unmold_detections(detections, mrcnn_mask, original_image_shape, image_shape,
     masks = mrcnn_mask[np.arange(count), :, :, class_ids]
     molded = Molded(np.broadcast_to(np.uint8(0), image_shape), tuple(window), 1.0)
     shape = tuple(original_image_shape[:2])
-    boxes, pasted = restore({"boxes": detections[:count, :4], "masks": masks}, molded, shape)
-    kept = [index for index, box in enumerate(boxes) if box is not None]
-    full = np.zeros((*shape, len(kept)), bool)
-    for row, index in enumerate(kept):
-        crop, (y1, x1, y2, x2) = pasted[index]
-        full[y1:y2, x1:x2, row] = crop
-    boxes = np.array([boxes[index] for index in kept], np.int32).reshape(-1, 4)
-    return boxes, class_ids[kept], detections[kept, 5], full
+    outputs = {
+        "boxes": detections[:count, :4], "class_ids": class_ids, "scores": detections[:count, 5],
+        "masks": masks,
+    }  # fmt: skip
+    result = to_result(outputs, *restore(outputs, molded, shape), shape)
+    return tuple(result[name] for name in ("rois", "class_ids", "scores", "masks"))
