@@ -66,6 +66,8 @@ class Config:
     # "batch" (statistics of each batch), "statistics" (moving ones, but scale and offset learn),
     # "frozen" (all constant) or "group" (groups of channels of one image)
     BACKBONE_NORM = "batch"
+    TRAIN_BN = None  # Matterport's: False is BACKBONE_NORM "statistics", True is "batch"
+    COMPUTE_BACKBONE_SHAPE = None  # Matterport's: for a callable BACKBONE, see compat/generator.py
     BACKBONE_STRIDES = (4, 8, 16, 32, 64)  # pixels per cell of P2..P6
     TOP_DOWN_PYRAMID_SIZE = 256  # channels of P2..P6
 
@@ -99,6 +101,7 @@ class Config:
     HEAD_NORM = None  # None or "group": normalisation in FPN and heads, for training from scratch
 
     # --- Ground truth ----------------------------------------------------------------------------
+    USE_RPN_ROIS = True  # Matterport's: the heads train on proposals; nothing else is possible here
     MAX_GT_INSTANCES = 100  # instances of an image used in training, at most
     USE_MINI_MASK = True  # masks are kept cropped to their box at MINI_MASK_SHAPE
     MINI_MASK_SHAPE = (56, 56)
@@ -145,12 +148,19 @@ class Config:
 
     def __init__(self, **overrides):
         for name, value in overrides.items():
+            if name in DERIVED:
+                raise AttributeError(f"{name} is derived: set {DERIVED[name]} instead.")
+            if name not in self.names():
+                raise AttributeError(unknown_setting(name, self.names()))
             setattr(self, name, value)
 
     def __setattr__(self, name, value):
+        if name == "BATCH_SIZE" and value % self.GPU_COUNT == 0:  # old notebooks set it
+            name, value = "IMAGES_PER_GPU", value // self.GPU_COUNT
         if name in DERIVED:
             raise AttributeError(f"{name} is derived: set {DERIVED[name]} instead.")
-        if name not in self.names():
+        is_setting = name.isupper() or name.upper() in self.names()  # else the user's own
+        if is_setting and name not in self.names():
             raise AttributeError(unknown_setting(name, self.names()))
         object.__setattr__(self, name, value)
 
@@ -164,7 +174,7 @@ class Config:
     # --- Derived values ----------------------------------------------------------------------
     @property
     def BATCH_SIZE(self):  # noqa: N802 - a setting's name
-        """Images per step over all devices."""
+        """Images per step over all devices; setting it sets IMAGES_PER_GPU."""
         return self.IMAGES_PER_GPU * self.GPU_COUNT
 
     @property
@@ -351,6 +361,8 @@ _CHOICES = {
     "OPTIMIZER": ("sgd", "adamw"),
     "LR_SCHEDULE": ("constant", "step", "cosine"),
     "NUMERICS": ("auto", "standard", "matterport"),
+    "TRAIN_BN": (None, True, False),
+    "USE_RPN_ROIS": (True,),
     "USE_MASKS": (True, False),
     "USE_MINI_MASK": (True, False),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -74,12 +75,25 @@ def detect(predict, images, config, masks="full", min_score=None, geometry=None)
             inputs = zip(*(geometry.inputs(fitted[i]) for i in chunk), strict=True)
             outputs = predict(*(np.stack(arrays).astype("float32") for arrays in inputs))
             for row, index in enumerate(chunk):
-                shown = (outputs["scores"][row] >= min_score) & (outputs["class_ids"][row] > 0)
-                one = {name: array[row][shown] for name, array in outputs.items()}
                 shape = np.asarray(images[index]).shape[:2]
-                boxes, pasted = geometry.restore(one, fitted[index], shape)
-                results[index] = to_result(one, boxes, pasted, shape, masks)
+                restore = functools.partial(geometry.restore, fitted=fitted[index], shape=shape)
+                results[index] = result_of(outputs, row, restore, shape, min_score, masks)
     return results
+
+
+def result_of(outputs, row, restore, shape, min_score, masks="full") -> dict:
+    """The dict of one image of a batch.
+
+    Args:
+        outputs: of the network, for the batch.
+        row: of the image.
+        restore: `Geometry.restore` for this image, a function of its detections.
+        shape: height and width of the image.
+        min_score, masks: see `detect`.
+    """
+    shown = (outputs["scores"][row] >= min_score) & (outputs["class_ids"][row] > 0)
+    one = {name: array[row][shown] for name, array in outputs.items()}
+    return to_result(one, *restore(one), shape, masks)
 
 
 def to_result(outputs, boxes, pasted, shape, masks="full") -> dict:

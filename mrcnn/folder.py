@@ -28,6 +28,10 @@ _CHECKPOINT = re.compile(r"mask_rcnn_[\w-]+?_(\d{4,})\.h5$")
 _STAMP = "%Y%m%dT%H%M"
 
 
+def _run_pattern(name):
+    return re.compile(re.escape((name or "model").lower()) + r"\d{8}T\d{4}$")
+
+
 class ModelFolder:
     """One model's folder.
 
@@ -54,20 +58,19 @@ class ModelFolder:
     @staticmethod
     def runs(parent, name: str | None) -> list[ModelFolder]:
         """The run folders of a NAME in `parent`, oldest first."""
-        pattern = re.compile(re.escape((name or "model").lower()) + r"\d{8}T\d{4}$")
         parent = Path(parent)
-        found = (
-            sorted(p for p in parent.iterdir() if pattern.match(p.name)) if parent.is_dir() else []
-        )
+        paths = sorted(parent.iterdir()) if parent.is_dir() else []
+        found = [path for path in paths if _run_pattern(name).match(path.name)]
         return [ModelFolder(path, name) for path in found]
 
     @staticmethod
-    def of_checkpoint(path, name: str | None) -> ModelFolder | None:
-        """The run folder of this NAME that a numbered checkpoint lies in; None for other files."""
+    def of_checkpoint(path, name: str | None) -> tuple[ModelFolder, int] | None:
+        """Run folder and epoch of a numbered checkpoint of this NAME; None for other files."""
         path = Path(path).absolute()
-        runs = ModelFolder.runs(path.parent.parent, name)
-        inside = [run for run in runs if run.path == path.parent]
-        return inside[0] if inside and _CHECKPOINT.match(path.name) else None
+        checkpoint = _CHECKPOINT.match(path.name)
+        if not checkpoint or not _run_pattern(name).match(path.parent.name):
+            return None
+        return ModelFolder(path.parent, name), int(checkpoint[1])
 
     # --- Weights -----------------------------------------------------------------------------
     @property

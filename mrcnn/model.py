@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 from pathlib import Path
@@ -13,11 +14,61 @@ from mrcnn import evaluate as evaluation
 from mrcnn import train as training
 from mrcnn.compat import detections as matterport
 from mrcnn.compat.augment import augmenter
+
+# What old scripts and notebooks import from here.
+from mrcnn.compat.generator import (  # noqa: F401
+    compute_backbone_shapes,
+    data_generator,
+    load_image_gt,
+)
+from mrcnn.compat.graph import (  # noqa: F401
+    BatchNorm,
+    DetectionLayer,
+    DetectionTargetLayer,
+    ProposalLayer,
+    PyramidROIAlign,
+    apply_box_deltas_graph,
+    batch_pack_graph,
+    build_fpn_mask_graph,
+    build_rpn_model,
+    clip_boxes_graph,
+    conv_block,
+    denorm_boxes_graph,
+    detection_targets_graph,
+    fpn_classifier_graph,
+    identity_block,
+    log2_graph,
+    mrcnn_bbox_loss_graph,
+    mrcnn_class_loss_graph,
+    mrcnn_mask_loss_graph,
+    norm_boxes_graph,
+    overlaps_graph,
+    refine_detections_graph,
+    resnet_graph,
+    rpn_bbox_loss_graph,
+    rpn_class_loss_graph,
+    rpn_graph,
+    smooth_l1_loss,
+    trim_zeros_graph,
+)
+from mrcnn.compat.images import (  # noqa: F401
+    compose_image_meta,
+    mold_image,
+    parse_image_meta,
+    parse_image_meta_graph,
+    unmold_image,
+)
+from mrcnn.compat.model import Graph, OldMethods, TrainingGraph, log  # noqa: F401
+from mrcnn.compat.targets import (  # noqa: F401
+    build_detection_targets,
+    build_rpn_targets,
+    generate_random_rois,
+)
 from mrcnn.config import Config
 from mrcnn.data.augment import Augmenter
 from mrcnn.data.pipeline import Batches, check_dataset
 from mrcnn.folder import ModelFolder
-from mrcnn.network.assemble import build_network
+from mrcnn.network.assemble import build_network, leaf_layers
 from mrcnn.numerics import SETTINGS, dialect
 from mrcnn.ops import kernels
 from mrcnn.weights import h5
@@ -27,7 +78,7 @@ logger = logging.getLogger("mrcnn")
 ASSETS = Path(__file__).parent / "assets"
 
 
-class MaskRCNN:
+class MaskRCNN(OldMethods):
     """A Mask R-CNN: NumPy in, NumPy out.
 
     Args:
@@ -51,11 +102,11 @@ class MaskRCNN:
             raise ValueError(f"mode must be 'training' or 'inference', got {mode!r}.")
         config = config() if isinstance(config, type) else config
         config.validate()
-        self.mode, self.config, self.model_dir = mode, config, os.fspath(model_dir)
+        self.model_dir = os.fspath(model_dir)
         if config.SEED is not None:
             seed = kernels.make_repeatable if mode == "training" else keras.utils.set_random_seed
             seed(config.SEED)
-        self._build()
+        self.keras_model = self.build(mode, config)
         self.class_names = ["BG"] + [f"class {i}" for i in range(1, config.NUM_CLASSES)]
         self.epoch = 0
         self.folder = ModelFolder.new(self.model_dir, config.NAME)
@@ -106,7 +157,7 @@ class MaskRCNN:
         target.describe(self.config, self.class_names)
         self._write_weights(target.path / "weights.h5", self.epoch, False)
 
-    def load_weights(self, filepath, by_name=True, exclude=None, go_on=True) -> h5.LoadReport:
+    def load_weights(self, filepath, by_name=False, exclude=None, go_on=True) -> h5.LoadReport:
         """Loads weights by layer name.
 
         Args:
@@ -126,21 +177,30 @@ class MaskRCNN:
             raise FileNotFoundError(f"No weights file {path}.")
         if self.config.NUMERICS == "auto" and h5.is_matterport(path):
             self.config.NUMERICS = "matterport"
-            self._build()
-        report = h5.load_weights(path, self.network.training.layers, exclude=exclude)
-        run = ModelFolder.of_checkpoint(path, self.config.NAME)
-        if go_on and run and not exclude and self.mode == "training":
-            self.folder, self._optimizer_file = run, path
-            self.epoch = next(epoch for epoch, file in run.checkpoints() if file.name == path.name)
-            logger.warning("Going on with %s after epoch %d.", run.path, self.epoch)
+            self.keras_model = self.build(self.mode, self.config)
+        layers = leaf_layers(self.network.training)
+        report = h5.load_weights(path, layers, exclude=exclude)
+        is_checkpoint = ModelFolder.of_checkpoint(path, self.config.NAME) is not None
+        if go_on and is_checkpoint and not exclude and self.mode == "training":
+            self.set_log_dir(path)
+            self._optimizer_file = path
         return report
 
-    def _build(self):
-        """Builds the graphs of the Config, whose dialect may bring defaults along."""
-        self.config.adopt(SETTINGS.get(self.config.NUMERICS, {}))
-        self.network = build_network(self.config)
-        self.keras_model = getattr(self.network, self.mode)
-        self._predict = None
+    def build(self, mode, config) -> keras.Model:
+        """Builds the graphs of a checked Config, whose dialect may bring defaults along.
+
+        Returns:
+            The graph of the mode, for `keras_model`.
+        """
+        if config.TRAIN_BN is not None:
+            config.adopt({"BACKBONE_NORM": "batch" if config.TRAIN_BN else "statistics"})
+        config.adopt(SETTINGS.get(config.NUMERICS, {}))
+        self.mode, self.config = mode, config
+        self.network, self._predict = build_network(config, mode), None
+        if mode == "training":
+            return training.trainer(self.network.training, config.LOSS_WEIGHTS, TrainingGraph)
+        graph = self.network.inference
+        return Graph(graph.input, graph.output, name=graph.name)
 
     def find_last(self) -> str:
         """Path of the newest checkpoint of this NAME in model_dir.
@@ -154,11 +214,6 @@ class MaskRCNN:
         raise FileNotFoundError(
             f"No checkpoint mask_rcnn_*.h5 of NAME={self.config.NAME!r} under {self.model_dir!r}."
         )
-
-    @property
-    def log_dir(self):
-        """The run folder, as text."""
-        return str(self.folder.path)
 
     # --- Training ----------------------------------------------------------------------------
     def train(
@@ -239,7 +294,7 @@ class MaskRCNN:
         if not goes_on:
             stages.append(stage | {"start": self.epoch, "finished": False})
         self.folder.write_stages(stages)
-        model = training.trainer(self.network.training, config.LOSS_WEIGHTS)
+        model = self.keras_model
         chosen = training.select_layers(model, stage["layers"], config.BACKBONE_NORM == "frozen")
         logger.info("Training %d layers (%s).", len(chosen), stage["layers"])
         steps = len(batches) * max(epochs - stages[-1]["start"], 1)
@@ -310,7 +365,7 @@ class MaskRCNN:
     def _write_weights(self, path, epoch, optimizer):
         h5.write_weights(
             path,
-            self.network.training.layers,
+            leaf_layers(self.network.training),
             optimizer=optimizer or None,
             metadata={"epoch": epoch, "name": self.config.NAME, "classes": self.class_names},
         )
@@ -343,13 +398,15 @@ class MaskRCNN:
 
     @property
     def _geometry(self):
-        return matterport.GEOMETRY if dialect(self.config.NUMERICS).normalised_boxes else None
+        if not dialect(self.config.NUMERICS).molded_images:
+            return None
+        return matterport.geometry(self.config, self.get_anchors)
 
     @property
     def predict(self):
         """The compiled inference graph: pixels [batch, H, W, C] to a dict of arrays."""
         if self._predict is None:
-            self._predict = kernels.compiled(self.network.inference)
+            self._predict = kernels.compiled(self.network.detector)
         return self._predict
 
     def evaluate(self, dataset, limit=None, progress=None) -> evaluation.Evaluation:
@@ -377,3 +434,10 @@ class MaskRCNN:
 
 def _settings(run):
     return Config.from_json(run.path / "config.json").to_dict()
+
+
+def __getattr__(name):
+    """`modellib.utils`, as old scripts reach it."""
+    if name == "utils":
+        return importlib.import_module("mrcnn.utils")
+    raise AttributeError(f"module 'mrcnn.model' has no attribute {name!r}")

@@ -24,8 +24,9 @@ class Numerics:
         rpn_channels: of the RPN's shared convolution; None: those of the pyramid.
         rpn_softmax: the RPN gives two logits an anchor, background and object.
         normalised_boxes: the graph reckons in the coordinates of `ops.boxes.normalise`, pools one
-            sample a cell from corner to corner, cuts mask targets so, and takes the window of each
-            picture to clip its detections to.
+            sample a cell from corner to corner and cuts mask targets so.
+        molded_images: the network takes Matterport's inputs: images less their mean pixel, their
+            image_meta and, to detect, the anchors.
         merged_levels: proposals of all levels compete in one NMS.
         best_class_only: a RoI is a candidate for its likeliest class alone.
         balanced_rois: see `ops.matching.sample_indices`.
@@ -53,6 +54,7 @@ class Numerics:
     rpn_channels: int | None = None
     rpn_softmax: bool = False
     normalised_boxes: bool = False
+    molded_images: bool = False
     merged_levels: bool = False
     best_class_only: bool = False
     balanced_rois: bool = False
@@ -84,6 +86,7 @@ MATTERPORT = Numerics(
     rpn_channels=512,
     rpn_softmax=True,
     normalised_boxes=True,
+    molded_images=True,
     merged_levels=True,
     best_class_only=True,
     balanced_rois=True,

@@ -9,6 +9,8 @@ import re
 import keras
 from keras import ops
 
+from mrcnn.network.assemble import leaf_layers
+
 logger = logging.getLogger("mrcnn")
 
 _HEADS = r"(mrcnn\_.*)|(rpn\_.*)|(fpn\_.*)"
@@ -28,16 +30,6 @@ class Trainer(keras.Model):
     Every loss is a metric of its own name, weighted as in the total.
     """
 
-    def set_loss_weights(self, weights: dict):
-        """Sets the weight of each loss (1 where a name is missing)."""
-        self.loss_weights = {name: float(weights.get(name, 1.0)) for name in self.output_names_}
-        self.loss_metrics = {name: keras.metrics.Mean(name=name) for name in self.output_names_}
-
-    @property
-    def output_names_(self):
-        """Names of the losses, in the graph's order."""
-        return list(self._outputs_struct)
-
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Keras' hook: the total of the losses that the graph computed."""
         total = 0.0
@@ -48,10 +40,12 @@ class Trainer(keras.Model):
         return total
 
 
-def trainer(training_model: keras.Model, loss_weights: dict) -> Trainer:
-    """Makes a training graph trainable by fit; it shares all weights."""
-    model = Trainer(training_model.input, training_model.output, name=training_model.name)
-    model.set_loss_weights(loss_weights)
+def trainer(training_model: keras.Model, loss_weights: dict, kind=Trainer) -> Trainer:
+    """Makes a training graph trainable by fit; it shares all weights. `kind`: a Trainer's class."""
+    model = kind(training_model.input, training_model.output, name=training_model.name)
+    names = list(training_model.output)
+    model.loss_weights = {name: float(loss_weights.get(name, 1.0)) for name in names}
+    model.loss_metrics = {name: keras.metrics.Mean(name=name) for name in names}
     return model
 
 
@@ -60,7 +54,8 @@ def select_layers(model: keras.Model, layers: str, frozen_norm: bool) -> list[st
 
     Args:
         model: the training graph.
-        layers: a key of `STAGES`, or a regular expression for whole layer names.
+        layers: a key of `STAGES`, or a regular expression for whole layer names. `conv1` trains in
+            any case when pictures are not RGB.
         frozen_norm: batch normalisation of the backbone stays constant.
 
     Returns:
@@ -77,17 +72,19 @@ def select_layers(model: keras.Model, layers: str, frozen_norm: bool) -> list[st
             f"got {layers!r} ({error})."
         ) from error
     chosen = []
-    for layer in model.layers:
+    for layer in leaf_layers(model):
         if not layer.weights:
             continue
         constant = frozen_norm and isinstance(layer, keras.layers.BatchNormalization)
-        layer.trainable = bool(pattern.fullmatch(layer.name)) and not constant
+        # No trained weights are for pictures that are not RGB: these begin to learn at once.
+        new = layer.name == "conv1" and layer.kernel.shape[2] != 3
+        layer.trainable = (new or bool(pattern.fullmatch(layer.name))) and not constant
         if layer.trainable:
             chosen.append(layer.name)
     if not chosen:
         raise ValueError(
             f"layers={layers!r} matches no layer with weights; layer names are such as "
-            f"{', '.join(layer.name for layer in model.layers if layer.weights)[:300]} ..."
+            f"{', '.join(layer.name for layer in leaf_layers(model) if layer.weights)[:300]} ..."
         )
     return chosen
 

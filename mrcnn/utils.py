@@ -19,6 +19,8 @@ from mrcnn.compat.boxes import (
     norm_boxes,
     trim_zeros,
 )
+from mrcnn.compat.download import COCO_MODEL_URL, download_trained_weights
+from mrcnn.compat.graph import batch_slice, box_refinement_graph
 from mrcnn.compat.images import resize, resize_image, resize_mask
 from mrcnn.compat.masks import expand_mask, minimize_mask, mold_mask, unmold_mask
 from mrcnn.data.dataset import Dataset
@@ -31,9 +33,12 @@ from mrcnn.ops.metrics import (
 )
 
 __all__ = [
+    "COCO_MODEL_URL",
     "Dataset",
     "apply_box_deltas",
+    "batch_slice",
     "box_refinement",
+    "box_refinement_graph",
     "compute_ap",
     "compute_ap_range",
     "compute_iou",
@@ -42,6 +47,7 @@ __all__ = [
     "compute_overlaps_masks",
     "compute_recall",
     "denorm_boxes",
+    "download_trained_weights",
     "expand_mask",
     "extract_bboxes",
     "generate_anchors",

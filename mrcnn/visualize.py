@@ -6,6 +6,7 @@ The functions named display_* and plot_* use pyplot with whatever backend is set
 
 from __future__ import annotations
 
+import os
 import warnings
 from html import escape
 
@@ -32,6 +33,8 @@ __all__ = [
     "draw_rois", "instance_colors", "palette", "plot_overlaps", "plot_precision_recall",
     "random_colors", "save_instances", "to_display",
 ]  # fmt: skip
+
+ROOT_DIR = os.path.abspath("../")  # of Matterport's samples; not used here
 
 
 # --- Into arrays and files -----------------------------------------------------------------------

@@ -98,11 +98,27 @@ def test_derived_values_follow():
     np.testing.assert_array_equal(c.IMAGE_SHAPE, [256, 256, 1])
 
 
+def test_a_batch_size_set_as_in_old_notebooks():
+    c = config(GPU_COUNT=2)
+    c.BATCH_SIZE = 6
+    assert c.IMAGES_PER_GPU == 3 and c.BATCH_SIZE == 6
+    with pytest.raises(AttributeError, match="IMAGES_PER_GPU"):
+        c.BATCH_SIZE = 5  # not for two devices
+
+
+def test_attributes_of_the_users_own():
+    """Old subclasses keep things of their own on self; only what looks like a setting is asked."""
+    c = config()
+    c.class_names = ["a", "b"]
+    assert c.class_names == ["a", "b"]
+    with pytest.raises(AttributeError, match="NUM_CLASSES"):
+        c.num_classes = 3
+
+
 @pytest.mark.parametrize(
     "name, source",
-    [("BATCH_SIZE", "IMAGES_PER_GPU"), ("IMAGE_SHAPE", "IMAGE_MAX_DIM"),
-     ("IMAGE_META_SIZE", "NUM_CLASSES")],
-)  # fmt: skip
+    [("IMAGE_SHAPE", "IMAGE_MAX_DIM"), ("IMAGE_META_SIZE", "NUM_CLASSES")],
+)
 def test_derived_values_are_not_set(name, source):
     with pytest.raises(AttributeError, match=f"{name} is derived: set {source}"):
         setattr(config(), name, 8)

@@ -23,7 +23,7 @@ LAYERS = {
     **dict.fromkeys(["train", "detect", "evaluate", "export", "weights", "visualize"], 4),
     **dict.fromkeys(["folder"], 4),
     **dict.fromkeys(["tile", "compat"], 5),
-    **dict.fromkeys(["model", "utils"], 6),
+    **dict.fromkeys(["model", "utils", "parallel_model"], 6),
     **dict.fromkeys(["cli"], 7),
     **dict.fromkeys(["__main__", "__init__"], 8),
 }

@@ -8,6 +8,7 @@ from mrcnn import utils
 from mrcnn.compat import detections
 from mrcnn.data.shapes import ShapesDataset
 from mrcnn.model import MaskRCNN
+from mrcnn.network.assemble import leaf_layers
 from mrcnn.weights.reading import read_weights
 
 
@@ -36,7 +37,7 @@ def test_the_file_chooses_its_dialect(old_file):
     assert model.config.NUMERICS == "matterport" and model.config.PIXEL_STD == (1, 1, 1)
     assert model.config.PRE_NMS_LIMIT == TinyConfig.PRE_NMS_LIMIT  # set by the user: it stays
     file = read_weights(old_file)
-    for layer in model.keras_model.layers:
+    for layer in leaf_layers(model.keras_model):
         if layer.weights:
             for ours, theirs in zip(layer.get_weights(), file[layer.name].values(), strict=True):
                 np.testing.assert_array_equal(ours, theirs)

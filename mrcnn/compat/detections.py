@@ -78,7 +78,27 @@ def _paste(mask, box):
     return resize(mask, (y2 - y1, x2 - x1)) >= 0.5, (y1, x1, y2, x2)
 
 
-GEOMETRY = Geometry(fit, lambda fitted: [fitted.image, fitted.normalised_window], restore)
+def geometry(config, anchors) -> Geometry:
+    """The `Geometry` of networks that take molded images.
+
+    Args:
+        config: the model's Config.
+        anchors: function of an image's shape giving its normalised anchors [A, 4].
+    """
+
+    def inputs(fitted):
+        image = fitted.image
+        meta = _meta(image.shape, fitted, config)  # the size before is nothing to the network
+        return [mold_image(image, config), meta, anchors(image.shape)]
+
+    return Geometry(fit, inputs, restore)
+
+
+def _meta(original_shape, molded, config):
+    active = np.zeros(config.NUM_CLASSES, np.int32)
+    return compose_image_meta(
+        0, original_shape, molded.image.shape, molded.window, molded.scale, active
+    )
 
 
 # --- The old functions ---------------------------------------------------------------------------
@@ -104,12 +124,9 @@ def mold_inputs(images, config):
             f"shapes, {sorted(shapes)}: mold them one by one, or use detect()."
         )
     metas = [
-        compose_image_meta(
-            0, np.shape(image), item.image.shape, item.window, item.scale,
-            np.zeros(config.NUM_CLASSES, np.int32),
-        )
+        _meta((*np.shape(image), 1)[:3], item, config)
         for image, item in zip(images, molded, strict=True)
-    ]  # fmt: skip
+    ]
     pixels = np.stack([mold_image(item.image, config) for item in molded])
     return pixels, np.stack(metas), np.stack([item.window for item in molded])
 

@@ -8,6 +8,8 @@ import numpy as np
 import scipy.ndimage
 import skimage.transform
 
+from mrcnn.batch import META_COLUMNS
+
 
 def resize(
     image, output_shape, order=1, mode="constant", cval=0, clip=True, preserve_range=False,
@@ -97,13 +99,6 @@ def unmold_image(normalized_images, config) -> np.ndarray:
     return (np.asarray(normalized_images) + np.asarray(config.MEAN_PIXEL)).astype(np.uint8)
 
 
-# Columns of image_meta before one flag a class.
-_META = {
-    "image_id": slice(0, 1), "original_image_shape": slice(1, 4), "image_shape": slice(4, 7),
-    "window": slice(7, 11), "scale": slice(11, 12), "active_class_ids": slice(12, None),
-}  # fmt: skip
-
-
 def compose_image_meta(
     image_id, original_image_shape, image_shape, window, scale, active_class_ids
 ) -> np.ndarray:
@@ -133,5 +128,5 @@ def parse_image_meta(meta) -> dict:
 
 def parse_image_meta_graph(meta) -> dict:
     """The parts of image_meta [B, 12 + classes] by name, in the dtype and kind that came."""
-    parts = {name: meta[:, columns] for name, columns in _META.items()}
+    parts = {name: meta[:, columns] for name, columns in META_COLUMNS.items()}
     return parts | {name: parts[name][:, 0] for name in ("image_id", "scale")}

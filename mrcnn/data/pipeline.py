@@ -17,6 +17,7 @@ from mrcnn import batch as contract
 from mrcnn.data.augment import Augmenter
 from mrcnn.data.dataset import Dataset, describe_image
 from mrcnn.data.instances import Instances, from_labels, from_masks, masks_from_boxes
+from mrcnn.numerics import dialect
 from mrcnn.ops.image_files import check_image_file
 from mrcnn.ops.images import apply_plan, plan_fit, to_channels, to_uint8_range
 
@@ -191,7 +192,24 @@ def load_sample(dataset, config, image_id, augmentation=None, rng=None) -> dict:
     if len(instances.crops) > config.MAX_GT_INSTANCES:
         rows = rng.choice(len(instances.crops), config.MAX_GT_INSTANCES, replace=False)
         instances = instances.take(np.sort(rows))
-    return pad_sample(fitted.image, instances, config)
+    sample = pad_sample(fitted.image, instances, config)
+    if dialect(config.NUMERICS).molded_images:
+        sample |= _molded(fitted, image.shape, dataset, image_id, config)
+    return sample
+
+
+def _molded(fitted, original_shape, dataset, image_id, config) -> dict:
+    """The arrays of a sample that a dialect of molded images takes otherwise, or besides."""
+    active = np.zeros(config.NUM_CLASSES)
+    known = dataset.source_class_ids.get(dataset.image_info[image_id]["source"])
+    active[known or slice(None)] = 1
+    numbers = [
+        image_id, *original_shape, *fitted.image.shape, *fitted.window, fitted.scale, *active
+    ]  # fmt: skip
+    return {
+        contract.IMAGE: fitted.image - np.asarray(config.MEAN_PIXEL, np.float32),
+        contract.IMAGE_META: np.array(numbers, np.float32),
+    }
 
 
 def load_network_image(dataset, config, image_id) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The two graphs of a model, training and inference, over one set of layers.
 
-Read `trunk`, then `build_training_model`, then `build_inference_model`: the whole network from top
+Read `trunk`, then `build_training_model`, then `build_inference_models`: the whole network from top
 to bottom. This is the one file of the network that reads a Config.
 """
 
@@ -16,7 +16,7 @@ from mrcnn import batch
 from mrcnn.network import losses
 from mrcnn.network.backbones import backbone_maps
 from mrcnn.network.box_head import build_box_head
-from mrcnn.network.detections import DetectionLayer, PyramidROIAlign, SelectMasks
+from mrcnn.network.detections import DetectionLayer, JoinDetections, PyramidROIAlign, SelectMasks
 from mrcnn.network.fpn import feature_pyramid
 from mrcnn.network.mask_head import build_mask_head
 from mrcnn.network.rpn import ProposalLayer, PyramidAnchors, rpn_head
@@ -26,55 +26,102 @@ from mrcnn.ops import boxes as box_ops
 
 
 class Network(NamedTuple):
-    """Both graphs of one network; they share every weight.
+    """The graphs of one network; they share every weight.
 
     Attributes:
         training: takes the arrays of `batch.training_specs`, returns a dict of loss scalars.
-        inference: takes an image batch [batch, height, width, channels] 0..255, sides multiples of
-            64, returns a dict of `boxes`, `class_ids`, `scores` and, with masks, `masks`.
+        detector: takes an image batch [batch, height, width, channels] 0..255, sides multiples of
+            64, returns a dict of `boxes`, `class_ids`, `scores` and, with masks, `masks`. In a
+            dialect of molded images it takes image, image_meta and anchors, and boxes come in the
+            coordinates of `ops.boxes.normalise`.
+        inference: the same graph, in such a dialect with Matterport's seven outputs.
+        proposal_inputs: inputs of the proposal layer in inference, for `ProposalLayer.stages`.
     """
 
     training: keras.Model
+    detector: keras.Model
     inference: keras.Model
+    proposal_inputs: tuple
 
 
-def build_network(config) -> Network:
-    """Builds both graphs of a checked Config."""
+def build_network(config, mode="training") -> Network:
+    """Builds the graphs of a checked Config.
+
+    Args:
+        config: see above.
+        mode: the graph that is built first, "training" or "inference": a layer's `output` is what
+            it gives in that one.
+    """
     pieces = trunk(config)
-    return Network(build_training_model(pieces, config), build_inference_model(pieces, config))
+    if mode == "training":
+        training = build_training_model(pieces, config)
+        return Network(training, *build_inference_models(pieces, config))
+    inference = build_inference_models(pieces, config)
+    return Network(build_training_model(pieces, config), *inference)
 
 
 def trunk(config) -> types.SimpleNamespace:
-    """What both graphs share: image to pyramid, RPN outputs, proposals, and the heads' layers."""
+    """What the graphs share: image to pyramid, RPN outputs, anchors, and the heads' layers."""
     numerics = dialect(config.NUMERICS)
     image = keras.Input((None, None, config.IMAGE_CHANNEL_COUNT), name=batch.IMAGE)
-    pixels = Normalise(config.MEAN_PIXEL, config.PIXEL_STD, name="normalise_pixels")(image)
+    pixels = image
+    if not numerics.molded_images:
+        pixels = Normalise(config.MEAN_PIXEL, config.PIXEL_STD, name="normalise_pixels")(image)
     maps = backbone_maps(
-        pixels,
-        config.BACKBONE,
-        config.BACKBONE_NORM,
-        numerics,
-        config.BACKBONE_WIDTH,
+        pixels, config.BACKBONE, config.BACKBONE_NORM, numerics, config.BACKBONE_WIDTH
     )
     pyramid = feature_pyramid(maps, config.TOP_DOWN_PYRAMID_SIZE, config.HEAD_NORM)
     ratios = config.RPN_ANCHOR_RATIOS
-    logits, deltas = rpn_head(
+    logits, deltas, scores, rpn_class = rpn_head(
         pyramid,
         len(ratios),
         config.RPN_ANCHOR_STRIDE,
         numerics.rpn_channels,
         numerics.rpn_softmax,
     )
-    anchors = PyramidAnchors(
-        config.RPN_ANCHOR_SCALES,
-        [1 / ratio for ratio in ratios] if numerics.ratio_is_width else ratios,
-        config.BACKBONE_STRIDES,
-        config.RPN_ANCHOR_STRIDE,
-        numerics.anchor_offset,
-        numerics.normalised_boxes,
-        name="anchors",
-    )(pyramid)
-    proposals = ProposalLayer(
+    pieces = types.SimpleNamespace(
+        image=image,
+        pyramid=pyramid,
+        logits=logits,
+        deltas=deltas,
+        scores=scores,
+        rpn_class=rpn_class,
+        anchors=PyramidAnchors(
+            config.RPN_ANCHOR_SCALES,
+            [1 / ratio for ratio in ratios] if numerics.ratio_is_width else ratios,
+            config.BACKBONE_STRIDES,
+            config.RPN_ANCHOR_STRIDE,
+            numerics.anchor_offset,
+            name="anchors_in_pixels" if numerics.normalised_boxes else "anchors",
+        )(pyramid),
+        proposals=_proposal_layer(config, numerics),
+        align_box=_align(config, numerics, config.POOL_SIZE, "roi_align_classifier"),
+        box_head=build_box_head(
+            config.NUM_CLASSES,
+            config.FPN_CLASSIF_FC_LAYERS_SIZE,
+            numerics.head_norm,
+            numerics.batch_norm_epsilon,
+            config.POOL_SIZE,
+        ),
+    )
+    if numerics.molded_images:
+        pieces.meta = keras.Input((config.IMAGE_META_SIZE,), name=batch.IMAGE_META)
+    if config.USE_MASKS:
+        pieces.align_mask = _align(config, numerics, config.MASK_POOL_SIZE, "roi_align_mask")
+        pieces.mask_head = build_mask_head(
+            config.NUM_CLASSES,
+            config.MASK_CHANNELS,
+            config.MASK_CONV_LAYERS,
+            numerics.head_norm or config.HEAD_NORM,
+            numerics.batch_norm_epsilon,
+            bias=numerics.backbone_bias,
+            probabilities=numerics.molded_images,
+        )
+    return pieces
+
+
+def _proposal_layer(config, numerics):
+    return ProposalLayer(
         config.PRE_NMS_LIMIT,
         config.POST_NMS_ROIS_INFERENCE,
         config.POST_NMS_ROIS_TRAINING,
@@ -88,45 +135,16 @@ def trunk(config) -> types.SimpleNamespace:
         name="ROI",
     )
 
-    def align(size, name):
-        return PyramidROIAlign(
-            size,
-            config.BACKBONE_STRIDES[:4],
-            numerics.roi_sampling_ratio,
-            numerics.canonical_roi_size,
-            numerics.normalised_boxes,
-            name=name,
-        )
 
-    pieces = types.SimpleNamespace(
-        image=image,
-        pyramid=pyramid,
-        logits=logits,
-        deltas=deltas,
-        anchors=anchors,
-        proposals=lambda training: proposals(
-            image, pyramid, logits, deltas, anchors, training=training
-        ),
-        align_box=align(config.POOL_SIZE, "roi_align_classifier"),
-        box_head=build_box_head(
-            config.NUM_CLASSES,
-            config.FPN_CLASSIF_FC_LAYERS_SIZE,
-            numerics.head_norm,
-            numerics.batch_norm_epsilon,
-            config.POOL_SIZE,
-        ),
+def _align(config, numerics, size, name):
+    return PyramidROIAlign(
+        size,
+        config.BACKBONE_STRIDES[:4],
+        numerics.roi_sampling_ratio,
+        numerics.canonical_roi_size,
+        numerics.normalised_boxes,
+        name=name,
     )
-    if config.USE_MASKS:
-        pieces.align_mask = align(config.MASK_POOL_SIZE, "roi_align_mask")
-        pieces.mask_head = build_mask_head(
-            config.NUM_CLASSES,
-            config.MASK_CHANNELS,
-            config.MASK_CONV_LAYERS,
-            numerics.head_norm or config.HEAD_NORM,
-            numerics.batch_norm_epsilon,
-            bias=numerics.backbone_bias,
-        )
-    return pieces
 
 
 def ground_truth_shape(config) -> tuple | None:
@@ -141,17 +159,18 @@ def build_training_model(pieces, config) -> keras.Model:
     """Image and ground truth to the five losses; without masks there are four."""
     numerics = dialect(config.NUMERICS)
     specs = batch.training_specs(
-        tuple(pieces.image.shape[1:]), config.MAX_GT_INSTANCES, ground_truth_shape(config)
+        tuple(pieces.image.shape[1:]),
+        config.MAX_GT_INSTANCES,
+        ground_truth_shape(config),
+        config.IMAGE_META_SIZE if numerics.molded_images else None,
     )
-    inputs = {
-        name: pieces.image
-        if name == batch.IMAGE
-        else keras.Input(spec.shape, dtype=spec.dtype, name=name)
-        for name, spec in specs.items()
-    }
-    ids, boxes = inputs[batch.GT_CLASS_IDS], inputs[batch.GT_BOXES]
-    if numerics.normalised_boxes:
-        boxes = NormaliseBoxes(name="gt_boxes_normalised")(pieces.image, boxes)
+    inputs = {batch.IMAGE: pieces.image}
+    if numerics.molded_images:
+        inputs[batch.IMAGE_META] = pieces.meta
+    for name, spec in specs.items():
+        if name not in inputs:
+            inputs[name] = keras.Input(spec.shape, dtype=spec.dtype, name=name)
+    ids, boxes, anchors = inputs[batch.GT_CLASS_IDS], inputs[batch.GT_BOXES], pieces.anchors
     positive, negative, rpn_target = RPNTargets(
         config.RPN_TRAIN_ANCHORS_PER_IMAGE,
         numerics.rpn_positive_iou,
@@ -159,7 +178,13 @@ def build_training_model(pieces, config) -> keras.Model:
         config.RPN_BBOX_STD_DEV,
         seed=config.SEED,
         name="rpn_targets",
-    )(pieces.anchors, ids, boxes)
+    )(anchors, ids, boxes)
+    if numerics.normalised_boxes:
+        boxes = NormaliseBoxes(name="gt_boxes_normalised")(pieces.image, boxes)
+        anchors = NormaliseBoxes(name="anchors")(pieces.image, anchors)
+    proposals = pieces.proposals(
+        pieces.image, pieces.pyramid, pieces.scores, pieces.deltas, anchors, training=True
+    )
     sampler = DetectionTargets(
         config.TRAIN_ROIS_PER_IMAGE,
         config.ROI_POSITIVE_RATIO,
@@ -173,15 +198,16 @@ def build_training_model(pieces, config) -> keras.Model:
         seed=config.SEED,
         name="proposal_targets",
     )
-    targets = sampler(
-        pieces.image, pieces.proposals(training=True), ids, boxes, inputs.get(batch.GT_MASKS)
-    )
+    targets = sampler(pieces.image, proposals, ids, boxes, inputs.get(batch.GT_MASKS))
     box_options = {
         "beta": numerics.smooth_l1_beta,
         "over_positives": numerics.losses_over_positives,
     }
     logits, _, deltas = pieces.box_head(pieces.align_box(pieces.pyramid[:4], targets["rois"]))
     valid, class_ids = targets["valid"], targets["class_ids"]
+    active = []
+    if numerics.molded_images:
+        active = [pieces.meta[:, batch.META_COLUMNS["active_class_ids"]]]
     outputs = {
         "rpn_class_loss": Loss(losses.rpn_class_loss, name="rpn_class_loss")(
             pieces.logits, positive, negative
@@ -191,36 +217,33 @@ def build_training_model(pieces, config) -> keras.Model:
         ),
         "mrcnn_class_loss": Loss(
             losses.class_loss, name="mrcnn_class_loss", all_rows=numerics.losses_over_positives
-        )(class_ids, logits, valid),
+        )(class_ids, logits, valid, *active),
         "mrcnn_bbox_loss": Loss(losses.box_loss, name="mrcnn_bbox_loss", **box_options)(
             targets["deltas"], class_ids, deltas, valid
         ),
     }
     if config.USE_MASKS:
         n = sampler.max_positives  # positives come first: the mask head sees no other row
-        mask_logits = pieces.mask_head(
-            pieces.align_mask(pieces.pyramid[:4], targets["rois"][:, :n])
-        )
-        outputs["mrcnn_mask_loss"] = Loss(losses.mask_loss, name="mrcnn_mask_loss")(
-            targets["masks"], class_ids[:, :n], mask_logits
-        )
+        masks = pieces.mask_head(pieces.align_mask(pieces.pyramid[:4], targets["rois"][:, :n]))
+        outputs["mrcnn_mask_loss"] = Loss(
+            losses.mask_loss, name="mrcnn_mask_loss", probabilities=numerics.molded_images
+        )(targets["masks"], class_ids[:, :n], masks)
     return keras.Model(inputs, outputs, name="mask_rcnn_training")
 
 
-def build_inference_model(pieces, config) -> keras.Model:
-    """Image to detections; pixel normalisation and anchors are inside, so it needs nothing else.
-
-    A dialect of normalised boxes takes a second input, `window` [batch, 4]: where each picture lies
-    in its padded image, in those coordinates; `boxes` come in them too.
-    """
+def build_inference_models(pieces, config) -> tuple:
+    """Image to detections: `detector`, `inference` and `proposal_inputs` of a `Network`."""
     numerics = dialect(config.NUMERICS)
-    rois = pieces.proposals(training=False)
+    image, inputs, anchors, window = pieces.image, pieces.image, pieces.anchors, []
+    if numerics.molded_images:
+        anchors = keras.Input((None, 4), name=batch.ANCHORS)
+        inputs = [image, pieces.meta, anchors]
+        corners = pieces.meta[:, batch.META_COLUMNS["window"]]
+        window = [NormaliseBoxes(name="window_normalised")(image, corners)]
+    proposal_inputs = (image, pieces.pyramid, pieces.scores, pieces.deltas, anchors)
+    rois = pieces.proposals(*proposal_inputs, training=False)
     _, probabilities, deltas = pieces.box_head(pieces.align_box(pieces.pyramid[:4], rois))
-    inputs, window = pieces.image, []
-    if numerics.normalised_boxes:
-        window = [keras.Input((4,), name=batch.WINDOW)]
-        inputs = [pieces.image, *window]
-    outputs = DetectionLayer(
+    detections = DetectionLayer(
         config.DETECTION_MAX_INSTANCES,
         min(numerics.min_score, config.DETECTION_MIN_CONFIDENCE),
         config.DETECTION_NMS_THRESHOLD,
@@ -228,14 +251,33 @@ def build_inference_model(pieces, config) -> keras.Model:
         numerics.delta_clamp,
         numerics.best_class_only,
         numerics.normalised_boxes,
-        name="mrcnn_detection",
-    )(pieces.image, rois, probabilities, deltas, *window)
+        name="detections" if numerics.molded_images else "mrcnn_detection",
+    )(image, rois, probabilities, deltas, *window)
+    outputs, masks = detections, []
     if config.USE_MASKS:
-        logits = pieces.mask_head(pieces.align_mask(pieces.pyramid[:4], outputs["boxes"]))
-        outputs = outputs | {
-            "masks": SelectMasks(name="mrcnn_mask_select")(logits, outputs["class_ids"])
-        }
-    return keras.Model(inputs, outputs, name="mask_rcnn")
+        masks = [pieces.mask_head(pieces.align_mask(pieces.pyramid[:4], detections["boxes"]))]
+        select = SelectMasks(numerics.molded_images, name="mrcnn_mask_select")
+        outputs = detections | {"masks": select(masks[0], detections["class_ids"])}
+    detector = inference = keras.Model(inputs, outputs, name="mask_rcnn")
+    if numerics.molded_images:
+        join = JoinDetections(config.DETECTION_MIN_CONFIDENCE, name="mrcnn_detection")
+        rows = join(detections)
+        old = [rows, probabilities, deltas, *masks, rois, pieces.rpn_class, pieces.deltas]
+        inference = keras.Model(inputs, old, name="mask_rcnn")
+    return detector, inference, proposal_inputs
+
+
+def leaf_layers(model) -> list:
+    """The layers of a model, those of models inside it instead of these (the RPN is one)."""
+    leaves = []
+    for layer in model.layers:
+        leaves += leaf_layers(layer) if isinstance(layer, keras.Model) else [layer]
+    return leaves
+
+
+def has_weights(layer) -> bool:
+    """Whether a layer has weights, beside the state of a random generator."""
+    return any("seed_generator" not in weight.path for weight in layer.weights)
 
 
 @keras.saving.register_keras_serializable("mrcnn")

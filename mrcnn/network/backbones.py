@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
 
 import keras
@@ -29,9 +30,13 @@ def backbone_maps(image, backbone, norm: str, numerics, width: int = 64) -> list
         ValueError: an unknown name, or a network that has no maps of these strides.
     """
     if callable(backbone):
-        return list(backbone(image))[-4:]
+        # Matterport's package calls it with these two.
+        options = {"stage5": True, "train_bn": norm == "batch"}
+        known = inspect.signature(backbone).parameters
+        given = {name: value for name, value in options.items() if name in known}
+        return list(backbone(image, **given))[-4:]
     if backbone in resnet.BLOCKS:
-        return resnet.resnet(image, backbone, norm, numerics, width)
+        return resnet.resnet(image, backbone, norm, numerics, width)[-4:]
     return _applications(image, backbone, norm)
 
 

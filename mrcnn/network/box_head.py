@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from mrcnn.network.regions import MergeBatch, SplitBatch
+from mrcnn.network.regions import PerRegion
 from mrcnn.network.resnet import normalisation
 
 
@@ -68,17 +68,18 @@ def _dense(width):
 
 
 def _convolutions(width, norm, epsilon, size):
-    convolutions = [
-        layers.Conv2D(width, kernel, kernel_initializer="he_uniform", name=f"mrcnn_class_conv{i}")
-        for i, kernel in ((1, size), (2, 1))
-    ]
-    norms = [normalisation(norm, width, f"mrcnn_class_bn{i}", epsilon) for i in (1, 2)]
+    hidden = []
+    for i, kernel in ((1, size), (2, 1)):
+        convolution = layers.Conv2D(
+            width, kernel, kernel_initializer="he_uniform", name=f"mrcnn_class_conv{i}"
+        )
+        normalise = normalisation(norm, width, f"mrcnn_class_bn{i}", epsilon)
+        hidden += [PerRegion(convolution), PerRegion(normalise), layers.ReLU()]
 
     def apply(pooled):
-        rois = pooled.shape[1]
-        x = MergeBatch()(pooled)
-        for convolution, normalise in zip(convolutions, norms, strict=True):
-            x = layers.ReLU()(normalise(convolution(x)))
-        return layers.Reshape((rois, width))(SplitBatch(rois)(x))
+        x = pooled
+        for layer in hidden:
+            x = layer(x)
+        return layers.Reshape((pooled.shape[1], width), name="pool_squeeze")(x)
 
     return apply

@@ -150,13 +150,51 @@ class DetectionLayer(layers.Layer):
 class SelectMasks(layers.Layer):
     """The mask of each detection's class, as probabilities.
 
-    Call: logits [batch, n, height, width, classes], class_ids int32 [batch, n] ->
+    Args:
+        probabilities: masks come as probabilities, not as logits.
+
+    Call: masks [batch, n, height, width, classes], class_ids int32 [batch, n] ->
     [batch, n, height, width], 0..1.
     """
 
-    def call(self, logits, class_ids):
-        one_hot = ops.one_hot(class_ids, logits.shape[-1], dtype=logits.dtype)
-        return ops.sigmoid(ops.sum(logits * one_hot[:, :, None, None, :], axis=-1))
+    def __init__(self, probabilities=False, **kwargs):
+        super().__init__(**kwargs)
+        self.probabilities = probabilities
 
-    def compute_output_spec(self, logits, class_ids):
-        return keras.KerasTensor(logits.shape[:-1], logits.dtype)
+    def call(self, masks, class_ids):
+        one_hot = ops.one_hot(class_ids, masks.shape[-1], dtype=masks.dtype)
+        chosen = ops.sum(masks * one_hot[:, :, None, None, :], axis=-1)
+        return chosen if self.probabilities else ops.sigmoid(chosen)
+
+    def compute_output_spec(self, masks, class_ids):
+        return keras.KerasTensor(masks.shape[:-1], masks.dtype)
+
+    def get_config(self):
+        return super().get_config() | {"probabilities": self.probabilities}
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class JoinDetections(layers.Layer):
+    """Matterport's rows of detections.
+
+    Args:
+        min_confidence: detections of a lower score become rows of zeros.
+
+    Call: the outputs of `DetectionLayer` -> [batch, n, 6]: y1, x1, y2, x2, class id, score.
+    """
+
+    def __init__(self, min_confidence=0.0, **kwargs):
+        super().__init__(**{"trainable": False} | kwargs)
+        self.min_confidence = min_confidence
+
+    def call(self, detections):
+        class_ids = ops.cast(detections["class_ids"], "float32")[..., None]
+        scores = detections["scores"][..., None]
+        rows = ops.concatenate([detections["boxes"], class_ids, scores], axis=-1)
+        return ops.where(scores >= self.min_confidence, rows, 0.0)
+
+    def compute_output_spec(self, detections):
+        return keras.KerasTensor((*detections["boxes"].shape[:2], 6), "float32")
+
+    def get_config(self):
+        return super().get_config() | {"min_confidence": self.min_confidence}

@@ -34,19 +34,24 @@ def rpn_box_loss(target, deltas, positive, negative, beta, over_positives=False)
     return _box_error(target, deltas, beta, positive, counted, over_positives)
 
 
-def class_loss(class_ids, logits, valid, all_rows=False):
+def class_loss(class_ids, logits, valid, active=None, all_rows=False):
     """Softmax cross-entropy of the sampled RoIs, mean over them.
 
     Args:
         class_ids: int32 [batch, rois], 0 background.
         logits: [batch, rois, classes].
         valid: bool [batch, rois], False in padding rows.
+        active: [batch, classes], 0 for classes that an image's source does not know: a RoI that is
+            taken for one of these does not count (Matterport). None: all are known.
         all_rows: padding rows count, as background (Matterport).
     """
-    valid = ops.ones_like(valid) if all_rows else valid
+    counted = ops.cast(ops.ones_like(valid) if all_rows else valid, "float32")
+    if active is not None:
+        taken_for = ops.argmax(logits, axis=-1)
+        counted = counted * ops.take_along_axis(ops.cast(active, "float32"), taken_for, axis=1)
     log_probability = ops.log_softmax(logits, axis=-1)
     chosen = ops.take_along_axis(log_probability, class_ids[..., None], axis=-1)[..., 0]
-    return _mean(-chosen, ops.cast(valid, "float32"))
+    return _mean(-chosen, counted)
 
 
 def box_loss(target, class_ids, deltas, valid, beta, over_positives=False):
@@ -72,7 +77,7 @@ def _box_error(target, deltas, beta, positive, counted, each_number):
     return ops.sum(error) / ops.maximum(count, 1.0)
 
 
-def mask_loss(target, class_ids, logits):
+def mask_loss(target, class_ids, masks, probabilities=False):
     """Binary cross-entropy of the true class's mask, mean over the pixels of the positives.
 
     The other classes' masks get no gradient: the class is the box head's business (section 3).
@@ -80,11 +85,13 @@ def mask_loss(target, class_ids, logits):
     Args:
         target: [batch, rois, height, width], 0..1.
         class_ids: int32 [batch, rois], 0: not a positive, ignored.
-        logits: [batch, rois, height, width, classes].
+        masks: [batch, rois, height, width, classes], logits.
+        probabilities: `masks` are probabilities.
     """
-    one_hot = ops.one_hot(class_ids, logits.shape[-1], dtype="float32")
-    chosen = ops.sum(logits * one_hot[:, :, None, None, :], axis=-1)
-    error = ops.mean(sigmoid_cross_entropy(target, chosen), axis=(2, 3))
+    one_hot = ops.one_hot(class_ids, masks.shape[-1], dtype="float32")
+    chosen = ops.sum(masks * one_hot[:, :, None, None, :], axis=-1)
+    entropy = cross_entropy if probabilities else sigmoid_cross_entropy
+    error = ops.mean(entropy(target, chosen), axis=(2, 3))
     return _mean(error, ops.cast(class_ids > 0, "float32"))
 
 
@@ -97,6 +104,12 @@ def smooth_l1(target, prediction, beta):
 def sigmoid_cross_entropy(target, logits):
     """Elementwise -t log s(x) - (1 - t) log(1 - s(x)), as max(x, 0) - x t + log(1 + e^-|x|)."""
     return ops.relu(logits) - logits * target + ops.log1p(ops.exp(-ops.abs(logits)))
+
+
+def cross_entropy(target, probability):
+    """Elementwise -t log p - (1 - t) log(1 - p), p kept 1e-7 off 0 and 1 (as in Keras)."""
+    probability = ops.clip(probability, 1e-7, 1 - 1e-7)
+    return -target * ops.log(probability) - (1 - target) * ops.log(1 - probability)
 
 
 def _mean(values, weights):

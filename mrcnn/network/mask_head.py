@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from mrcnn.network.regions import MergeBatch, SplitBatch
+from mrcnn.network.regions import PerRegion
 from mrcnn.network.resnet import normalisation
 
 
@@ -16,6 +16,7 @@ def build_mask_head(
     norm: str | None = None,
     epsilon: float = 1e-5,
     bias: bool = False,
+    probabilities: bool = False,
 ):
     """Creates the layers once and returns the function that applies them, for both graphs.
 
@@ -26,40 +27,36 @@ def build_mask_head(
         norm: None, or a kind of `resnet.normalisation`: "group" when training from scratch.
         epsilon: of the normalisation.
         bias: normalised convolutions have biases too.
+        probabilities: the masks leave as probabilities, not as logits.
 
     Returns:
-        Function of pooled features [batch, rois, size, size, channels] giving mask logits
-        [batch, rois, 2 size, 2 size, classes].
+        Function of pooled features [batch, rois, size, size, channels] giving masks
+        [batch, rois, 2 size, 2 size, classes], logits or probabilities.
     """
-    convolutions = [
-        layers.Conv2D(
-            channels,
-            3,
-            padding="same",
-            use_bias=bias or norm is None,
-            kernel_initializer="he_normal",
-            name=f"mrcnn_mask_conv{i + 1}",
+    hidden = []
+    for i in range(1, depth + 1):
+        convolution = layers.Conv2D(
+            channels, 3, padding="same", use_bias=bias or norm is None,
+            kernel_initializer="he_normal", name=f"mrcnn_mask_conv{i}",
         )  # fmt: skip
-        for i in range(depth)
-    ]
-    names = [f"mrcnn_mask_{'gn' if norm == 'group' else 'bn'}{i + 1}" for i in range(depth)]
-    norms = [normalisation(norm, channels, name, epsilon) for name in names if norm]
+        hidden.append(PerRegion(convolution))
+        if norm:
+            name = f"mrcnn_mask_{'gn' if norm == 'group' else 'bn'}{i}"
+            hidden.append(PerRegion(normalisation(norm, channels, name, epsilon)))
+        hidden.append(layers.ReLU())
     upsample = layers.Conv2DTranspose(
         channels, 2, strides=2, activation="relu", kernel_initializer="he_normal",
         name="mrcnn_mask_deconv",
     )  # fmt: skip
     predict = layers.Conv2D(
         num_classes, 1, kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
-        name="mrcnn_mask",
+        activation="sigmoid" if probabilities else None, name="mrcnn_mask",
     )  # fmt: skip
+    hidden += [PerRegion(upsample), PerRegion(predict)]
 
     def apply(pooled):
-        rois, size = pooled.shape[1:3]
-        x = MergeBatch()(pooled)  # [batch * rois, size, size, channels]
-        for index, convolution in enumerate(convolutions):
-            x = convolution(x)
-            x = layers.ReLU()(norms[index](x) if norms else x)
-        x = predict(upsample(x))
-        return SplitBatch(rois)(x)
+        for layer in hidden:
+            pooled = layer(pooled)
+        return pooled
 
     return apply

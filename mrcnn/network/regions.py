@@ -1,4 +1,4 @@
-"""Regions of a batch as samples of their own, and back."""
+"""A layer applied to each region of each image."""
 
 from __future__ import annotations
 
@@ -7,33 +7,29 @@ from keras import layers
 
 
 @keras.saving.register_keras_serializable("mrcnn")
-class MergeBatch(layers.Layer):
-    """[batch, rois, ...] -> [batch * rois, ...]: regions are samples of their own."""
+class PerRegion(layers.Wrapper):
+    """Applies a layer of images to regions: [batch, rois, ...] -> [batch, rois, ...].
 
-    def call(self, x):
-        return keras.ops.reshape(x, (-1, *x.shape[2:]))
-
-    def compute_output_spec(self, x):
-        return keras.KerasTensor((None, *x.shape[2:]), x.dtype)
-
-
-@keras.saving.register_keras_serializable("mrcnn")
-class SplitBatch(layers.Layer):
-    """[batch * rois, ...] -> [batch, rois, ...].
+    Keras' TimeDistributed does so one region after the other; here regions are samples of one
+    batch. Name and weights are those of the layer.
 
     Args:
-        rois: regions an image.
+        layer: of a batch of images.
     """
 
-    def __init__(self, rois, **kwargs):
-        super().__init__(**kwargs)
-        self.rois = rois
+    def __init__(self, layer, name=None, **kwargs):
+        super().__init__(layer, name=name or layer.name, **kwargs)
+
+    def build(self, input_shape):
+        shape = (None, *input_shape[2:])
+        if not self.layer.built:
+            self.layer.build(shape)
+        self.built = True
 
     def call(self, x):
-        return keras.ops.reshape(x, (-1, self.rois, *x.shape[1:]))
+        merged = self.layer(keras.ops.reshape(x, (-1, *x.shape[2:])))
+        return keras.ops.reshape(merged, (-1, x.shape[1], *merged.shape[1:]))
 
     def compute_output_spec(self, x):
-        return keras.KerasTensor((None, self.rois, *x.shape[1:]), x.dtype)
-
-    def get_config(self):
-        return super().get_config() | {"rois": self.rois}
+        shape = self.layer.compute_output_shape((None, *x.shape[2:]))
+        return keras.KerasTensor((x.shape[0], x.shape[1], *shape[1:]), x.dtype)

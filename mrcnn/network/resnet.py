@@ -106,7 +106,7 @@ def block(x, filters, stage, letter, strides, bottleneck, norm, numerics=STANDAR
 
 
 def resnet(image, architecture: str, norm: str = "batch", numerics=STANDARD, width=64) -> list:
-    """The stages C2..C5 of a ResNet.
+    """The stem C1 and the stages C2..C5 of a ResNet.
 
     Args:
         image: normalised pixels [batch, height, width, channels], sides multiples of 32.
@@ -116,8 +116,8 @@ def resnet(image, architecture: str, norm: str = "batch", numerics=STANDARD, wid
         width: channels of the stem; the paper has 64.
 
     Returns:
-        Four feature maps of strides 4, 8, 16, 32 with 1, 2, 4, 8 times `width` channels (four times
-        as many for ResNet-50 and -101).
+        Five feature maps of strides 4, 4, 8, 16, 32: the pooled stem of `width` channels, and the
+        stages with 1, 2, 4, 8 times as many (four times these for ResNet-50 and -101).
     """
     x = layers.ZeroPadding2D(3, name="conv1_pad")(image)
     x = layers.Conv2D(
@@ -131,7 +131,7 @@ def resnet(image, architecture: str, norm: str = "batch", numerics=STANDARD, wid
     else:  # zeros are fine: after ReLU nothing is below
         x = layers.ZeroPadding2D(1, name="pool1_pad")(x)
         x = layers.MaxPooling2D(3, strides=2, name="pool1")(x)
-    outputs = []
+    outputs = [x]
     for stage, blocks in enumerate(BLOCKS[architecture], start=2):
         for index in range(blocks):
             strides = 2 if stage > 2 and index == 0 else 1

@@ -10,45 +10,72 @@ from mrcnn.ops import boxes as box_ops
 from mrcnn.ops import nms
 
 
+def rpn_model(
+    depth: int, anchors_per_cell: int, anchor_stride: int = 1, channels: int | None = None,
+    softmax: bool = False,
+) -> keras.Model:  # fmt: skip
+    """The small network that is slid over every level.
+
+    Args:
+        depth: channels of the maps.
+        anchors_per_cell: ratios, and sizes where a level has several.
+        anchor_stride: cells between anchors.
+        channels: of the shared convolution; None: `depth`.
+        softmax: two logits an anchor, background and object, instead of one.
+
+    Returns:
+        Model named "rpn_model": a map [batch, height, width, depth] to logits [batch, anchors] (or
+        [batch, anchors, 2], and their softmax) and deltas [batch, anchors, 4]. Anchors go cell by
+        cell, row by row, then by ratio.
+    """
+    small = keras.initializers.RandomNormal(stddev=0.01)  # Faster R-CNN, section 3.1.3
+    feature_map = keras.Input((None, None, depth), name="input_rpn_feature_map")
+    shared = layers.Conv2D(
+        channels or depth, 3, strides=anchor_stride, padding="same", activation="relu",
+        kernel_initializer="he_normal", name="rpn_conv_shared",
+    )(feature_map)  # fmt: skip
+    objectness = layers.Conv2D(
+        anchors_per_cell * (2 if softmax else 1), 1, kernel_initializer=small, name="rpn_class_raw"
+    )(shared)
+    regression = layers.Conv2D(
+        4 * anchors_per_cell, 1, kernel_initializer=small, name="rpn_bbox_pred"
+    )(shared)
+    outputs = [layers.Reshape((-1, 2) if softmax else (-1,), name="rpn_logits")(objectness)]
+    if softmax:
+        outputs.append(layers.Softmax(name="rpn_class_xxx")(outputs[0]))
+    outputs.append(layers.Reshape((-1, 4), name="rpn_deltas")(regression))
+    return keras.Model(feature_map, outputs, name="rpn_model")
+
+
 def rpn_head(
     pyramid: list, anchors_per_cell: int, anchor_stride: int = 1, channels: int | None = None,
     softmax: bool = False,
 ):  # fmt: skip
-    """One small network slid over every level: objectness and box deltas of each anchor.
+    """Objectness and box deltas of each anchor of all levels.
 
     Args:
         pyramid: P2..P6, [batch, height, width, channels].
-        anchors_per_cell: ratios, and sizes where a level has several.
-        anchor_stride: cells between anchors.
-        channels: of the shared convolution; None: those of the pyramid.
-        softmax: two logits an anchor, background and object, instead of one. Their difference is
-            the logit, so nothing else knows.
+        anchors_per_cell, anchor_stride, channels, softmax: see `rpn_model`.
 
     Returns:
-        `logits` [batch, anchors] and `deltas` [batch, anchors, 4], the levels concatenated P2..P6,
-        in the anchors' order: cells row by row, then ratio.
+        `logits` [batch, anchors] and `deltas` [batch, anchors, 4], the levels concatenated P2..P6;
+        `scores` [batch, anchors], which rank them: the logits, or the softmax of the object; and
+        with softmax what it gives, [batch, anchors, 2], else None.
     """
-    small = keras.initializers.RandomNormal(stddev=0.01)  # Faster R-CNN, section 3.1.3
-    conv = layers.Conv2D(
-        channels or pyramid[0].shape[-1], 3, strides=anchor_stride, padding="same",
-        activation="relu", kernel_initializer="he_normal", name="rpn_conv_shared",
-    )  # fmt: skip
-    objectness = layers.Conv2D(
-        anchors_per_cell * (2 if softmax else 1), 1, kernel_initializer=small, name="rpn_class_raw"
+    model = rpn_model(pyramid[0].shape[-1], anchors_per_cell, anchor_stride, channels, softmax)
+    names = ["rpn_class_logits", "rpn_class", "rpn_bbox"]
+    if not softmax:
+        names.remove("rpn_class")
+    levels = zip(*(model(feature_map) for feature_map in pyramid), strict=True)
+    logits, *probabilities, deltas = (
+        layers.Concatenate(axis=1, name=name)(list(level))
+        for name, level in zip(names, levels, strict=True)
     )
-    regression = layers.Conv2D(
-        4 * anchors_per_cell, 1, kernel_initializer=small, name="rpn_bbox_pred"
-    )
-    shape = (-1, 2) if softmax else (-1,)
-    logits, deltas = [], []
-    for level, feature_map in enumerate(pyramid, start=2):
-        shared = conv(feature_map)
-        logits.append(layers.Reshape(shape, name=f"rpn_class_p{level}")(objectness(shared)))
-        deltas.append(layers.Reshape((-1, 4), name=f"rpn_bbox_p{level}")(regression(shared)))
-    logits = layers.Concatenate(axis=1, name="rpn_class_logits")(logits)
-    if softmax:
-        logits = Margin(name="rpn_objectness")(logits)
-    return logits, layers.Concatenate(axis=1, name="rpn_bbox")(deltas)
+    if not softmax:
+        return logits, deltas, logits, None
+    # Ranked by probability, as the old code: where that is 1 the order is the anchors', which
+    # the logits would tell apart.
+    return Margin(name="rpn_objectness")(logits), deltas, probabilities[0][..., 1], probabilities[0]
 
 
 @keras.saving.register_keras_serializable("mrcnn")
@@ -72,29 +99,22 @@ class PyramidAnchors(layers.Layer):
         strides: pixels per cell, one a level.
         anchor_stride: cells between anchors.
         offset: share of a stride between a cell's corner and the centre of its anchors.
-        normalised: in the coordinates of `ops.boxes.normalise`.
 
     Call: list of maps [batch, height, width, channels] -> float32 [anchors, 4] in pixels, not
     clipped to the image.
     """
 
-    def __init__(
-        self, sizes, ratios, strides, anchor_stride=1, offset=0.5, normalised=False, **kwargs
-    ):
+    def __init__(self, sizes, ratios, strides, anchor_stride=1, offset=0.5, **kwargs):
         super().__init__(**{"trainable": False} | kwargs)
         self.sizes, self.ratios, self.strides = tuple(sizes), tuple(ratios), tuple(strides)
-        self.anchor_stride, self.offset, self.normalised = anchor_stride, offset, normalised
+        self.anchor_stride, self.offset = anchor_stride, offset
 
     def call(self, pyramid):
         shapes = [ops.shape(feature_map)[1:3] for feature_map in pyramid]
-        anchors = anchor_ops.pyramid_anchors(
+        return anchor_ops.pyramid_anchors(
             self.sizes, self.ratios, self.strides, shapes,
             anchor_stride=self.anchor_stride, offset=self.offset,
         )  # fmt: skip
-        if not self.normalised:
-            return anchors
-        height, width = (cells * self.strides[0] for cells in shapes[0])
-        return box_ops.normalise(anchors, height, width)
 
     def compute_output_spec(self, pyramid):
         return keras.KerasTensor((None, 4), "float32")
@@ -103,7 +123,6 @@ class PyramidAnchors(layers.Layer):
         return super().get_config() | {
             "sizes": self.sizes, "ratios": self.ratios, "strides": self.strides,
             "anchor_stride": self.anchor_stride, "offset": self.offset,
-            "normalised": self.normalised,
         }  # fmt: skip
 
 
@@ -126,9 +145,10 @@ class ProposalLayer(layers.Layer):
         merged_levels: the `pre_nms` best of all levels together, and one NMS over them.
         normalised: boxes are in the coordinates of `ops.boxes.normalise`, and `min_side` too.
 
-    Call: image [batch, height, width, channels], pyramid, logits [batch, anchors], deltas
-    [batch, anchors, 4], anchors [anchors, 4] -> proposals [batch, post_nms, 4] in pixels, best
-    first, zero rows behind the last. No gradient flows through them.
+    Call: image [batch, height, width, channels], pyramid, scores [batch, anchors] (higher is
+    better), deltas [batch, anchors, 4], anchors [anchors, 4] (or [batch, anchors, 4]) -> proposals
+    [batch, post_nms, 4] in pixels, best first, zero rows behind the last. No gradient flows through
+    them.
     """
 
     def __init__(
@@ -152,42 +172,53 @@ class ProposalLayer(layers.Layer):
         self.delta_clamp, self.min_side = delta_clamp, min_side
         self.anchor_stride = anchor_stride
 
-    def call(self, image, pyramid, logits, deltas, anchors, training=False):
-        height, width = (1, 1) if self.normalised else ops.shape(image)[1:3]
-        sizes = [_cells(feature_map, self.anchor_stride) for feature_map in pyramid]
-        per_cell = ops.shape(anchors)[0] // sum(sizes)
-        if self.merged_levels:
-            sizes = [sum(sizes)]
-        boxes, scores, levels = [], [], []
-        start = 0
-        for level, size in enumerate(sizes):
-            stop = start + size * per_cell
-            count = _smaller(self.pre_nms, stop - start)
-            best, index = ops.top_k(ops.stop_gradient(logits[:, start:stop]), count)
-            moved = box_ops.decode(
-                ops.take(anchors[start:stop], index, axis=0),
-                ops.take_along_axis(
-                    ops.stop_gradient(deltas[:, start:stop]), index[..., None], axis=1
-                ),
-                self.std,
-                clamp=self.delta_clamp,
-            )  # [batch, count, 4]
-            boxes.append(box_ops.clip(moved, height, width))
-            scores.append(best)
-            levels.append(ops.full((count,), level, dtype="int32"))
-            start = stop
-        boxes, scores = ops.concatenate(boxes, axis=1), ops.concatenate(scores, axis=1)
-        sides = ops.minimum(boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1])
-        scores = ops.where(sides >= self.min_side, scores, -1e30)
-        keep = self.post_nms_training if training else self.post_nms
-        index, valid = nms.grouped_nms(
-            boxes, scores, ops.concatenate(levels), keep, self.nms_threshold
-        )
+    def call(self, image, pyramid, scores, deltas, anchors, training=False):
+        stages = self.stages(image, pyramid, scores, deltas, anchors, training)
+        boxes, index, valid = stages["refined_anchors_clipped"], stages["index"], stages["valid"]
         proposals = ops.take_along_axis(boxes, index[..., None], axis=1)
         # Not a product: a box that is no number times 0 would not be 0.
         return ops.stop_gradient(ops.where(valid[..., None], proposals, 0.0))
 
-    def compute_output_spec(self, image, pyramid, logits, deltas, anchors, training=False):
+    def stages(self, image, pyramid, scores, deltas, anchors, training=False) -> dict:
+        """What happens on the way, for those who want to see it.
+
+        Returns:
+            `pre_nms_anchors`, `refined_anchors`, `refined_anchors_clipped` [batch, n, 4]: the best
+            anchors, moved, and clipped; `index` int32 [batch, post_nms]: the rows of these that NMS
+            left, best first; `valid` bool [batch, post_nms].
+        """
+        height, width = (1, 1) if self.normalised else ops.shape(image)[1:3]
+        sizes = [ops.shape(anchors)[-2]]
+        if not self.merged_levels:
+            cells = [_cells(feature_map, self.anchor_stride) for feature_map in pyramid]
+            sizes = [count * (sizes[0] // sum(cells)) for count in cells]
+        scores, deltas = ops.stop_gradient(scores), ops.stop_gradient(deltas)
+        chosen, moved, best, levels = [], [], [], []
+        start = 0
+        for level, size in enumerate(sizes):
+            stop = start + size
+            count = _smaller(self.pre_nms, stop - start)
+            level_best, index = ops.top_k(scores[:, start:stop], count)
+            chosen.append(_rows(anchors, index + start))  # [batch, count, 4]
+            level_deltas = _rows(deltas, index + start)
+            moved.append(box_ops.decode(chosen[-1], level_deltas, self.std, self.delta_clamp))
+            best.append(level_best)
+            levels.append(ops.full((count,), level, dtype="int32"))
+            start = stop
+        moved, best = ops.concatenate(moved, axis=1), ops.concatenate(best, axis=1)
+        clipped = box_ops.clip(moved, height, width)
+        sides = ops.minimum(clipped[..., 2] - clipped[..., 0], clipped[..., 3] - clipped[..., 1])
+        best = ops.where(sides >= self.min_side, best, -1e30)
+        keep = self.post_nms_training if training else self.post_nms
+        index, valid = nms.grouped_nms(
+            clipped, best, ops.concatenate(levels), keep, self.nms_threshold
+        )
+        return {
+            "pre_nms_anchors": ops.concatenate(chosen, axis=1), "refined_anchors": moved,
+            "refined_anchors_clipped": clipped, "index": index, "valid": valid,
+        }  # fmt: skip
+
+    def compute_output_spec(self, image, pyramid, scores, deltas, anchors, training=False):
         keep = self.post_nms_training if training else self.post_nms
         return keras.KerasTensor((image.shape[0], keep, 4), "float32")
 
@@ -199,6 +230,41 @@ class ProposalLayer(layers.Layer):
             "anchor_stride": self.anchor_stride, "merged_levels": self.merged_levels,
             "normalised": self.normalised,
         }  # fmt: skip
+
+
+class ProposalStages(layers.Layer):
+    """The stages of a `ProposalLayer`, for those who want to see them.
+
+    Args:
+        layer: the ProposalLayer.
+
+    Call: its inputs -> dict of `pre_nms_anchors`, `refined_anchors`, `refined_anchors_clipped`
+    [batch, n, 4], and `rpn_non_max_suppression` int32 [n]: the rows of these that NMS left in the
+    first image, best first. (Matterport's names.)
+    """
+
+    def __init__(self, layer):
+        super().__init__(trainable=False)
+        self.layer = layer
+
+    def call(self, *inputs):
+        stages = self.layer.stages(*inputs)
+        count = ops.sum(ops.cast(stages["valid"][0], "int32"))
+        kept = stages["index"][0, :count]
+        return {name: stages[name] for name in self._boxes} | {"rpn_non_max_suppression": kept}
+
+    _boxes = ("pre_nms_anchors", "refined_anchors", "refined_anchors_clipped")
+
+    def compute_output_spec(self, *inputs):
+        specs = {name: keras.KerasTensor((None, None, 4), "float32") for name in self._boxes}
+        return specs | {"rpn_non_max_suppression": keras.KerasTensor((None,), "int32")}
+
+
+def _rows(boxes, index):
+    """Rows [batch, n] of boxes [batch, all, 4], or of the same [all, 4] for every image."""
+    if len(boxes.shape) == 2:
+        return ops.take(boxes, index, axis=0)
+    return ops.take_along_axis(boxes, index[..., None], axis=1)
 
 
 def _cells(feature_map, stride):

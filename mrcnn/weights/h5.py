@@ -141,11 +141,21 @@ def _write_layers(file, layers):
 def is_matterport(path) -> bool:
     """Whether a file holds weights of Matterport's arithmetic: a box head of convolutions.
 
-    Ours has fully connected layers there, in every other dialect.
+    Ours has fully connected layers there, in every other dialect. Keras' first ResNet-50, which
+    those were trained from, counts too.
     """
     with open_weights(path) as file:
-        head = file.get("mrcnn_class_conv1")
-        return head is not None and any(len(head.shape(name)) == 4 for name in head)
+        head = file.get("mrcnn_class_conv1", ())
+        return any(len(head.shape(name)) == 4 for name in head) or _is_imagenet(file)
+
+
+def _is_imagenet(file):
+    """Whether these are the weights of Keras' first ResNet-50: convolutions with biases, no head.
+
+    It was trained on BGR images.
+    """
+    heads = any(name.startswith(("mrcnn_", "rpn_", "fpn_")) for name in file)
+    return not heads and len(file.get("res2a_branch2a", ())) == 2
 
 
 def weight_names(layer) -> list[str]:
@@ -199,7 +209,7 @@ def load_weights(path, layers, exclude=None) -> LoadReport:
         for name in (name for name in model if name in file):
             found = _match(model[name], file[name])
             fits = found is not None and all(
-                file[name].shape(key) == tuple(weight.shape) for key, weight in found
+                _fits(name, file[name].shape(key), tuple(weight.shape)) for key, weight in found
             )
             if name in exclude:
                 report.excluded.append(name)
@@ -215,8 +225,13 @@ def load_weights(path, layers, exclude=None) -> LoadReport:
                 f"{_some(file)}; the model has {_some(model)}. Set BACKBONE and the other settings "
                 "of the network to what the file was trained with."
             )
+        _raise_without_backbone(path, report, pairs, exclude, model)
+        bgr = _is_imagenet(file)
         values = {
-            name: [(weight, _finite(path, name, file[name][key])) for key, weight in found]
+            name: [
+                (weight, _adapted(_finite(path, name, file[name][key]), weight, name, bgr))
+                for key, weight in found
+            ]
             for name, found in pairs.items()
         }
     for name, found in values.items():
@@ -238,6 +253,44 @@ def _match(layer, file) -> list | None:
             (by_suffix[name], weight) for name, weight in zip(names, layer.weights, strict=True)
         ]
     return list(zip(file, layer.weights, strict=True))
+
+
+def _fits(layer, theirs, ours) -> bool:
+    """Whether an array of this shape can become the weight; conv1 takes other channels too."""
+    return theirs == ours or (layer == "conv1" and theirs[:2] + theirs[3:] == ours[:2] + ours[3:])
+
+
+def _adapted(value, weight, layer, bgr):
+    """The array with the channels in our order, RGB, and as many as the model's pictures have.
+
+    Of an RGB network a grey picture sees the sum, as if it were given three times. Channels beyond
+    the third see the mean, and all are scaled so that the response keeps its size.
+    """
+    if layer != "conv1" or value.ndim != 4:
+        return value
+    value = value[:, :, ::-1] if bgr else value
+    have, want = value.shape[2], weight.shape[2]
+    if have == want:
+        return value
+    if want == 1:
+        return value.sum(axis=2, keepdims=True)
+    mean = value.mean(axis=2, keepdims=True)
+    more = np.repeat(mean, max(want - have, 0), axis=2)
+    return np.concatenate([value[:, :, :want], more], axis=2) * (have / want)
+
+
+def _raise_without_backbone(path, report, pairs, exclude, model):
+    """Refuses a file that leaves most of the backbone at random."""
+    heads = ("mrcnn_", "rpn_", "fpn_", "proposal_")
+    backbone = [name for name in model if not name.startswith(heads) and name not in exclude]
+    missing = [name for name in backbone if name not in pairs]
+    if len(missing) > len(backbone) / 2:
+        raise ValueError(
+            f"{path} has weights for {len(backbone) - len(missing)} of the {len(backbone)} layers "
+            f"of the backbone, so that most would stay random; missing are {_some(missing)}. It "
+            f"has {_some(report.unexpected)} instead. Set BACKBONE to what it was trained with, or "
+            "name in `exclude` what is to start anew."
+        )
 
 
 def _shapes_text(layer, file) -> str:

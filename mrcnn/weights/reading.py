@@ -54,10 +54,12 @@ def open_weights(path):
         ValueError: not HDF5, truncated, or not in this layout; names the file.
     """
     with open_file(path) as file:
-        layers = {}
-        for name in _read_names(file, "layer_names", path):
-            if name in file:
-                layers |= _layers_of(name, _layer(file, name, path))
+        layers, root = {}, file
+        if "model_weights" in file and not any(key.startswith("layer_names") for key in file.attrs):
+            root = own(file, "model_weights", path)  # a whole model: Keras' save()
+        for name in _read_names(root, "layer_names", path):
+            if name in root:
+                layers |= _layers_of(name, _layer(root, name, path))
         yield {name: LayerWeights(datasets) for name, datasets in layers.items() if datasets}
 
 

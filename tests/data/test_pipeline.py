@@ -56,7 +56,7 @@ def blank(height=64, width=64):
 
 def numbers(batches, epoch):
     """Which pictures of a Numbered set the batches of an epoch hold."""
-    rows = [batches.get(epoch, index)["image"][:, 0, 0, 0] for index in range(len(batches))]
+    rows = [batches.get(epoch, index)["input_image"][:, 0, 0, 0] for index in range(len(batches))]
     return np.concatenate(rows).astype(int).tolist()
 
 
@@ -76,14 +76,14 @@ def test_arrays_are_those_of_the_contract(mini, use_masks, mode):
     mask_shape = (14, 14) if mini else (64, 64)
     specs = training_specs((64, 64, 3), 8, mask_shape if use_masks else None)
     if mode in ("pad64", "none"):
-        specs["image"] = specs["image"]._replace(shape=sample["image"].shape)
+        specs["input_image"] = specs["input_image"]._replace(shape=sample["input_image"].shape)
         if use_masks and not mini:
-            mask_shape = sample["image"].shape[:2]
-            specs["gt_masks"] = specs["gt_masks"]._replace(shape=(8, *mask_shape))
+            mask_shape = sample["input_image"].shape[:2]
+            specs["input_gt_masks"] = specs["input_gt_masks"]._replace(shape=(8, *mask_shape))
     assert {k: (v.shape, v.dtype.name) for k, v in sample.items()} == {
         k: tuple(v) for k, v in specs.items()
     }
-    assert 0 <= sample["image"].min() and sample["image"].max() <= 255
+    assert 0 <= sample["input_image"].min() and sample["input_image"].max() <= 255
 
 
 def test_a_sample_without_scaling_is_exact():
@@ -92,19 +92,19 @@ def test_a_sample_without_scaling_is_exact():
         masks, class_ids = dataset.load_mask(image_id)
         sample = load_sample(dataset, config(NUM_CLASSES=4), image_id)
         n = len(class_ids)
-        np.testing.assert_array_equal(sample["image"], dataset.load_image(image_id))
-        np.testing.assert_array_equal(sample["gt_class_ids"][:n], class_ids)
-        assert not sample["gt_class_ids"][n:].any() and not sample["gt_boxes"][n:].any()
-        np.testing.assert_array_equal(sample["gt_boxes"][:n], dataset.load_boxes(image_id)[0])
-        minis = minimize_masks(masks, sample["gt_boxes"][:n], (14, 14))
-        np.testing.assert_array_equal(sample["gt_masks"][:n], minis)
+        np.testing.assert_array_equal(sample["input_image"], dataset.load_image(image_id))
+        np.testing.assert_array_equal(sample["input_gt_class_ids"][:n], class_ids)
+        assert not sample["input_gt_class_ids"][n:].any() and not sample["input_gt_boxes"][n:].any()
+        np.testing.assert_array_equal(sample["input_gt_boxes"][:n], dataset.load_boxes(image_id)[0])
+        minis = minimize_masks(masks, sample["input_gt_boxes"][:n], (14, 14))
+        np.testing.assert_array_equal(sample["input_gt_masks"][:n], minis)
         full = load_sample(dataset, config(NUM_CLASSES=4, USE_MINI_MASK=False), image_id)
-        np.testing.assert_array_equal(full["gt_masks"][:n], np.moveaxis(masks, -1, 0) * 255)
+        np.testing.assert_array_equal(full["input_gt_masks"][:n], np.moveaxis(masks, -1, 0) * 255)
 
 
 def test_padding_is_the_mean_pixel():
     sample = load_sample(ShapesDataset(1, 32, 64), config(NUM_CLASSES=4), 0)
-    np.testing.assert_allclose(sample["image"][40, 3], Config.MEAN_PIXEL, rtol=1e-6)
+    np.testing.assert_allclose(sample["input_image"][40, 3], Config.MEAN_PIXEL, rtol=1e-6)
 
 
 @pytest.mark.parametrize("count", [0, 1, 129, 300])
@@ -120,13 +120,13 @@ def test_any_number_of_instances(tmp_path, count, by_label):
     settings = config(IMAGE_RESIZE_MODE="none", MAX_GT_INSTANCES=300)
     augmentation = None if by_label else (lambda image, masks: (image, masks))
     sample = load_sample(dataset, settings, 0, augmentation)
-    assert (sample["gt_class_ids"] == 1).sum() == count
-    sides = sample["gt_boxes"][:count, 2:] - sample["gt_boxes"][:count, :2]
-    assert (sides == 1).all() and (sample["gt_masks"][:count] == 255).all()
+    assert (sample["input_gt_class_ids"] == 1).sum() == count
+    sides = sample["input_gt_boxes"][:count, 2:] - sample["input_gt_boxes"][:count, :2]
+    assert (sides == 1).all() and (sample["input_gt_masks"][:count] == 255).all()
     few = load_sample(dataset, config(IMAGE_RESIZE_MODE="none"), 0, augmentation)
-    assert (few["gt_class_ids"] == 1).sum() == min(count, 8)
-    rows = {tuple(box) for box in few["gt_boxes"][: min(count, 8)]}
-    assert rows <= {tuple(box) for box in sample["gt_boxes"]} and len(rows) == min(count, 8)
+    assert (few["input_gt_class_ids"] == 1).sum() == min(count, 8)
+    rows = {tuple(box) for box in few["input_gt_boxes"][: min(count, 8)]}
+    assert rows <= {tuple(box) for box in sample["input_gt_boxes"]} and len(rows) == min(count, 8)
 
 
 def test_label_path_equals_mask_path(tmp_path):
@@ -153,19 +153,19 @@ def test_empty_masks_are_dropped_with_their_ids():
     masks[5:9, 5:9, 1] = 1
     dataset = Made((blank(), masks, np.array([1, 2, 3])), classes=3)
     sample = load_sample(dataset, config(NUM_CLASSES=4), 0)
-    assert sample["gt_class_ids"].tolist() == [2] + [0] * 7
-    assert sample["gt_boxes"][0].tolist() == [5, 5, 9, 9]
+    assert sample["input_gt_class_ids"].tolist() == [2] + [0] * 7
+    assert sample["input_gt_boxes"][0].tolist() == [5, 5, 9, 9]
 
 
 def test_crowds_keep_their_sign():
     dataset = Made((blank(), np.ones((64, 64, 1), bool), np.array([-1])))
-    assert load_sample(dataset, config(), 0)["gt_class_ids"][0] == -1
+    assert load_sample(dataset, config(), 0)["input_gt_class_ids"][0] == -1
 
 
 def test_image_without_objects_and_the_default_load_mask():
     dataset = Made((blank(), np.empty([0, 0, 0]), np.empty([0], np.int32)))
     sample = load_sample(dataset, config(), 0, Augmenter(1, 1, 1, (0.5, 2)))
-    assert not sample["gt_class_ids"].any() and not sample["gt_masks"].any()
+    assert not sample["input_gt_class_ids"].any() and not sample["input_gt_masks"].any()
 
 
 def test_boxes_alone_need_no_masks():
@@ -178,9 +178,9 @@ def test_boxes_alone_need_no_masks():
 
     settings = config(USE_MASKS=False)
     sample = load_sample(Boxes((blank(),)), settings, 0)
-    assert "gt_masks" not in sample and sample["gt_boxes"][0].tolist() == [2, 3, 10, 20]
+    assert "input_gt_masks" not in sample and sample["input_gt_boxes"][0].tolist() == [2, 3, 10, 20]
     flipped = load_sample(Boxes((blank(),)), settings, 0, Augmenter(fliplr=1))
-    assert flipped["gt_boxes"][0].tolist() == [2, 44, 10, 61]
+    assert flipped["input_gt_boxes"][0].tolist() == [2, 44, 10, 61]
 
 
 def test_any_callable_augments():
@@ -188,7 +188,7 @@ def test_any_callable_augments():
     masks[5:9, 0:4] = True
     dataset = Made((blank(), masks, np.array([1])))
     sample = load_sample(dataset, config(), 0, lambda image, m: (image[:, ::-1], m[:, ::-1]))
-    assert sample["gt_boxes"][0].tolist() == [5, 60, 9, 64]
+    assert sample["input_gt_boxes"][0].tolist() == [5, 60, 9, 64]
     with pytest.raises(ValueError, match="picture-0.*augmentation"):
         load_sample(dataset, config(), 0, lambda image, m: (image[:9], m))
 
@@ -197,7 +197,7 @@ def test_stretch_and_channels():
     grey = np.linspace(1000, 2000, 64 * 64).reshape(64, 64).astype(np.uint16)
     dataset = Made((grey, np.zeros((64, 64, 0), bool), np.zeros(0)))
     sample = load_sample(dataset, config(IMAGE_STRETCH=(0, 100)), 0)
-    assert sample["image"].min() == 0 and sample["image"].max() == pytest.approx(255)
+    assert sample["input_image"].min() == 0 and sample["input_image"].max() == pytest.approx(255)
 
 
 # --- Bad input -----------------------------------------------------------------------------------
@@ -274,12 +274,12 @@ def test_shapes_that_do_not_stack():
 
 def test_sources_that_are_never_augmented():
     dataset = ShapesDataset(4, 64, 64)
-    plain = Batches(dataset, config(NUM_CLASSES=4))[0]["image"]
+    plain = Batches(dataset, config(NUM_CLASSES=4))[0]["input_image"]
     source = dataset.image_info[0]["source"]
     flip = Augmenter(fliplr=1)
     for sources, equal in (([source], True), (["another"], False)):
         batches = Batches(dataset, config(NUM_CLASSES=4), flip, plain_sources=sources)
-        assert (batches[0]["image"] == plain).all() == equal
+        assert (batches[0]["input_image"] == plain).all() == equal
 
 
 # --- Order ---------------------------------------------------------------------------------------
@@ -289,7 +289,7 @@ def test_every_image_exactly_once_an_epoch():
     epochs = [numbers(batches, epoch) for epoch in range(3)]
     assert all(sorted(order) == list(range(9)) for order in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
-    assert batches.get(0, 2)["image"].shape[0] == 1  # the rest
+    assert batches.get(0, 2)["input_image"].shape[0] == 1  # the rest
     assert numbers(Batches(Numbered(9), config(), shuffle=False), 5) == list(range(9))
     dropped = Batches(Numbered(9), config(IMAGES_PER_GPU=4), drop_remainder=True)
     assert len(dropped) == 2 and len(set(numbers(dropped, 0))) == 8
@@ -338,14 +338,14 @@ def pictures_in_fit(batches, **arguments):
 
     class Spy(keras.Model):
         def call(self, inputs):
-            return inputs["image"]
+            return inputs["input_image"]
 
         def train_step(self, data):
-            seen.extend(np.asarray(data["image"])[:, 0, 0, 0].astype(int).tolist())
+            seen.extend(np.asarray(data["input_image"])[:, 0, 0, 0].astype(int).tolist())
             return {"loss": 0.0}
 
     model = Spy()
-    model.build({"image": (None, 64, 64, 3)})
+    model.build({"input_image": (None, 64, 64, 3)})
     model.compile(run_eagerly=True)
     model.fit(batches, shuffle=False, verbose=0, **arguments)
     return seen

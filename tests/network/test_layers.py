@@ -13,10 +13,10 @@ from keras import ops
 import mrcnn.network
 from mrcnn.network import losses
 from mrcnn.network.assemble import Loss, Normalise, NormaliseBoxes
-from mrcnn.network.detections import DetectionLayer, PyramidROIAlign, SelectMasks
-from mrcnn.network.regions import MergeBatch, SplitBatch
+from mrcnn.network.detections import DetectionLayer, JoinDetections, PyramidROIAlign, SelectMasks
+from mrcnn.network.regions import PerRegion
 from mrcnn.network.resnet import FixedStatistics
-from mrcnn.network.rpn import Margin, ProposalLayer, PyramidAnchors
+from mrcnn.network.rpn import Margin, ProposalLayer, ProposalStages, PyramidAnchors
 from mrcnn.network.targets import DetectionTargets, RPNTargets
 
 RNG = np.random.default_rng(0)
@@ -56,8 +56,6 @@ LAYERS = [
         (IMAGE, boxes(2, 9), abs(random(2, 9, 3)), random(2, 9, 3, 4)),
     ),
     (SelectMasks(), (random(2, 3, 4, 4, 5), np.array([[1, 2, 0], [4, 0, 0]], "int32"))),
-    (MergeBatch(), (random(2, 3, 4, 5),)),
-    (SplitBatch(3), (random(6, 4, 5),)),
     (RPNTargets(20, 0.6, 0.2, STD, seed=7), (boxes(50), IDS, boxes(2, 3))),
     (
         DetectionTargets(
@@ -69,8 +67,8 @@ LAYERS = [
     (NormaliseBoxes(), (IMAGE, boxes(2, 3))),
     # As in a dialect of normalised boxes.
     (
-        PyramidAnchors((8, 9, 10, 11, 12), (0.5, 3), (4, 8, 16, 32, 64), 2, 0, True),
-        (PYRAMID,),
+        JoinDetections(0.4),
+        ({"boxes": boxes(2, 3), "class_ids": IDS, "scores": abs(random(2, 3))},),
     ),
     (
         ProposalLayer(40, 12, 15, 0.6, STD, 3.0, 0, 2, True, True),
@@ -110,8 +108,10 @@ def custom_layers():
 
 
 def test_no_layer_is_forgotten():
-    """A new layer needs a line in LAYERS; normalisation has weights and tests of its own."""
-    assert custom_layers() - {FixedStatistics} == {type(layer) for layer, _ in LAYERS}
+    """A new layer needs a line in LAYERS, but for those that hold layers or weights."""
+    assert custom_layers() - {FixedStatistics, PerRegion, ProposalStages} == {
+        type(layer) for layer, _ in LAYERS
+    }
 
 
 @pytest.mark.parametrize("layer, inputs", LAYERS, ids=[type(layer).__name__ for layer, _ in LAYERS])

@@ -8,7 +8,7 @@ from keras import ops
 from mrcnn import utils
 from mrcnn.config import Config
 from mrcnn.network import losses, resnet
-from mrcnn.network.assemble import build_network, trunk
+from mrcnn.network.assemble import build_network, leaf_layers
 from mrcnn.network.detections import DetectionLayer, PyramidROIAlign
 from mrcnn.network.rpn import ProposalLayer
 from mrcnn.network.targets import DetectionTargets
@@ -42,10 +42,12 @@ def normalised(rng, *shape):
 def test_weights_are_those_of_the_old_network():
     """45,088,120 parameters in 384 tensors (ResNet-50, 81 classes)."""
     model = build_network(config(BACKBONE="resnet50", NUM_CLASSES=81)).training
-    weights = [w for layer in model.layers for w in layer.weights if "seed" not in w.path]
+    weights = [w for layer in leaf_layers(model) for w in layer.weights if "seed" not in w.path]
     assert len(weights) == 384
     assert sum(int(np.prod(w.shape)) for w in weights) == 45_088_120
-    shapes = {layer.name: tuple(layer.weights[0].shape) for layer in model.layers if layer.weights}
+    shapes = {
+        layer.name: tuple(layer.weights[0].shape) for layer in leaf_layers(model) if layer.weights
+    }
     assert shapes["rpn_conv_shared"] == (3, 3, 256, 512)
     assert shapes["rpn_class_raw"] == (1, 1, 512, 6)
     assert shapes["mrcnn_class_conv1"] == (7, 7, 256, 1024)
@@ -69,8 +71,13 @@ def test_resnet_strides_first_with_biases():
 def test_anchors():
     side = 128
     settings = config(IMAGE_MIN_DIM=side, IMAGE_MAX_DIM=side, BACKBONE="resnet18")
-    pieces = trunk(settings)
-    anchors = keras.Model(pieces.image, pieces.anchors)(np.zeros((1, side, side, 3), "float32"))
+    training = build_network(settings).training
+    anchors = keras.Model(training.inputs, training.get_layer("anchors").output)
+    arrays = {
+        x.name: np.zeros((1, *(side if n is None else n for n in x.shape[1:])))
+        for x in training.inputs
+    }
+    anchors = anchors(arrays)
     shapes = [(side // stride,) * 2 for stride in settings.BACKBONE_STRIDES]
     expected = utils.generate_pyramid_anchors(
         settings.RPN_ANCHOR_SCALES, settings.RPN_ANCHOR_RATIOS, shapes, settings.BACKBONE_STRIDES, 1

@@ -28,7 +28,8 @@ def anchors_of(height, width, stride=1):
 
 def test_head_lists_anchors_cell_by_cell_then_ratio():
     inputs = [keras.Input((None, None, 6)) for _ in STRIDES]
-    logits, deltas = rpn_head(inputs, 3)
+    logits, deltas, scores, _ = rpn_head(inputs, 3)
+    assert scores is logits
     assert logits.shape == (None, None) and deltas.shape == (None, None, 4)
     model = keras.Model(inputs, [logits, deltas])
     assert len(model.trainable_weights) == 6  # one head for all levels
@@ -36,9 +37,10 @@ def test_head_lists_anchors_cell_by_cell_then_ratio():
     pyramid = [rng.normal(size=m.shape[:3] + (6,)).astype("float32") for m in pyramid_of(64, 128)]
     logits, deltas = map(numpy, model(pyramid))
     assert logits.shape == (2, len(anchors_of(64, 128)))
-    shared = model.get_layer("rpn_conv_shared")(pyramid[1])
-    raw_logits = numpy(model.get_layer("rpn_class_raw")(shared))
-    raw_deltas = numpy(model.get_layer("rpn_bbox_pred")(shared))
+    head = model.get_layer("rpn_model")
+    shared = head.get_layer("rpn_conv_shared")(pyramid[1])
+    raw_logits = numpy(head.get_layer("rpn_class_raw")(shared))
+    raw_deltas = numpy(head.get_layer("rpn_bbox_pred")(shared))
     start = 16 * 32 * 3  # of P3, 8 x 16 cells
     for y, x, ratio in ((0, 0, 0), (0, 3, 2), (7, 15, 1)):
         row = start + (y * 16 + x) * 3 + ratio

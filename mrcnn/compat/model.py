@@ -1,0 +1,262 @@
+"""Matterport's methods of `MaskRCNN`: folders, molded images, graph access, training by hand."""
+
+from __future__ import annotations
+
+import collections
+import logging
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from mrcnn import detect as detection
+from mrcnn import train as training
+from mrcnn.compat import detections as geometry
+from mrcnn.compat import images
+from mrcnn.compat.boxes import generate_pyramid_anchors, norm_boxes
+from mrcnn.compat.generator import compute_backbone_shapes
+from mrcnn.folder import ModelFolder
+from mrcnn.network.assemble import has_weights, leaf_layers
+from mrcnn.network.regions import PerRegion
+from mrcnn.network.rpn import ProposalStages
+from mrcnn.numerics import dialect
+from mrcnn.ops.images import FittedImage
+from mrcnn.weights import h5
+
+logger = logging.getLogger("mrcnn")
+
+# ResNet-50 without its top, trained with caffe's preprocessing (channels BGR): Keras' first file.
+IMAGENET_URL = (
+    "https://github.com/fchollet/deep-learning-models/releases/download/v0.2/"
+    "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
+)
+IMAGENET_MD5 = "a268eb855778b3df3c7506639542a6af"
+
+
+def log(text, array=None):
+    """Prints a text, and of an array its shape, least and greatest value, and dtype."""
+    if array is not None:
+        array = np.asarray(array)
+        low, high = (f"{array.min():10.5f}", f"{array.max():10.5f}") if array.size else ("", "")
+        text = f"{text:<25}shape: {array.shape!s:20}  min: {low:10}  max: {high:10}  {array.dtype}"
+    print(text)
+
+
+class OldMethods:
+    """What scripts and notebooks written for Matterport's Mask_RCNN call on a model.
+
+    Needs of the class that takes it in: `mode`, `config`, `network`, `keras_model`, `predict`,
+    `folder`, `epoch`, `model_dir`.
+    """
+
+    # --- Folders -----------------------------------------------------------------------------
+    @property
+    def log_dir(self):
+        """The run folder, as text."""
+        return str(self.folder.path)
+
+    @property
+    def checkpoint_path(self):
+        """Path of the checkpoints, with "{epoch:04d}" for the epoch."""
+        return str(self.folder.path / f"mask_rcnn_{self.folder.name}_{{epoch:04d}}.h5")
+
+    def set_log_dir(self, model_path=None):
+        """Starts a new run folder, or goes on in that of a numbered checkpoint of this NAME."""
+        self.epoch, self.folder = 0, ModelFolder.new(self.model_dir, self.config.NAME)
+        found = model_path and ModelFolder.of_checkpoint(model_path, self.config.NAME)
+        if found:
+            self.folder, self.epoch = found
+            logger.warning("Going on with %s after epoch %d.", self.folder.path, self.epoch)
+
+    # --- Training by hand --------------------------------------------------------------------
+    def set_trainable(self, layer_regex, keras_model=None, indent=0, verbose=1):
+        """Makes the layers trainable whose names match as a whole, and no others.
+
+        Args:
+            layer_regex: a regular expression, or a name of `train.STAGES`.
+            keras_model: None: this one's.
+            indent: unused.
+            verbose: 1 prints the layers.
+        """
+        chosen = training.select_layers(keras_model or self.keras_model, layer_regex, False)
+        if verbose:
+            print("Selecting layers to train")
+            print("\n".join(chosen))
+
+    def compile(self, learning_rate, momentum):
+        """Prepares `keras_model` for its own `fit`; `train` does so by itself."""
+        optimizer = keras.optimizers.SGD(
+            learning_rate, momentum, global_clipnorm=self.config.GRADIENT_CLIP_NORM or None
+        )
+        self.keras_model.compile(optimizer=optimizer)
+
+    def get_imagenet_weights(self):
+        """Downloads a ResNet-50 trained on ImageNet, once; returns its path for `load_weights`."""
+        return keras.utils.get_file(
+            IMAGENET_URL.rsplit("/", 1)[1], IMAGENET_URL, cache_subdir="models",
+            md5_hash=IMAGENET_MD5,
+        )  # fmt: skip
+
+    # --- Molded images -----------------------------------------------------------------------
+    def mold_inputs(self, images):
+        """See `compat.detections.mold_inputs`."""
+        return geometry.mold_inputs(images, self.config)
+
+    def unmold_detections(self, detections, mrcnn_mask, original_image_shape, image_shape, window):
+        """See `compat.detections.unmold_detections`."""
+        return geometry.unmold_detections(
+            detections, mrcnn_mask, original_image_shape, image_shape, window
+        )
+
+    def detect_molded(self, molded_images, image_metas, verbose=0):
+        """`detect` on pictures that are scaled and padded already.
+
+        Args:
+            molded_images: [N, h, w, C] as `mold_inputs` makes them; integers are taken for pixels
+                whose mean is still in them.
+            image_metas: [N, 12 + NUM_CLASSES].
+            verbose: 1 prints what comes in.
+
+        Returns:
+            As `detect`, in pixels of the molded images.
+        """
+        molded_images = np.asarray(molded_images)
+        if np.issubdtype(molded_images.dtype, np.integer):
+            molded_images = images.mold_image(molded_images, self.config)
+        if verbose:
+            log(f"Processing {len(molded_images)} images")
+            log("molded_images", molded_images)
+            log("image_metas", image_metas)
+        outputs = self.predict(*self._arrays(molded_images, image_metas))
+        height, width = shape = molded_images.shape[1:3]
+        restore, window = detection.to_image, (0, 0, height, width)
+        fitted = FittedImage(molded_images[0], 1.0, window, (0, 0))
+        if dialect(self.config.NUMERICS).molded_images:
+            restore, fitted = geometry.restore, geometry.Molded(molded_images[0], window, 1.0)
+        return [
+            detection.result_of(
+                outputs, row, lambda one: restore(one, fitted, shape), shape,
+                self.config.DETECTION_MIN_CONFIDENCE,
+            )
+            for row in range(len(molded_images))
+        ]  # fmt: skip
+
+    def _arrays(self, molded_images, image_metas):
+        """The inputs of the inference graph."""
+        if not dialect(self.config.NUMERICS).molded_images:
+            return [molded_images + np.asarray(self.config.MEAN_PIXEL)]
+        anchors = self.get_anchors(molded_images.shape[1:])
+        anchors = np.broadcast_to(anchors, (len(molded_images), *anchors.shape))
+        return [molded_images, np.asarray(image_metas), anchors]
+
+    def get_anchors(self, image_shape):
+        """Normalised anchors float32 [A, 4] of pictures (H, W, C); pixel ones go to `anchors`."""
+        cache = self.__dict__.setdefault("_anchor_cache", {})
+        key = tuple(int(side) for side in image_shape)
+        if key not in cache:
+            config = self.config
+            offset = dialect(config.NUMERICS).anchor_offset * np.asarray(config.BACKBONE_STRIDES)
+            levels = zip(
+                config.RPN_ANCHOR_SCALES, compute_backbone_shapes(config, key),
+                config.BACKBONE_STRIDES, offset, strict=True,
+            )  # fmt: skip
+            ratios = config.RPN_ANCHOR_RATIOS
+            if not dialect(config.NUMERICS).ratio_is_width:
+                ratios = [1 / ratio for ratio in ratios]
+            self.anchors = np.concatenate(
+                [generate_pyramid_anchors(
+                    [scale], ratios, [shape], [stride], config.RPN_ANCHOR_STRIDE) + shift
+                 for scale, shape, stride, shift in levels]
+            )  # fmt: skip
+            cache[key] = norm_boxes(self.anchors, key[:2])
+        return cache[key]
+
+    # --- Graph access ------------------------------------------------------------------------
+    def run_graph(self, images, outputs, image_metas=None):
+        """Values of any tensors of the inference graph for some pictures.
+
+        Args:
+            images: list of [H, W, C]; with `image_metas`, molded ones [N, h, w, C].
+            outputs: list of (name, tensor), a tensor being such as
+                ``model.keras_model.get_layer("rpn_class").output``.
+            image_metas: of molded images; None: `images` are molded here.
+
+        Returns:
+            OrderedDict of arrays by name.
+        """
+        outputs = collections.OrderedDict(outputs)
+        missing = [name for name, tensor in outputs.items() if tensor is None]
+        if missing:
+            raise ValueError(f"run_graph: there is no tensor for {', '.join(missing)}.")
+        if self.mode != "inference":
+            raise ValueError("run_graph needs a model made with mode='inference'.")
+        if image_metas is None:
+            images, image_metas, _ = self.mold_inputs(images)
+        graph = keras.Model(self.keras_model.inputs, list(outputs.values()))
+        arrays = [np.asarray(a, "float32") for a in self._arrays(np.asarray(images), image_metas)]
+        values = graph(arrays if len(arrays) > 1 else arrays[0], training=False)
+        results = collections.OrderedDict(
+            (name, keras.ops.convert_to_numpy(value))
+            for name, value in zip(outputs, values, strict=True)
+        )
+        for name, value in results.items():
+            log(name, value)
+        return results
+
+    def ancestor(self, tensor, name, checked=None):
+        """The tensor behind a name of the old graph, for `run_graph`; None if there is none.
+
+        Args:
+            tensor: unused: names are those of the inference graph.
+            name: a layer's, or "ROI/" and one of pre_nms_anchors, refined_anchors,
+                refined_anchors_clipped (normalised boxes [batch, n, 4]) and rpn_non_max_suppression
+                (rows of these that were kept in the first image, best first, int32 [n]).
+            checked: unused.
+        """
+        layer, *rest = name.split(":")[0].split("/")
+        if layer == "ROI" and rest:
+            stages = ProposalStages(self.keras_model.get_layer("ROI"))(
+                *self.network.proposal_inputs
+            )
+            return stages.get(rest[0])
+        known = {layer.name: layer for layer in self.keras_model.layers}
+        return known[layer].output if layer in known else None
+
+    def find_trainable_layer(self, layer):
+        """The layer inside a wrapper, or the layer itself."""
+        return self.find_trainable_layer(layer.layer) if isinstance(layer, PerRegion) else layer
+
+    def get_trainable_layers(self):
+        """Layers with weights, without their wrappers; the RPN counts as one."""
+        found = map(self.find_trainable_layer, self.keras_model.layers)
+        return [layer for layer in found if has_weights(layer)]
+
+
+class OldFiles:
+    """Makes a Keras model write and read weights in files of Matterport's layout, too."""
+
+    def save_weights(self, filepath, overwrite=True, **kwargs):
+        """As Keras'; a file .h5 that is not .weights.h5 is written in Matterport's layout."""
+        if not _is_old_file(filepath):
+            return super().save_weights(filepath, overwrite, **kwargs)
+        if not overwrite and Path(filepath).exists():
+            raise FileExistsError(f"{filepath} is there already: overwrite=True replaces it.")
+        return h5.write_weights(filepath, leaf_layers(self))
+
+    def load_weights(self, filepath, skip_mismatch=False, by_name=True, **kwargs):
+        """As Keras'; a file .h5 that is not .weights.h5 is read by `weights.h5.load_weights`."""
+        if not _is_old_file(filepath):
+            return super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
+        return h5.load_weights(filepath, leaf_layers(self), **kwargs)
+
+
+def _is_old_file(path):
+    return str(path).endswith(".h5") and not str(path).endswith(".weights.h5")
+
+
+class Graph(OldFiles, keras.Model):
+    """The inference graph."""
+
+
+class TrainingGraph(OldFiles, training.Trainer):
+    """The training graph."""
