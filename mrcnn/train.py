@@ -9,7 +9,7 @@ import re
 import keras
 from keras import ops
 
-from mrcnn.network.assemble import leaf_layers
+from mrcnn.network.assemble import layer_weights, leaf_layers
 
 logger = logging.getLogger("mrcnn")
 
@@ -73,7 +73,7 @@ def select_layers(model: keras.Model, layers: str, frozen_norm: bool) -> list[st
         ) from error
     chosen = []
     for layer in leaf_layers(model):
-        if not layer.weights:
+        if not layer_weights(layer):
             continue
         constant = frozen_norm and isinstance(layer, keras.layers.BatchNormalization)
         # No trained weights are for pictures that are not RGB: these begin to learn at once.
@@ -82,9 +82,9 @@ def select_layers(model: keras.Model, layers: str, frozen_norm: bool) -> list[st
         if layer.trainable:
             chosen.append(layer.name)
     if not chosen:
+        names = ", ".join(layer.name for layer in leaf_layers(model) if layer_weights(layer))
         raise ValueError(
-            f"layers={layers!r} matches no layer with weights; layer names are such as "
-            f"{', '.join(layer.name for layer in leaf_layers(model) if layer.weights)[:300]} ..."
+            f"layers={layers!r} matches no layer with weights; names are such as {names[:300]} ..."
         )
     return chosen
 

@@ -16,7 +16,7 @@ from mrcnn.compat import images
 from mrcnn.compat.boxes import generate_pyramid_anchors, norm_boxes
 from mrcnn.compat.generator import compute_backbone_shapes
 from mrcnn.folder import ModelFolder
-from mrcnn.network.assemble import has_weights, leaf_layers
+from mrcnn.network.assemble import layer_weights, leaf_layers
 from mrcnn.network.regions import PerRegion
 from mrcnn.network.rpn import ProposalStages
 from mrcnn.numerics import dialect
@@ -229,7 +229,7 @@ class OldMethods:
     def get_trainable_layers(self):
         """Layers with weights, without their wrappers; the RPN counts as one."""
         found = map(self.find_trainable_layer, self.keras_model.layers)
-        return [layer for layer in found if has_weights(layer)]
+        return [layer for layer in found if layer_weights(layer)]
 
 
 class OldFiles:

@@ -275,9 +275,9 @@ def leaf_layers(model) -> list:
     return leaves
 
 
-def has_weights(layer) -> bool:
-    """Whether a layer has weights, beside the state of a random generator."""
-    return any("seed_generator" not in weight.path for weight in layer.weights)
+def layer_weights(layer) -> list:
+    """The weights of a layer, without the state of a random generator."""
+    return [weight for weight in layer.weights if "seed_generator" not in weight.path]
 
 
 @keras.saving.register_keras_serializable("mrcnn")

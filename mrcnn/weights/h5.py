@@ -19,6 +19,7 @@ import h5py
 import keras
 import numpy as np
 
+from mrcnn.network.assemble import layer_weights
 from mrcnn.ops.files import atomic_path
 from mrcnn.weights.reading import (
     METADATA,
@@ -130,7 +131,7 @@ def _write_layers(file, layers):
         weights = {
             f"{layer.name}/{weight_name}:0": weight
             for layer in members
-            for weight_name, weight in zip(weight_names(layer), layer.weights, strict=True)
+            for weight_name, weight in zip(weight_names(layer), layer_weights(layer), strict=True)
         }
         group = file.create_group(name)
         _write_names(group, "weight_names", list(weights))
@@ -160,9 +161,9 @@ def _is_imagenet(file):
 
 def weight_names(layer) -> list[str]:
     """Names of a layer's weights, each once: "kernel", or a longer path where that repeats."""
-    names = [weight.name for weight in layer.weights]
+    names = [weight.name for weight in layer_weights(layer)]
     if len(set(names)) < len(names):
-        names = [weight.path.removeprefix(f"{layer.name}/") for weight in layer.weights]
+        names = [weight.path.removeprefix(f"{layer.name}/") for weight in layer_weights(layer)]
     return names
 
 
@@ -197,7 +198,7 @@ def load_weights(path, layers, exclude=None) -> LoadReport:
     report = LoadReport(path=str(path))
     exclude = set([exclude] if isinstance(exclude, str) else exclude or ())
     exclude |= {layer for layer, group in NESTED.items() if group in exclude}
-    model = {layer.name: layer for layer in layers if layer.weights}
+    model = {layer.name: layer for layer in layers if layer_weights(layer)}
     with open_weights(path) as file:
         known = {layer.name for layer in layers} | set(file) | set(NESTED.values())
         unknown = sorted(exclude - known)
@@ -244,15 +245,16 @@ def load_weights(path, layers, exclude=None) -> LoadReport:
 
 def _match(layer, file) -> list | None:
     """Pairs (name in the file, variable) of a layer; None when the counts differ."""
-    if len(file) != len(layer.weights):
+    if len(file) != len(layer_weights(layer)):
         return None
     by_suffix = {key.split("/")[-1].split(":")[0]: key for key in file}
-    names = [weight.name for weight in layer.weights]
+    names = [weight.name for weight in layer_weights(layer)]
     if len(by_suffix) == len(file) and set(names) == set(by_suffix):
         return [
-            (by_suffix[name], weight) for name, weight in zip(names, layer.weights, strict=True)
+            (by_suffix[name], weight)
+            for name, weight in zip(names, layer_weights(layer), strict=True)
         ]
-    return list(zip(file, layer.weights, strict=True))
+    return list(zip(file, layer_weights(layer), strict=True))
 
 
 def _fits(layer, theirs, ours) -> bool:
@@ -285,17 +287,18 @@ def _raise_without_backbone(path, report, pairs, exclude, model):
     backbone = [name for name in model if not name.startswith(heads) and name not in exclude]
     missing = [name for name in backbone if name not in pairs]
     if len(missing) > len(backbone) / 2:
+        instead = f" It has {_some(report.unexpected)} instead." if report.unexpected else ""
         raise ValueError(
             f"{path} has weights for {len(backbone) - len(missing)} of the {len(backbone)} layers "
-            f"of the backbone, so that most would stay random; missing are {_some(missing)}. It "
-            f"has {_some(report.unexpected)} instead. Set BACKBONE to what it was trained with, or "
-            "name in `exclude` what is to start anew."
+            f"of the backbone, so that most would stay random; missing are {_some(missing)}."
+            f"{instead} Set BACKBONE to what it was trained with, or name in `exclude` what is to "
+            "start anew."
         )
 
 
 def _shapes_text(layer, file) -> str:
     theirs = ", ".join(str(file.shape(key)) for key in file)
-    ours = ", ".join(str(tuple(weight.shape)) for weight in layer.weights)
+    ours = ", ".join(str(tuple(weight.shape)) for weight in layer_weights(layer))
     return f"{layer.name}: file {theirs}; model {ours}"
 
 
@@ -304,7 +307,7 @@ def _raise_on_mismatch(path, mismatched, model, file):
         return
     counts = {
         name: (_classes(name, list(map(file[name].shape, file[name]))),
-               _classes(name, [tuple(w.shape) for w in model[name].weights]))
+               _classes(name, [tuple(w.shape) for w in layer_weights(model[name])]))
         for name in mismatched
     }  # fmt: skip
     details = "; ".join(list(mismatched.values())[:4])
