@@ -291,6 +291,9 @@ class MaskRCNN(OldMethods):
         )
         stages = [s for s in self.folder.stages() if s["start"] < self.epoch]
         goes_on = bool(stages) and {k: stages[-1][k] for k in stage} == stage
+        # More epochs of the same layers at a constant rate: the optimizer need not start anew.
+        constant = config.LR_SCHEDULE == "constant" and not config.WARMUP_STEPS
+        prolongs = constant and bool(stages) and stages[-1]["layers"] == stage["layers"]
         if not goes_on:
             stages.append(stage | {"start": self.epoch, "finished": False})
         self.folder.write_stages(stages)
@@ -301,8 +304,8 @@ class MaskRCNN(OldMethods):
         optimizer = training.build_optimizer(
             config, stage["learning_rate"], steps, model.trainable_variables
         )
-        if goes_on and self._optimizer_file:
-            h5.load_optimizer(self._optimizer_file, optimizer, learning_rate=True)
+        if self._optimizer_file and (goes_on or prolongs):
+            h5.load_optimizer(self._optimizer_file, optimizer, learning_rate=goes_on)
         self._optimizer_file = None
         model.compile(optimizer=optimizer, jit_compile=config.JIT_COMPILE)
         recorder = training.Recorder(
