@@ -1,0 +1,143 @@
+# %% [markdown]
+# # What happens inside the network
+#
+# The bundled model, stage by stage. Its numerics are the standard ones: boxes inside the graph are
+# pixels of the network's image. (With `NUMERICS = "matterport"`, as weights of the old package have
+# it, they are normalised: multiply them with `utils.denorm_boxes`.)
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+
+from mrcnn import MaskRCNN, utils, visualize
+from mrcnn import model as modellib
+from mrcnn.data.shapes import ShapesDataset
+
+model = MaskRCNN.demo()
+config, graph = model.config, model.keras_model
+dataset = ShapesDataset(8, 192, 192, seed=11, style="mixed")
+image, meta, gt_ids, gt_boxes, gt_masks = modellib.load_image_gt(dataset, config, 0)
+visualize.display_instances(
+    image, gt_boxes, gt_masks, gt_ids, dataset.class_names, figsize=(6, 6), title="the truth"
+)
+
+# %% [markdown]
+# `run_graph` gives the value of any tensor; `get_layer(name).output` names one, and `ancestor` the
+# stages inside the proposal layer.
+
+# %%
+roi = graph.get_layer("ROI").output
+names = ["res2b_out", "res5b_out", "fpn_p2", "rpn_class_logits", "ROI", "mrcnn_class", "mrcnn_bbox"]
+values = model.run_graph(
+    [image],
+    [(name, graph.get_layer(name).output) for name in names]
+    + [(name, model.ancestor(roi, f"ROI/{name}:0"))
+       for name in ("pre_nms_anchors", "refined_anchors_clipped", "rpn_non_max_suppression")],
+)  # fmt: skip
+
+# %% [markdown]
+# ## 1. The region proposal network
+# Each anchor gets a score and four deltas. The best anchors (dotted) and where their deltas move
+# them (solid).
+
+# %%
+logits = values["rpn_class_logits"][0]
+print("anchors:", len(logits), " of these above 0.5:", (logits > 0).sum())
+anchors, refined = values["pre_nms_anchors"][0], values["refined_anchors_clipped"][0]
+# The layer takes the best of each level: sort them over all levels.
+kept = values["rpn_non_max_suppression"]
+limit = 15
+visualize.draw_boxes(
+    image, boxes=anchors[kept[:limit]], refined_boxes=refined[kept[:limit]],
+    title="best anchors, before and after refinement",
+)  # fmt: skip
+plt.show()
+
+# %% [markdown]
+# Non-maximum suppression leaves one of many boxes that say the same.
+
+# %%
+proposals = values["ROI"][0]
+overlap = utils.compute_overlaps(refined, gt_boxes)
+print("boxes on an object before NMS:", (overlap.max(axis=1) > 0.5).sum(),
+      " after:", (utils.compute_overlaps(proposals, gt_boxes).max(axis=1) > 0.5).sum())  # fmt: skip
+recall, _ = utils.compute_recall(proposals, gt_boxes, 0.5)
+print(f"objects that a proposal covers: {recall:.2f}")
+
+# %% [markdown]
+# ## 2. Classes
+# The box head gives every proposal a probability of each class, and deltas for each class.
+
+# %%
+odds = values["mrcnn_class"][0]
+ids, scores = odds.argmax(axis=1), odds.max(axis=1)
+objects = np.flatnonzero((ids > 0) & (scores > 0.5))
+print("proposals:", len(ids), " taken for objects:", len(objects))
+deltas = values["mrcnn_bbox"][0][objects, ids[objects]] * config.BBOX_STD_DEV
+moved = utils.apply_box_deltas(proposals[objects], deltas)
+captions = [f"{dataset.class_names[ids[i]]} {scores[i]:.2f}" for i in objects[:20]]
+visualize.draw_boxes(
+    image, boxes=proposals[objects[:20]], refined_boxes=moved[:20], captions=captions,
+    title="proposals taken for objects, before and after refinement",
+)  # fmt: skip
+plt.show()
+
+# %% [markdown]
+# ## 3. One box an object
+# Non-maximum suppression again, within each class.
+
+# %%
+final = []
+for class_id in np.unique(ids[objects]):
+    mine = np.flatnonzero(ids[objects] == class_id)
+    chosen = utils.non_max_suppression(
+        moved[mine], scores[objects][mine], config.DETECTION_NMS_THRESHOLD
+    )
+    final += list(mine[chosen])
+visualize.draw_boxes(
+    image, refined_boxes=moved[final], captions=[f"{scores[objects][i]:.2f}" for i in final],
+    title="after NMS within each class",
+)  # fmt: skip
+plt.show()
+
+# %% [markdown]
+# ## 4. Masks
+# Of each detection, a small mask of its class, put back into its box.
+
+# %%
+(found,) = model.detect([image])
+visualize.display_instances(
+    image, found["rois"], found["masks"], found["class_ids"], model.class_names, found["scores"],
+    figsize=(6, 6), title="detections",
+)  # fmt: skip
+visualize.display_differences(
+    image, gt_boxes, gt_ids, gt_masks, found["rois"], found["class_ids"], found["scores"],
+    found["masks"], model.class_names,
+)  # fmt: skip
+
+# %% [markdown]
+# ## Activations
+# What some channels of three layers see.
+
+# %%
+for name in ("res2b_out", "res5b_out", "fpn_p2"):
+    maps = values[name][0]
+    print(name, maps.shape)
+    visualize.display_images([maps[..., i] for i in range(4)], cmap="viridis")
+
+# %% [markdown]
+# ## Precision and recall
+
+# %%
+ap, precisions, recalls, overlaps = utils.compute_ap(
+    gt_boxes, gt_ids, gt_masks, found["rois"], found["class_ids"], found["scores"], found["masks"]
+)
+visualize.plot_precision_recall(ap, precisions, recalls)
+visualize.plot_overlaps(gt_ids, found["class_ids"], found["scores"], overlaps, model.class_names)
+plt.show()
+
+# %%
+assert np.allclose(refined[kept], proposals[: len(kept)], atol=1e-3)
+assert recall > 0.8 and 0.5 < ap <= 1
+matched = utils.compute_overlaps(moved[final], found["rois"]).max(axis=0)
+assert (matched > 0.8).all(), "the steps by hand lead to the detections"

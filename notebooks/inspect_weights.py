@@ -1,0 +1,60 @@
+# %% [markdown]
+# # Weights
+#
+# Numbers that are all alike, not finite or very large are the first sign of a training that went
+# wrong, or of a file that was not loaded.
+
+# %%
+import tempfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from mrcnn import MaskRCNN, visualize
+from mrcnn.weights.h5 import read_weights
+
+model = MaskRCNN.demo()
+visualize.display_weight_stats(model)
+
+# %% [markdown]
+# ## Histograms
+# The kernels of some layers. A trained one is a bell around 0; the spikes of a layer that never
+# learned are easily seen.
+
+# %%
+kinds = ("Conv2D", "Dense", "Conv2DTranspose")
+layers = [layer for layer in model.get_trainable_layers() if type(layer).__name__ in kinds]
+chosen = [layers[i] for i in np.linspace(0, len(layers) - 1, 12).astype(int)]
+_, axes = plt.subplots(3, 4, figsize=(14, 8), constrained_layout=True)
+for ax, layer in zip(axes.flat, chosen, strict=True):
+    ax.hist(layer.get_weights()[0].ravel(), 50)
+    ax.set_title(f"{layer.name} {layer.get_weights()[0].shape}", fontsize=8)
+plt.show()
+
+# %% [markdown]
+# ## Files
+# A checkpoint is an HDF5 file with a group a layer, in the layout of Keras 2. It is read without
+# building a network, and nothing in it is executed.
+
+# %%
+folder = Path(tempfile.mkdtemp())
+model.save(folder)
+file = read_weights(folder / "weights.h5")
+for name in list(file)[:4]:
+    print(name, {key: value.shape for key, value in file[name].items()})
+count = sum(array.size for weights in file.values() for array in weights.values())
+print(f"{len(file)} layers, {count:,} numbers")
+
+# %% [markdown]
+# Loading says what became of each layer.
+
+# %%
+report = MaskRCNN.demo().load_weights(folder / "weights.h5")
+print(report.summary())
+
+# %%
+assert not report.missing and not report.unexpected and len(report.loaded) == len(file)
+assert all(np.isfinite(a).all() for weights in file.values() for a in weights.values())
+kernels = [layer.get_weights()[0] for layer in layers]
+assert all(kernel.std() > 1e-4 for kernel in kernels), "no layer is dead"
