@@ -39,5 +39,5 @@ def notebook(text):
 
 if __name__ == "__main__":
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        if path.name != "build.py":
+        if path.name not in ("build.py", "conftest.py"):
             path.with_suffix(".ipynb").write_text(notebook(path.read_text("utf-8")), "utf-8")

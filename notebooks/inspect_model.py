@@ -15,7 +15,7 @@ from mrcnn.data.shapes import ShapesDataset
 
 model = MaskRCNN.demo()
 config, graph = model.config, model.keras_model
-dataset = ShapesDataset(8, 192, 192, seed=11, style="mixed")
+dataset = ShapesDataset(8, 288, 384, seed=2, style="mixed")
 image, meta, gt_ids, gt_boxes, gt_masks = modellib.load_image_gt(dataset, config, 0)
 visualize.display_instances(
     image, gt_boxes, gt_masks, gt_ids, dataset.class_names, figsize=(6, 6), title="the truth"
