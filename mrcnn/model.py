@@ -195,12 +195,14 @@ class MaskRCNN(OldMethods):
         if config.TRAIN_BN is not None:
             config.adopt({"BACKBONE_NORM": "batch" if config.TRAIN_BN else "statistics"})
         config.adopt(SETTINGS.get(config.NUMERICS, {}))
-        self.mode, self.config = mode, config
-        self.network, self._predict = build_network(config, mode), None
-        if mode == "training":
-            return training.trainer(self.network.training, config.LOSS_WEIGHTS, TrainingGraph)
-        graph = self.network.inference
-        return Graph(graph.input, graph.output, name=graph.name)
+        self.mode, self.config, self._predict = mode, config, None
+        self._devices = kernels.devices_scope(config.GPU_COUNT if mode == "training" else 1)
+        with self._devices():
+            self.network = build_network(config, mode)
+            if mode == "training":
+                return training.trainer(self.network.training, config.LOSS_WEIGHTS, TrainingGraph)
+            graph = self.network.inference
+            return Graph(graph.input, graph.output, name=graph.name)
 
     def find_last(self) -> str:
         """Path of the newest checkpoint of this NAME in model_dir.
@@ -301,13 +303,14 @@ class MaskRCNN(OldMethods):
         chosen = training.select_layers(model, stage["layers"], config.BACKBONE_NORM == "frozen")
         logger.info("Training %d layers (%s).", len(chosen), stage["layers"])
         steps = len(batches) * max(epochs - stages[-1]["start"], 1)
-        optimizer = training.build_optimizer(
-            config, stage["learning_rate"], steps, model.trainable_variables
-        )
+        with self._devices():
+            optimizer = training.build_optimizer(
+                config, stage["learning_rate"], steps, model.trainable_variables
+            )
+            model.compile(optimizer=optimizer, jit_compile=config.JIT_COMPILE)
         if self._optimizer_file and (goes_on or prolongs):
             h5.load_optimizer(self._optimizer_file, optimizer, learning_rate=goes_on)
         self._optimizer_file = None
-        model.compile(optimizer=optimizer, jit_compile=config.JIT_COMPILE)
         recorder = training.Recorder(
             self.folder,
             lambda path, epoch, whole: self._checkpoint(path, epoch, optimizer if whole else None),

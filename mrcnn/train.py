@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from mrcnn.network.assemble import layer_weights, leaf_layers
+from mrcnn.ops import kernels
 
 logger = logging.getLogger("mrcnn")
 
@@ -37,7 +38,7 @@ class Trainer(keras.Model):
             value = weight * y_pred[name]
             self.loss_metrics[name].update_state(value)
             total = total + value
-        return total
+        return total / kernels.replicas()
 
 
 def trainer(training_model: keras.Model, loss_weights: dict, kind=Trainer) -> Trainer:

@@ -6,12 +6,15 @@ Each has a generic version in `keras.ops`; both give the same values.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 
 import keras
 from keras import ops
 
 from mrcnn.ops import boxes as box_ops
+
+logger = logging.getLogger("mrcnn")
 
 # A score at or below this marks an entry that NMS never selects.
 NEVER = -1e30
@@ -200,6 +203,46 @@ def make_repeatable(seed: int):
     # Grappler rewrites a graph in an order that changes from process to process, and the sums in it
     # too: without it, four of four runs agree to the last bit, and a step takes as long.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
+def devices_scope(count: int):
+    """A function that gives the context in which a model and its optimizer must be made
+    to train on several devices at once.
+
+    Each device takes its share of a batch, and the gradients are summed: MirroredStrategy on
+    TensorFlow, DataParallel on JAX. Where there are fewer devices a warning says so, and the whole
+    batch is computed on one.
+
+    Args:
+        count: devices; GPUs, or without any the logical CPUs that TensorFlow was told to have.
+    """
+    if count == 1:
+        return contextlib.nullcontext
+    backend, found = keras.backend.backend(), []
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+        found = [device.name for device in tf.config.list_logical_devices(kind)]
+        if len(found) >= count:
+            return tf.distribute.MirroredStrategy(found[:count]).scope
+    elif backend == "jax":
+        found = keras.distribution.list_devices()
+        if len(found) >= count:
+            return keras.distribution.DataParallel(devices=found[:count]).scope
+    logger.warning(
+        "GPU_COUNT = %d, but %d can be used: the batch is computed on one.", count, len(found)
+    )
+    return contextlib.nullcontext
+
+
+def replicas() -> int:
+    """Devices over which the step being traced is split: a loss must be divided by them."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def compiled(model):
