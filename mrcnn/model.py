@@ -58,7 +58,7 @@ from mrcnn.compat.images import (  # noqa: F401
     parse_image_meta_graph,
     unmold_image,
 )
-from mrcnn.compat.model import Graph, OldMethods, TrainingGraph, log  # noqa: F401
+from mrcnn.compat.model import Graph, OldMethods, TrainingGraph, log
 from mrcnn.compat.targets import (  # noqa: F401
     build_detection_targets,
     build_rpn_targets,
@@ -390,7 +390,7 @@ class MaskRCNN(OldMethods):
         Args:
             images: list of arrays [height, width(, channels)], RGB or grey, uint8, uint16, or
                 float in 0..255.
-            verbose: 1 logs the number of images.
+            verbose: 1 prints the number of images and what each is like.
             masks: "full" or "rle", see `mrcnn.detect.detect`.
 
         Returns:
@@ -399,7 +399,9 @@ class MaskRCNN(OldMethods):
             `rles`), best first.
         """
         if verbose:
-            logger.info("Processing %d images", len(images))
+            log(f"Processing {len(images)} images")
+            for image in images:
+                log("image", image)
         return detection.detect(self.predict, images, self.config, masks, geometry=self._geometry)
 
     @property

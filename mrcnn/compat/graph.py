@@ -21,6 +21,13 @@ _EPSILON = MATTERPORT.batch_norm_epsilon
 _ONES = (1.0, 1.0, 1.0, 1.0)
 
 
+class _OldLayer(layers.Layer):
+    """A layer without weights that lends its old signature to a layer inside."""
+
+    def build(self, input_shape):
+        self.built = True
+
+
 # --- Backbone ------------------------------------------------------------------------------------
 class BatchNorm(layers.BatchNormalization):
     """Batch normalisation; called with training=False it uses its moving statistics."""
@@ -100,7 +107,7 @@ def build_rpn_model(anchor_stride, anchors_per_location, depth):
     )
 
 
-class ProposalLayer(layers.Layer):
+class ProposalLayer(_OldLayer):
     """Proposals out of the RPN's outputs.
 
     Args:
@@ -131,7 +138,7 @@ class ProposalLayer(layers.Layer):
 
 
 # --- Regions -------------------------------------------------------------------------------------
-class PyramidROIAlign(layers.Layer):
+class PyramidROIAlign(_OldLayer):
     """Pools regions from the maps that fit their sizes.
 
     Args:
@@ -187,7 +194,7 @@ def build_fpn_mask_graph(rois, feature_maps, image_meta, pool_size, num_classes,
 
 
 # --- Training targets ----------------------------------------------------------------------------
-class DetectionTargetLayer(layers.Layer):
+class DetectionTargetLayer(_OldLayer):
     """The RoIs that train the heads, and what they are to learn; T is TRAIN_ROIS_PER_IMAGE.
 
     Args:
@@ -241,7 +248,7 @@ def detection_targets_graph(proposals, gt_class_ids, gt_boxes, gt_masks, config)
 
 
 # --- Detections ----------------------------------------------------------------------------------
-class DetectionLayer(layers.Layer):
+class DetectionLayer(_OldLayer):
     """Turns the box head's outputs into detections.
 
     Args:
