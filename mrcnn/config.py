@@ -254,6 +254,9 @@ class Config:
             value = getattr(self, name)
             if value is None and name in _OPTIONAL:
                 continue
+            if isinstance(value, float) and value.is_integer():  # old scripts divide by "/"
+                value = int(value)
+                setattr(self, name, value)
             if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < low:
                 raise ValueError(f"{name} must be a whole number of at least {low}, got {value!r}.")
         for name, (low, high) in _NUMBERS.items():

@@ -106,6 +106,14 @@ def test_a_batch_size_set_as_in_old_notebooks():
         c.BATCH_SIZE = 5  # not for two devices
 
 
+def test_whole_numbers_that_a_division_made():
+    c = config(STEPS_PER_EPOCH=100 / 2)
+    c.validate()
+    assert c.STEPS_PER_EPOCH == 50 and isinstance(c.STEPS_PER_EPOCH, int)
+    with pytest.raises(ValueError, match="STEPS_PER_EPOCH.*33.5"):
+        config(STEPS_PER_EPOCH=33.5).validate()
+
+
 def test_attributes_of_the_users_own():
     """Old subclasses keep things of their own on self; only what looks like a setting is asked."""
     c = config()

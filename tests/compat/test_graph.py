@@ -38,7 +38,7 @@ def model():
         layer.set_weights([rng.normal(0, 0.01, w.shape) for w in layer.get_weights()])
     norms = [x for x in made.keras_model.layers if isinstance(x, keras.layers.BatchNormalization)]
     for norm in norms:  # values of reasonable size all the way up
-        norm.gamma.assign(0.3 * ops.ones_like(norm.gamma))
+        norm.gamma.assign(np.full(norm.gamma.shape, 0.3))
     return made
 
 
