@@ -57,6 +57,7 @@ from mrcnn.compat.images import (  # noqa: F401
     parse_image_meta,
     parse_image_meta_graph,
     unmold_image,
+    with_mean,
 )
 from mrcnn.compat.model import Graph, OldMethods, TrainingGraph, log
 from mrcnn.compat.targets import (  # noqa: F401
@@ -402,6 +403,7 @@ class MaskRCNN(OldMethods):
             log(f"Processing {len(images)} images")
             for image in images:
                 log("image", image)
+        images = [with_mean(image, self.config) for image in images]
         return detection.detect(self.predict, images, self.config, masks, geometry=self._geometry)
 
     @property

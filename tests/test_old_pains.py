@@ -197,3 +197,15 @@ def test_NaN_from_a_1_pixel_object(tmp_path, numerics):  # noqa: N802
     model, _ = trained(Blocks(side=1, objects=5), tmp_path, epochs=2, NUMERICS=numerics)
     for weight in model.keras_model.weights:
         assert np.isfinite(np.array(weight)).all()
+
+
+def test_pictures_that_lost_their_mean_before_detect():
+    """A tutorial of many copies gives detect() molded images; they lost their mean twice."""
+    model = modellib.MaskRCNN("inference", BlockConfig(), "logs")
+    image = Blocks().load_image(0)
+    molded = np.expand_dims(modellib.mold_image(image, model.config), 0)
+    (expected,), (found,) = model.detect([image]), model.detect(molded)
+    np.testing.assert_array_equal(found["rois"], expected["rois"])
+    np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-5)
+    with pytest.raises(ValueError, match="0..255"):  # something else is wrong with these
+        model.detect([image * 3.0 - 200])

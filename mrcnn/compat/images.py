@@ -88,6 +88,25 @@ def resize_mask(mask, scale, padding, crop=None) -> np.ndarray:
     return np.pad(mask, padding)
 
 
+def with_mean(image, config):
+    """A picture that lost its mean pixel before `detect`, as in old tutorials, has it back.
+
+    Args:
+        image: an array; taken for such a picture when it is float [H, W, C], has negative values
+            and lies in 0..255 with the mean. Any other is returned as it is.
+        config: a Config.
+    """
+    image = np.asarray(image)
+    mean = np.asarray(config.MEAN_PIXEL, np.float32)
+    if image.dtype.kind != "f" or image.ndim != 3 or image.shape[2] != mean.size:
+        return image
+    if not image.size or image.min() >= 0:
+        return image
+    restored = image + mean
+    inside = -0.5 <= restored.min() and restored.max() <= 255.5
+    return restored.clip(0, 255) if inside else image
+
+
 # --- Values and meta data ------------------------------------------------------------------------
 def mold_image(images, config) -> np.ndarray:
     """Pictures without their mean pixel, as the old network took them: float."""
