@@ -247,7 +247,7 @@ def display_top_masks(image, mask, class_ids, class_names, limit=4):
         limit: number of classes.
     """
     mask, class_ids = np.asarray(mask), np.asarray(class_ids)
-    areas = {i: mask[..., class_ids == i].sum() for i in np.unique(class_ids)}
+    areas = {i: int(mask[..., class_ids == i].sum()) for i in np.unique(class_ids)}
     top = sorted((i for i in areas if areas[i] > 0), key=lambda i: -areas[i])[:limit]
     images, titles = [to_display(image)], [f"H x W={image.shape[0]}x{image.shape[1]}"]
     for index in range(limit):

@@ -268,6 +268,8 @@ def test_the_other_figures_draw(capsys):
     assert [ax.get_title() for ax in plt.gcf().axes] == list("abcd")
     vis.display_top_masks(image, masks, ids, NAMES)
     assert [ax.get_title() for ax in plt.gcf().axes][1:] == ["cat", "dog", "BG", "-"]
+    vis.display_top_masks(image, masks.astype(np.uint8), ids, NAMES)  # sums are unsigned
+    assert [ax.get_title() for ax in plt.gcf().axes][1:] == ["cat", "dog", "BG", "-"]
     mini = np.random.default_rng(0).random((5, 28, 28))
     vis.draw_rois(image, boxes, boxes + 1, mini, ids, NAMES, limit=3)
     assert "Positive ROIs:  4" in capsys.readouterr().out
