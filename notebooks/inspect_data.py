@@ -117,7 +117,7 @@ plt.show()
 
 # %%
 generator = modellib.data_generator(
-    dataset, config, shuffle=False, random_rois=40, batch_size=2, detection_targets=True
+    dataset, config, shuffle=False, random_rois=200, batch_size=2, detection_targets=True
 )
 inputs, outputs = next(generator)
 images, metas, *_, rois = inputs

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-
 import numpy as np
 
 from mrcnn.compat.boxes import box_refinement, compute_overlaps
@@ -156,7 +154,7 @@ def generate_random_rois(image_shape, count, gt_class_ids, gt_boxes) -> np.ndarr
 def _random_box(top, left, bottom, right):
     """A box inside a region of at least one pixel."""
     ys, xs = (
-        sorted(random.sample(range(low, high + 1), 2))
+        sorted(low + np.random.choice(high - low + 1, 2, replace=False))
         for low, high in ((top, bottom), (left, right))
     )
     return ys[0], xs[0], ys[1], xs[1]
