@@ -11,6 +11,7 @@ from typing import NamedTuple
 IMAGE = "input_image"
 IMAGE_META = "input_image_meta"
 ANCHORS = "input_anchors"
+WINDOW = "input_window"  # ours, for dialects that clip boxes to it
 GT_CLASS_IDS = "input_gt_class_ids"
 GT_BOXES = "input_gt_boxes"
 GT_MASKS = "input_gt_masks"
@@ -33,8 +34,9 @@ class ArraySpec(NamedTuple):
 
 
 def training_specs(
-    image_shape: tuple, max_instances: int, mask_shape: tuple | None, meta_size: int | None = None
-) -> dict[str, ArraySpec]:
+    image_shape: tuple, max_instances: int, mask_shape: tuple | None, meta_size: int | None = None,
+    window: bool = False,
+) -> dict[str, ArraySpec]:  # fmt: skip
     """The arrays of a training batch.
 
     Args:
@@ -42,6 +44,7 @@ def training_specs(
         max_instances: G, rows of ground truth an image; unused rows are padding.
         mask_shape: height and width of a ground-truth mask; None: no masks (Faster R-CNN).
         meta_size: length of Matterport's image_meta, for a dialect of molded images; None: none.
+        window: for a dialect that takes the window of the picture in the image.
 
     Returns:
         By name:
@@ -51,6 +54,7 @@ def training_specs(
         `input_gt_masks` uint8 [G, mh, mw]: 0..255, soft edges; the frame of a mask is its box (mini
         masks) or the image. With `meta_size`, the image is less its mean pixel ("molded"), and
         `input_image_meta` float32 [meta_size] is as `compat.images.compose_image_meta` makes it.
+        With `window`, `input_window` float32 [4]: y1, x1, y2, x2 in pixels, the rest is padding.
     """
     specs = {
         IMAGE: ArraySpec(tuple(image_shape), "float32"),
@@ -59,6 +63,8 @@ def training_specs(
     }
     if meta_size is not None:
         specs[IMAGE_META] = ArraySpec((meta_size,), "float32")
+    if window:
+        specs[WINDOW] = ArraySpec((4,), "float32")
     if mask_shape is not None:
         specs[GT_MASKS] = ArraySpec((max_instances, *mask_shape), "uint8")
     return specs

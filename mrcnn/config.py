@@ -51,7 +51,8 @@ class Config:
 
     # --- Images ----------------------------------------------------------------------------------
     IMAGE_CHANNEL_COUNT = 3
-    IMAGE_RESIZE_MODE = "square"  # "square", "pad64", "crop" or "none": see ops/images.py
+    # "square", "pad64", "crop", "none" or "shortest_edge": see ops/images.py
+    IMAGE_RESIZE_MODE = "square"
     IMAGE_MIN_DIM = 800  # the short side is scaled up to this; the crop side in mode "crop"
     IMAGE_MAX_DIM = 1024  # the long side is scaled down to this, and padded to it (mode "square")
     IMAGE_MIN_SCALE = 0  # if above 0, images are scaled by at least this factor
@@ -66,6 +67,7 @@ class Config:
     # "batch" (statistics of each batch), "statistics" (moving ones, but scale and offset learn),
     # "frozen" (all constant) or "group" (groups of channels of one image)
     BACKBONE_NORM = "batch"
+    BATCH_NORM_EPSILON = None  # added to variances; None: the dialect's, see numerics.py
     TRAIN_BN = None  # Matterport's: False is BACKBONE_NORM "statistics", True is "batch"
     COMPUTE_BACKBONE_SHAPE = None  # Matterport's: for a callable BACKBONE, see compat/generator.py
     BACKBONE_STRIDES = (4, 8, 16, 32, 64)  # pixels per cell of P2..P6
@@ -85,6 +87,7 @@ class Config:
     RPN_NMS_THRESHOLD = 0.7  # IoU above which the lower-scored proposal is dropped
     RPN_BBOX_STD_DEV = (1.0, 1.0, 1.0, 1.0)  # scale of the RPN box deltas
     PRE_NMS_LIMIT = 2000  # best anchors kept per level before NMS
+    PRE_NMS_LIMIT_INFERENCE = None  # the same in detection; None: PRE_NMS_LIMIT
     POST_NMS_ROIS_TRAINING = 2000  # proposals kept after NMS
     POST_NMS_ROIS_INFERENCE = 1000
 
@@ -181,6 +184,8 @@ class Config:
     def IMAGE_SHAPE(self):  # noqa: N802
         """Height, width and channels of a training image, int array [3]."""
         side = self.IMAGE_MIN_DIM if self.IMAGE_RESIZE_MODE == "crop" else self.IMAGE_MAX_DIM
+        if self.IMAGE_RESIZE_MODE == "shortest_edge":
+            side = -(-side // 32) * 32  # as ops.images.plan_fit pads
         return np.array([side, side, self.IMAGE_CHANNEL_COUNT])
 
     @property
@@ -261,6 +266,8 @@ class Config:
                 raise ValueError(f"{name} must be a whole number of at least {low}, got {value!r}.")
         for name, (low, high) in _NUMBERS.items():
             value = getattr(self, name)
+            if value is None and name in _OPTIONAL:
+                continue
             if not isinstance(value, numbers.Real) or not low <= value <= high:
                 raise ValueError(f"{name} must be a number from {low} to {high}, got {value!r}.")
         for name, choices in _CHOICES.items():
@@ -295,7 +302,7 @@ class Config:
                 f"MASK_SHAPE must be twice MASK_POOL_SIZE on each side "
                 f"({2 * self.MASK_POOL_SIZE}, {2 * self.MASK_POOL_SIZE}), got {self.MASK_SHAPE!r}."
             )
-        if self.IMAGE_RESIZE_MODE != "none" and any(self.IMAGE_SHAPE[:2] % 64):
+        if self.IMAGE_RESIZE_MODE in ("square", "pad64", "crop") and any(self.IMAGE_SHAPE[:2] % 64):
             side = "IMAGE_MIN_DIM" if self.IMAGE_RESIZE_MODE == "crop" else "IMAGE_MAX_DIM"
             raise ValueError(
                 f"{side} must be a multiple of 64, so that every pyramid level has whole cells; "
@@ -314,7 +321,9 @@ DERIVED = {
     "IMAGE_SHAPE": "IMAGE_MAX_DIM (IMAGE_MIN_DIM in mode 'crop') or IMAGE_CHANNEL_COUNT",
     "IMAGE_META_SIZE": "NUM_CLASSES",
 }
-_OPTIONAL = ("STEPS_PER_EPOCH", "VALIDATION_STEPS", "SEED")
+_OPTIONAL = (
+    "STEPS_PER_EPOCH", "VALIDATION_STEPS", "SEED", "PRE_NMS_LIMIT_INFERENCE", "BATCH_NORM_EPSILON",
+)  # fmt: skip
 # Smallest value of each whole number.
 _INTEGERS = {
     "NUM_CLASSES": 2,
@@ -326,6 +335,7 @@ _INTEGERS = {
     "RPN_ANCHOR_STRIDE": 1,
     "RPN_TRAIN_ANCHORS_PER_IMAGE": 2,
     "PRE_NMS_LIMIT": 1,
+    "PRE_NMS_LIMIT_INFERENCE": 1,
     "POST_NMS_ROIS_TRAINING": 1,
     "POST_NMS_ROIS_INFERENCE": 1,
     "TRAIN_ROIS_PER_IMAGE": 4,
@@ -347,6 +357,7 @@ _INTEGERS = {
     "DATA_WORKERS": 0,
 }
 _NUMBERS = {
+    "BATCH_NORM_EPSILON": (0, 1),
     "IMAGE_MIN_SCALE": (0, 64),
     "RPN_NMS_THRESHOLD": (0, 1),
     "ROI_POSITIVE_RATIO": (0.01, 1),
@@ -357,18 +368,23 @@ _NUMBERS = {
     "WEIGHT_DECAY": (0, 1),
     "GRADIENT_CLIP_NORM": (0, float("inf")),
 }
+# fmt: off
 _CHOICES = {
-    "IMAGE_RESIZE_MODE": ("square", "pad64", "crop", "none"),
+    "IMAGE_RESIZE_MODE": ("square", "pad64", "crop", "none", "shortest_edge"),
     "BACKBONE_NORM": ("batch", "statistics", "frozen", "group"),
     "HEAD_NORM": (None, "group"),
     "OPTIMIZER": ("sgd", "adamw"),
     "LR_SCHEDULE": ("constant", "step", "cosine"),
-    "NUMERICS": ("auto", "standard", "matterport"),
+    "NUMERICS": (
+        "auto", "standard", "matterport",
+        "torchvision", "torchvision_v2", "detectron2", "detectron2_x",
+    ),
     "TRAIN_BN": (None, True, False),
     "USE_RPN_ROIS": (True,),
     "USE_MASKS": (True, False),
     "USE_MINI_MASK": (True, False),
 }
+# fmt: on
 
 
 def _length(value):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mrcnn.numerics import dialect
 from mrcnn.ops import images as image_ops
 from mrcnn.ops import masks as mask_ops
 
@@ -34,6 +35,7 @@ def fit_for_detection(image, config, name="image"):
         image = image_ops.to_channels(image, config.IMAGE_CHANNEL_COUNT)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
+    numerics = dialect(config.NUMERICS)
     return image_ops.fit_image(
         image,
         mode=config.IMAGE_RESIZE_MODE,
@@ -41,6 +43,8 @@ def fit_for_detection(image, config, name="image"):
         max_dim=config.IMAGE_MAX_DIM,
         min_scale=config.IMAGE_MIN_SCALE,
         pad_value=config.MEAN_PIXEL,
+        rounding=numerics.rounding,
+        interpolation=numerics.interpolation,
     )
 
 
@@ -53,16 +57,17 @@ def detect(predict, images, config, masks="full", min_score=None, geometry=None)
         config: the model's Config.
         masks: "full" for bool masks, "rle" for COCO run-length encoding, which stays small.
         min_score: detections below are dropped; None: DETECTION_MIN_CONFIDENCE.
-        geometry: how images reach the network and detections come back; None: `STANDARD`.
+        geometry: how images reach the network and detections come back; None: that of the dialect.
 
     Returns:
         One dict an image, detections by descending score: `rois` int32 [N, 4] (y1, x1, y2, x2 in
-        pixels of the image), `class_ids` int32 [N], `scores` float32 [N], and with USE_MASKS
-        `masks` bool [height, width, N], or `rles`, a list of N dicts.
+        pixels of the image), `class_ids` int32 [N], `scores` float32 [N], `boxes` float32 [N, 4]:
+        the rois before they were rounded, and with USE_MASKS `masks` bool [height, width, N], or
+        `rles`, a list of N dicts.
     """
     if masks not in ("full", "rle"):
         raise ValueError(f"masks must be 'full' or 'rle', got {masks!r}.")
-    geometry = geometry or STANDARD
+    geometry = geometry or geometry_of(dialect(config.NUMERICS))
     fitted = [geometry.fit(image, config, f"images[{i}]") for i, image in enumerate(images)]
     min_score = config.DETECTION_MIN_CONFIDENCE if min_score is None else min_score
     groups = {}
@@ -99,10 +104,12 @@ def result_of(outputs, row, restore, shape, min_score, masks="full") -> dict:
 def to_result(outputs, boxes, pasted, shape, masks="full") -> dict:
     """The dict of one image; boxes that came to nothing are None and left out."""
     kept = [index for index, box in enumerate(boxes) if box is not None]
+    exact = np.array([boxes[index] for index in kept], np.float32).reshape(-1, 4)
     result = {
-        "rois": np.array([boxes[index] for index in kept], np.int32).reshape(-1, 4),
+        "rois": pixel_boxes(exact, shape),
         "class_ids": outputs["class_ids"][kept].astype("int32"),
         "scores": outputs["scores"][kept].astype("float32"),
+        "boxes": exact,
     }
     if pasted is None:
         return result
@@ -124,7 +131,7 @@ class Geometry(NamedTuple):
             the network.
         inputs: function of that, giving the arrays of the graph's inputs for this image.
         restore: function (outputs, fitted, shape) of the detections of one image and its height and
-            width, giving int pixel boxes (None: left out) and either None or, for each, a mask
+            width, giving pixel boxes (None: left out) and either None or, for each, a mask
             (crop, region) as `ops.masks.paste_mask` returns.
     """
 
@@ -133,29 +140,28 @@ class Geometry(NamedTuple):
     restore: Callable
 
 
-def to_image(outputs, fitted, shape):
+def to_image(outputs, fitted, shape, paste=mask_ops.paste_mask):
     """Detections of one image from network coordinates to those of the user's image.
 
     Args:
         outputs: `boxes` [n, 4], `class_ids` [n], `scores` [n] and perhaps `masks` [n, mh, mw].
         fitted: the `FittedImage`.
         shape: height and width of the image.
+        paste: function of a mask, its box and `shape`, see `ops.masks.paste_mask`.
 
     Returns:
         As `Geometry.restore` says.
     """
-    height, width = shape
-    boxes = (outputs["boxes"] - np.tile(fitted.window[:2], 2)) / fitted.scale
-    boxes = np.clip(boxes, 0, [height, width, height, width]).astype("float32")
+    low, high = np.array(fitted.window[:2]), np.array(fitted.window[2:])
+    scale = (high - low) / np.array(shape)  # of each axis: sides were rounded to whole pixels
+    boxes = (outputs["boxes"] - np.tile(low, 2)) / np.tile(scale, 2)
+    boxes = np.clip(boxes, 0, np.tile(shape, 2)).astype("float32")
     kept = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)  # not wholly in the padding
-    pixels = [box if inside else None for box, inside in zip(pixel_boxes(boxes, shape), kept,
-                                                             strict=True)]  # fmt: skip
+    found = [box if inside else None for box, inside in zip(boxes, kept, strict=True)]
     if "masks" not in outputs:
-        return pixels, None
-    return pixels, [
-        mask_ops.paste_mask(mask, box, shape)
-        for mask, box in zip(outputs["masks"], boxes, strict=True)
-    ]
+        return found, None
+    masks = zip(outputs["masks"], boxes, strict=True)
+    return found, [paste(mask, box, shape) for mask, box in masks]
 
 
 def pixel_boxes(boxes, shape):
@@ -165,4 +171,13 @@ def pixel_boxes(boxes, shape):
     return np.concatenate([low, high], axis=1).astype("int32")
 
 
-STANDARD = Geometry(fit_for_detection, lambda fitted: [fitted.image], to_image)
+def geometry_of(numerics) -> Geometry:
+    """The `Geometry` of a dialect whose network does its own pixel arithmetic."""
+    restore = to_image
+    if numerics.bordered_masks:
+        restore = functools.partial(to_image, paste=mask_ops.paste_bordered_mask)
+
+    def inputs(fitted):
+        return [fitted.image, *([np.array(fitted.window)] if numerics.takes_window else [])]
+
+    return Geometry(fit_for_detection, inputs, restore)

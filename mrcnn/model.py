@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import re
 from pathlib import Path
 
 import keras
@@ -72,7 +73,11 @@ from mrcnn.folder import ModelFolder
 from mrcnn.network.assemble import build_network, leaf_layers
 from mrcnn.numerics import SETTINGS, dialect
 from mrcnn.ops import kernels
-from mrcnn.weights import h5
+from mrcnn.weights import h5, loading
+from mrcnn.weights.download import path_or_download
+from mrcnn.weights.exporting import write_torchvision
+from mrcnn.weights.loading import LoadReport
+from mrcnn.weights.source import open_source
 
 logger = logging.getLogger("mrcnn")
 
@@ -145,6 +150,48 @@ class MaskRCNN(OldMethods):
         return model
 
     @classmethod
+    def from_weights(
+        cls, path, mode="inference", model_dir="runs", exclude=None, **overrides
+    ) -> MaskRCNN:
+        """A model for a file of weights, its network as the file tells, ready to detect.
+
+        Args:
+            path: a file of torchvision or Detectron2 (.pth, .pt, .pkl, .safetensors) or an .h5 file
+                of Matterport's; a model folder; or the name of published weights, see
+                `weights.download.known`.
+            mode: as in the constructor.
+            model_dir: as in the constructor.
+            exclude: layers that start anew, as where NUM_CLASSES is overridden.
+            **overrides: settings to change; ``NUMERICS="detectron2_x"`` for a network whose ResNet
+                came from PyTorch or Caffe2, ``BATCH_NORM_EPSILON=1e-5`` for one of torchvision
+                whose frozen normalisation has that, not 0 as the published one.
+
+        Raises:
+            FileNotFoundError: no such file, nor published weights of that name.
+            ValueError: the file is damaged, of another network, or not whole.
+        """
+        path = path_or_download(path)
+        if path.is_dir():
+            return cls.load(path, mode, **overrides)
+        with open_source(path) as source:
+            if "NUM_CLASSES" not in source.settings:
+                raise ValueError(
+                    f"{path} does not say what network it is of. MaskRCNN.load opens the folder "
+                    "that train() or save() wrote; load_weights reads a file into a model."
+                )
+            name = re.sub(r"[^\w-]+", "_", path.stem)
+            settings = {"NAME": name, "NUMERICS": source.dialect} | source.settings | overrides
+            model = cls(mode, Config(**settings), model_dir)
+            report = loading.load(source, leaf_layers(model.network.training), exclude)
+            if report.missing:
+                raise ValueError(
+                    f"{path} is not whole: it has nothing for {', '.join(report.missing[:8])}."
+                )
+            if source.class_names and len(source.class_names) == model.config.NUM_CLASSES:
+                model.class_names = list(source.class_names)
+        return model
+
+    @classmethod
     def demo(cls, mode="inference", **overrides) -> MaskRCNN:
         """The small model that comes with the package: shapes and coins, 12 MB at most."""
         model = cls.load(ASSETS / "demo", mode, **overrides)
@@ -158,11 +205,19 @@ class MaskRCNN(OldMethods):
         target.describe(self.config, self.class_names)
         self._write_weights(target.path / "weights.h5", self.epoch, False)
 
-    def load_weights(self, filepath, by_name=False, exclude=None, go_on=True) -> h5.LoadReport:
+    def save_torchvision(self, path):
+        """Writes the weights for torchvision, see `weights.exporting.write_torchvision`."""
+        write_torchvision(path, leaf_layers(self.network.training), self.config)
+
+    def load_weights(self, filepath, by_name=False, exclude=None, go_on=True) -> LoadReport:
         """Loads weights by layer name.
 
+        A Config whose NUMERICS is "auto" takes on the dialect of the file, and what else the file
+        says of its network, where nothing else was set.
+
         Args:
-            filepath: an .h5 file of this package or of Matterport's, or a model folder.
+            filepath: an .h5 file of this package or of Matterport's, a file of torchvision or
+                Detectron2 (.pth, .pt, .pkl, .safetensors), or a model folder.
             by_name: for old scripts; weights are always matched by name.
             exclude: names of layers to leave as they are, such as the heads when classes differ.
             go_on: training goes on in the run that the file is a numbered checkpoint of, if it is
@@ -176,16 +231,30 @@ class MaskRCNN(OldMethods):
             path = ModelFolder(path, self.config.NAME).weights()
         if not path.is_file():
             raise FileNotFoundError(f"No weights file {path}.")
-        if self.config.NUMERICS == "auto" and h5.is_matterport(path):
-            self.config.NUMERICS = "matterport"
-            self.keras_model = self.build(self.mode, self.config)
-        layers = leaf_layers(self.network.training)
-        report = h5.load_weights(path, layers, exclude=exclude)
+        with open_source(path) as source:
+            self._take_on(source)
+            report = loading.load(source, leaf_layers(self.network.training), exclude)
         is_checkpoint = ModelFolder.of_checkpoint(path, self.config.NAME) is not None
         if go_on and is_checkpoint and not exclude and self.mode == "training":
             self.set_log_dir(path)
             self._optimizer_file = path
         return report
+
+    def _take_on(self, source):
+        """Builds the network anew in the dialect of a file, if the Config leaves that open."""
+        config, trained = self.config, source.dialect
+        if trained is None or config.NUMERICS in (trained, f"{trained}_x"):
+            return
+        if config.NUMERICS != "auto":
+            logger.warning(
+                "%s was trained in the arithmetic %r, but NUMERICS = %r: its results will differ.",
+                source.path, trained, config.NUMERICS,
+            )  # fmt: skip
+            return
+        config.NUMERICS = trained
+        own = ("NUM_CLASSES", "USE_MASKS")
+        config.adopt({name: v for name, v in source.settings.items() if name not in own})
+        self.keras_model = self.build(self.mode, config)
 
     def build(self, mode, config) -> keras.Model:
         """Builds the graphs of a checked Config, whose dialect may bring defaults along.
@@ -374,7 +443,13 @@ class MaskRCNN(OldMethods):
             path,
             leaf_layers(self.network.training),
             optimizer=optimizer or None,
-            metadata={"epoch": epoch, "name": self.config.NAME, "classes": self.class_names},
+            metadata={
+                "epoch": epoch,
+                "name": self.config.NAME,
+                "classes": self.class_names,
+                "numerics": self.config.NUMERICS,
+                "batch_norm_epsilon": self.config.BATCH_NORM_EPSILON,
+            },
         )
 
     def _validate(self, dataset) -> dict:
@@ -396,8 +471,8 @@ class MaskRCNN(OldMethods):
 
         Returns:
             One dict an image: `rois` int32 [N, 4] (y1, x1, y2, x2, upper bounds exclusive),
-            `class_ids` int32 [N], `scores` float32 [N], `masks` bool [height, width, N] (or
-            `rles`), best first.
+            `class_ids` int32 [N], `scores` float32 [N], `boxes` float32 [N, 4] (the rois before
+            they were rounded), `masks` bool [height, width, N] (or `rles`), best first.
         """
         if verbose:
             log(f"Processing {len(images)} images")
@@ -408,9 +483,10 @@ class MaskRCNN(OldMethods):
 
     @property
     def _geometry(self):
-        if not dialect(self.config.NUMERICS).molded_images:
-            return None
-        return matterport.geometry(self.config, self.get_anchors)
+        numerics = dialect(self.config.NUMERICS)
+        if numerics.molded_images:
+            return matterport.geometry(self.config, self.get_anchors)
+        return detection.geometry_of(numerics)
 
     @property
     def predict(self):

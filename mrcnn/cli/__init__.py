@@ -1,4 +1,4 @@
-"""The command line: ``mrcnn demo | train | detect | evaluate | info``.
+"""The command line: ``mrcnn demo | train | detect | evaluate | convert | download | info``.
 
 Exit codes: 0 fine, 1 a problem was found, 2 wrong usage, 3 partial (some inputs were skipped).
 """
@@ -96,7 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
                        argument_default=argparse.SUPPRESS))  # fmt: skip
 
     detect = command("detect", run_detect, "Find the objects in pictures.")
-    detect.add_argument("model", help='model folder, or "demo" for the bundled model')
+    detect.add_argument("model", help=_MODEL)
     detect.add_argument("inputs", nargs="+", help="pictures, folders of pictures, or globs")
     detect.add_argument(
         "--output", default="detections", metavar="DIR", help="default: %(default)s"
@@ -106,16 +106,32 @@ def build_parser() -> argparse.ArgumentParser:
     _add_set(detect)
 
     evaluate = command("evaluate", run_evaluate, "Score a model on annotated pictures.")
-    evaluate.add_argument("model", help='model folder, or "demo" for the bundled model')
+    evaluate.add_argument("model", help=_MODEL)
     _add_data(evaluate)
     evaluate.add_argument(
         "--output", default="evaluation", metavar="DIR", help="default: %(default)s"
     )
     _add_set(evaluate)
 
+    convert = command("convert", run_convert,
+                      "Turn weights of torchvision, Detectron2 or Matterport into a model folder, "
+                      "or a model folder into weights for torchvision.")  # fmt: skip
+    convert.add_argument("source", help=_MODEL)
+    convert.add_argument("--to", choices=["folder", "torchvision"], default="folder",
+                         help="default: %(default)s")  # fmt: skip
+    convert.add_argument("--output", metavar="PATH", help="default: named after the source")
+    _add_set(convert)
+
+    download = command("download", run_download, "Fetch published weights, or list them.")
+    download.add_argument("names", nargs="*", metavar="NAME", help="of published weights")
+    download.add_argument("--folder", metavar="DIR", help="to keep them in (default: the cache)")
+
     info = command("info", run_info, "Show versions, devices and what a model is.")
-    info.add_argument("model", nargs="?", help='model folder, or "demo"')
+    info.add_argument("model", nargs="?", help=_MODEL)
     return parser
+
+
+_MODEL = 'model folder, weight file, name of published weights, or "demo" for the bundled model'
 
 
 def _add_data(parser):
@@ -252,6 +268,22 @@ def run_evaluate(args) -> int:
     from mrcnn.cli import evaluate
 
     return evaluate.run(vars(args) | {"settings": settings})
+
+
+def run_convert(args) -> int:
+    """`mrcnn convert`."""
+    settings = parse_settings(args.settings)
+    load_backend()
+    from mrcnn.cli import convert
+
+    return convert.run(args.source, args.output, args.to, settings)
+
+
+def run_download(args) -> int:
+    """`mrcnn download`."""
+    from mrcnn.cli import download
+
+    return download.run(args.names, args.folder)
 
 
 def run_info(args) -> int:

@@ -17,21 +17,27 @@ class UsageError(Exception):
 
 
 def open_model(name, mode="inference", **overrides):
-    """The model of a folder, or the bundled one for "demo".
+    """The model of a folder, of a weight file, of published weights, or the bundled one ("demo").
 
     Raises:
-        UsageError: no such folder.
+        UsageError: none of these.
     """
+    from mrcnn.weights.download import known
+
     path = Path(name)
-    if name != "demo" and not path.is_dir():
-        what = "a file" if path.exists() else "not there"
-        raise UsageError(f'MODEL {name!r} is {what}: give a model folder (see README), or "demo"')
+    if name != "demo" and not path.exists() and name not in known():
+        raise UsageError(
+            f"MODEL {name!r} is not there: give a model folder, a weight file, a name that "
+            '"mrcnn download" lists, or "demo"'
+        )
     load_backend()
     from mrcnn.model import MaskRCNN
 
     if name == "demo":
         return MaskRCNN.demo(mode, **overrides)
-    return MaskRCNN.load(path, mode, **overrides)
+    if path.is_dir():
+        return MaskRCNN.load(path, mode, **overrides)
+    return MaskRCNN.from_weights(name, mode, **overrides)
 
 
 def load_backend():

@@ -12,7 +12,8 @@ from mrcnn.config import Config
 from mrcnn.folder import ModelFolder
 from mrcnn.model import ASSETS, MaskRCNN
 from mrcnn.ops.files import write_text
-from mrcnn.weights import h5
+from mrcnn.weights.loading import CLASS_LAYERS
+from mrcnn.weights.source import open_source
 
 OPTIONS_FILE = "command.json"  # in a run folder: the options that it was started with
 DEFAULTS = {"name": "model", "output": "runs", "epochs": 10, "layers": "all"}
@@ -179,8 +180,7 @@ def heads_of_other_classes(weights, folder, class_names) -> list[str]:
         Empty where the classes are the same.
     """
     known = ModelFolder(folder).class_names() if folder is not None else []
-    known = known or h5.read_metadata(weights).get("classes") or []
-    if known == list(class_names):
-        return []
-    with h5.open_weights(weights) as file:
-        return [name for name in h5.CLASS_LAYERS if name in file]
+    with open_source(weights) as source:
+        if (known or source.class_names) == list(class_names):
+            return []
+        return [name for name in CLASS_LAYERS if name in source.layers]

@@ -21,7 +21,7 @@ from mrcnn.network.regions import PerRegion
 from mrcnn.network.rpn import ProposalStages
 from mrcnn.numerics import dialect
 from mrcnn.ops.images import FittedImage
-from mrcnn.weights import h5
+from mrcnn.weights import h5, loading
 
 logger = logging.getLogger("mrcnn")
 
@@ -129,9 +129,10 @@ class OldMethods:
             log("image_metas", image_metas)
         outputs = self.predict(*self._arrays(molded_images, image_metas))
         height, width = shape = molded_images.shape[1:3]
-        restore, window = detection.to_image, (0, 0, height, width)
+        numerics, window = dialect(self.config.NUMERICS), (0, 0, height, width)
+        restore = detection.geometry_of(numerics).restore
         fitted = FittedImage(molded_images[0], 1.0, window, (0, 0))
-        if dialect(self.config.NUMERICS).molded_images:
+        if numerics.molded_images:
             restore, fitted = geometry.restore, geometry.Molded(molded_images[0], window, 1.0)
         return [
             detection.result_of(
@@ -143,8 +144,11 @@ class OldMethods:
 
     def _arrays(self, molded_images, image_metas):
         """The inputs of the inference graph."""
-        if not dialect(self.config.NUMERICS).molded_images:
-            return [molded_images + np.asarray(self.config.MEAN_PIXEL)]
+        numerics = dialect(self.config.NUMERICS)
+        if not numerics.molded_images:
+            pixels = molded_images + np.asarray(self.config.MEAN_PIXEL)
+            window = np.broadcast_to([0, 0, *pixels.shape[1:3]], (len(pixels), 4))
+            return [pixels, *([window] if numerics.takes_window else [])]
         anchors = self.get_anchors(molded_images.shape[1:])
         anchors = np.broadcast_to(anchors, (len(molded_images), *anchors.shape))
         return [molded_images, np.asarray(image_metas), anchors]
@@ -244,10 +248,10 @@ class OldFiles:
         return h5.write_weights(filepath, leaf_layers(self))
 
     def load_weights(self, filepath, skip_mismatch=False, by_name=True, **kwargs):
-        """As Keras'; a file .h5 that is not .weights.h5 is read by `weights.h5.load_weights`."""
+        """As Keras'; a file .h5 that is not .weights.h5 is read by `weights.loading`."""
         if not _is_old_file(filepath):
             return super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
-        return h5.load_weights(filepath, leaf_layers(self), **kwargs)
+        return loading.load_weights(filepath, leaf_layers(self), **kwargs)
 
 
 def _is_old_file(path):

@@ -75,14 +75,14 @@ def result_to_coco(result, image_id, category_ids=None) -> list[dict]:
     """One result of `detect` in COCO's results format.
 
     Args:
-        result: dict rois, class_ids, scores and perhaps masks or rles.
+        result: dict rois, class_ids, scores and perhaps masks, rles and boxes, exacter than rois.
         image_id: number of the image in the file.
         category_ids: category of each class id; None: the class id itself.
 
     Raises:
         ValueError: the parts differ in their number of detections.
     """
-    boxes = to_xywh(result["rois"])
+    boxes = to_xywh(result.get("boxes", result["rois"]))
     rles = result.get("rles")
     if rles is None and result.get("masks") is not None:
         rles = masks_to_rles(result["masks"])

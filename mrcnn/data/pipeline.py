@@ -175,6 +175,7 @@ def load_sample(dataset, config, image_id, augmentation=None, rng=None) -> dict:
     else:
         masks, class_ids = labels[0][..., None], labels[1]
     image, masks, factor = _augment(image, masks, augmentation, rng, dataset, image_id)
+    numerics = dialect(config.NUMERICS)
     plan = plan_fit(
         image.shape,
         mode=config.IMAGE_RESIZE_MODE,
@@ -183,8 +184,9 @@ def load_sample(dataset, config, image_id, augmentation=None, rng=None) -> dict:
         min_scale=config.IMAGE_MIN_SCALE,
         scale_factor=factor,
         crop_rng=rng,
+        rounding=numerics.rounding,
     )
-    fitted = apply_plan(image, plan, config.MEAN_PIXEL)
+    fitted = apply_plan(image, plan, config.MEAN_PIXEL, numerics.interpolation)
     if labels is None:
         instances = from_masks(masks, class_ids, plan)
     else:
@@ -193,7 +195,9 @@ def load_sample(dataset, config, image_id, augmentation=None, rng=None) -> dict:
         rows = rng.choice(len(instances.crops), config.MAX_GT_INSTANCES, replace=False)
         instances = instances.take(np.sort(rows))
     sample = pad_sample(fitted.image, instances, config)
-    if dialect(config.NUMERICS).molded_images:
+    if numerics.takes_window:
+        sample[contract.WINDOW] = np.array(fitted.window, np.float32)
+    if numerics.molded_images:
         sample |= _molded(fitted, image.shape, dataset, image_id, config)
     return sample
 

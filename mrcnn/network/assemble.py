@@ -6,6 +6,7 @@ to bottom. This is the one file of the network that reads a Config.
 
 from __future__ import annotations
 
+import dataclasses
 import types
 from typing import NamedTuple
 
@@ -31,9 +32,10 @@ class Network(NamedTuple):
     Attributes:
         training: takes the arrays of `batch.training_specs`, returns a dict of loss scalars.
         detector: takes an image batch [batch, height, width, channels] 0..255, sides multiples of
-            64, returns a dict of `boxes`, `class_ids`, `scores` and, with masks, `masks`. In a
-            dialect of molded images it takes image, image_meta and anchors, and boxes come in the
-            coordinates of `ops.boxes.normalise`.
+            32, returns a dict of `boxes`, `class_ids`, `scores` and, with masks, `masks`. In a
+            dialect that takes windows it takes image and window. In one of molded images it takes
+            image, image_meta and anchors, and boxes come in the coordinates of
+            `ops.boxes.normalise`.
         inference: the same graph, in such a dialect with Matterport's seven outputs.
         proposal_inputs: inputs of the proposal layer in inference, for `ProposalLayer.stages`.
     """
@@ -62,7 +64,7 @@ def build_network(config, mode="training") -> Network:
 
 def trunk(config) -> types.SimpleNamespace:
     """What the graphs share: image to pyramid, RPN outputs, anchors, and the heads' layers."""
-    numerics = dialect(config.NUMERICS)
+    numerics = numerics_of(config)
     image = keras.Input((None, None, config.IMAGE_CHANNEL_COUNT), name=batch.IMAGE)
     pixels = image
     if not numerics.molded_images:
@@ -70,7 +72,13 @@ def trunk(config) -> types.SimpleNamespace:
     maps = backbone_maps(
         pixels, config.BACKBONE, config.BACKBONE_NORM, numerics, config.BACKBONE_WIDTH
     )
-    pyramid = feature_pyramid(maps, config.TOP_DOWN_PYRAMID_SIZE, config.HEAD_NORM)
+    pyramid = feature_pyramid(
+        maps,
+        config.TOP_DOWN_PYRAMID_SIZE,
+        numerics.pyramid_norm or config.HEAD_NORM,
+        numerics.pyramid_norm,
+        numerics.batch_norm_epsilon,
+    )
     ratios = config.RPN_ANCHOR_RATIOS
     logits, deltas, scores, rpn_class = rpn_head(
         pyramid,
@@ -78,6 +86,7 @@ def trunk(config) -> types.SimpleNamespace:
         config.RPN_ANCHOR_STRIDE,
         numerics.rpn_channels,
         numerics.rpn_softmax,
+        numerics.rpn_convolutions,
     )
     pieces = types.SimpleNamespace(
         image=image,
@@ -92,8 +101,9 @@ def trunk(config) -> types.SimpleNamespace:
             config.BACKBONE_STRIDES,
             config.RPN_ANCHOR_STRIDE,
             numerics.anchor_offset,
+            numerics.whole_anchors,
             name="anchors_in_pixels" if numerics.normalised_boxes else "anchors",
-        )(pyramid),
+        )(image, pyramid),
         proposals=_proposal_layer(config, numerics),
         align_box=_align(config, numerics, config.POOL_SIZE, "roi_align_classifier"),
         box_head=build_box_head(
@@ -102,10 +112,13 @@ def trunk(config) -> types.SimpleNamespace:
             numerics.head_norm,
             numerics.batch_norm_epsilon,
             config.POOL_SIZE,
+            numerics.box_convolutions,
         ),
     )
     if numerics.molded_images:
         pieces.meta = keras.Input((config.IMAGE_META_SIZE,), name=batch.IMAGE_META)
+    if numerics.takes_window:
+        pieces.window = keras.Input((4,), name=batch.WINDOW)
     if config.USE_MASKS:
         pieces.align_mask = _align(config, numerics, config.MASK_POOL_SIZE, "roi_align_mask")
         pieces.mask_head = build_mask_head(
@@ -120,6 +133,14 @@ def trunk(config) -> types.SimpleNamespace:
     return pieces
 
 
+def numerics_of(config):
+    """The `Numerics` of a Config: its dialect, with what it sets otherwise."""
+    numerics = dialect(config.NUMERICS)
+    if config.BATCH_NORM_EPSILON is None:
+        return numerics
+    return dataclasses.replace(numerics, batch_norm_epsilon=config.BATCH_NORM_EPSILON)
+
+
 def _proposal_layer(config, numerics):
     return ProposalLayer(
         config.PRE_NMS_LIMIT,
@@ -132,6 +153,7 @@ def _proposal_layer(config, numerics):
         config.RPN_ANCHOR_STRIDE,
         numerics.merged_levels,
         numerics.normalised_boxes,
+        config.PRE_NMS_LIMIT_INFERENCE,
         name="ROI",
     )
 
@@ -143,6 +165,8 @@ def _align(config, numerics, size, name):
         numerics.roi_sampling_ratio,
         numerics.canonical_roi_size,
         numerics.normalised_boxes,
+        numerics.roi_aligned,
+        numerics.level_tolerance,
         name=name,
     )
 
@@ -163,10 +187,15 @@ def build_training_model(pieces, config) -> keras.Model:
         config.MAX_GT_INSTANCES,
         ground_truth_shape(config),
         config.IMAGE_META_SIZE if numerics.molded_images else None,
+        numerics.takes_window,
     )
     inputs = {batch.IMAGE: pieces.image}
     if numerics.molded_images:
         inputs[batch.IMAGE_META] = pieces.meta
+    window = []
+    if numerics.takes_window:
+        inputs[batch.WINDOW] = pieces.window
+        window = [pieces.window]
     for name, spec in specs.items():
         if name not in inputs:
             inputs[name] = keras.Input(spec.shape, dtype=spec.dtype, name=name)
@@ -183,7 +212,7 @@ def build_training_model(pieces, config) -> keras.Model:
         boxes = NormaliseBoxes(name="gt_boxes_normalised")(pieces.image, boxes)
         anchors = NormaliseBoxes(name="anchors")(pieces.image, anchors)
     proposals = pieces.proposals(
-        pieces.image, pieces.pyramid, pieces.scores, pieces.deltas, anchors, training=True
+        pieces.image, pieces.pyramid, pieces.scores, pieces.deltas, anchors, *window, training=True
     )
     sampler = DetectionTargets(
         config.TRAIN_ROIS_PER_IMAGE,
@@ -235,12 +264,18 @@ def build_inference_models(pieces, config) -> tuple:
     """Image to detections: `detector`, `inference` and `proposal_inputs` of a `Network`."""
     numerics = dialect(config.NUMERICS)
     image, inputs, anchors, window = pieces.image, pieces.image, pieces.anchors, []
+    proposal_window = []
+    if numerics.takes_window:
+        inputs = [image, pieces.window]
+        window = proposal_window = [pieces.window]
     if numerics.molded_images:
         anchors = keras.Input((None, 4), name=batch.ANCHORS)
         inputs = [image, pieces.meta, anchors]
         corners = pieces.meta[:, batch.META_COLUMNS["window"]]
         window = [NormaliseBoxes(name="window_normalised")(image, corners)]
-    proposal_inputs = (image, pieces.pyramid, pieces.scores, pieces.deltas, anchors)
+    proposal_inputs = (
+        image, pieces.pyramid, pieces.scores, pieces.deltas, anchors, *proposal_window,
+    )  # fmt: skip
     rois = pieces.proposals(*proposal_inputs, training=False)
     _, probabilities, deltas = pieces.box_head(pieces.align_box(pieces.pyramid[:4], rois))
     detections = DetectionLayer(
@@ -251,6 +286,7 @@ def build_inference_models(pieces, config) -> tuple:
         numerics.delta_clamp,
         numerics.best_class_only,
         numerics.normalised_boxes,
+        numerics.min_detection_side,
         name="detections" if numerics.molded_images else "mrcnn_detection",
     )(image, rois, probabilities, deltas, *window)
     outputs, masks = detections, []

@@ -10,8 +10,9 @@ from mrcnn.network.resnet import normalisation
 
 
 def build_box_head(
-    num_classes: int, width: int, norm: str | None = None, epsilon: float = 1e-3, size: int = 7
-):
+    num_classes: int, width: int, norm: str | None = None, epsilon: float = 1e-3, size: int = 7,
+    convolutions: int = 0,
+):  # fmt: skip
     """Creates the layers once and returns the function that applies them, for both graphs.
 
     Args:
@@ -21,13 +22,18 @@ def build_box_head(
             convolutions, the first over the whole region (Matterport's box head: the same product).
         epsilon: of that normalisation.
         size: cells per side of a region, for that first convolution.
+        convolutions: instead of all that, so many 3x3 convolutions, normalised as `norm` says, in
+            front of one fully connected layer (He et al. 2018, "Rethinking", 4conv1fc).
 
     Returns:
         Function of pooled features [batch, rois, size, size, channels] giving `logits`
         [batch, rois, classes], `probabilities` of the same shape and `deltas`
         [batch, rois, classes, 4].
     """
-    hidden = _convolutions(width, norm, epsilon, size) if norm else _dense(width)
+    if convolutions:
+        hidden = _deep(convolutions, width, norm, epsilon)
+    else:
+        hidden = _convolutions(width, norm, epsilon, size) if norm else _dense(width)
     # Small final weights: training starts from even odds and unmoved boxes (Fast R-CNN 3.1).
     classify = layers.Dense(
         num_classes,
@@ -50,12 +56,12 @@ def build_box_head(
     return apply
 
 
-def _dense(width):
+def _dense(width, depth=2):
     hidden = [
         layers.Dense(
             width, activation="relu", kernel_initializer="he_uniform", name=f"mrcnn_class_conv{i}"
         )
-        for i in (1, 2)
+        for i in range(1, depth + 1)
     ]
 
     def apply(pooled):
@@ -63,6 +69,27 @@ def _dense(width):
         for layer in hidden:
             x = layer(x)
         return x
+
+    return apply
+
+
+def _deep(convolutions, width, norm, epsilon, channels=256):
+    hidden = []
+    for i in range(1, convolutions + 1):
+        convolution = layers.Conv2D(
+            channels, 3, padding="same", use_bias=norm is None, kernel_initializer="he_normal",
+            name=f"mrcnn_box_conv{i}",
+        )  # fmt: skip
+        hidden.append(PerRegion(convolution))
+        if norm:
+            hidden.append(PerRegion(normalisation(norm, channels, f"mrcnn_box_bn{i}", epsilon)))
+        hidden.append(layers.ReLU())
+    connect = _dense(width, depth=1)
+
+    def apply(pooled):
+        for layer in hidden:
+            pooled = layer(pooled)
+        return connect(pooled)
 
     return apply
 

@@ -16,19 +16,21 @@ class PyramidROIAlign(layers.Layer):
     Args:
         size: cells per side.
         strides: of the maps, P2 first.
-        sampling_ratio: samples per side of a cell.
-        canonical_size: a region of this side is pooled from P4.
+        sampling_ratio, aligned: see `ops.roi_align.pyramid_roi_align`.
+        canonical_size, tolerance: see `ops.roi_align.assign_levels`.
         corners: boxes are in the coordinates of `ops.boxes.normalise` and pooled by
-            `ops.roi_align.pyramid_crop`; the two arguments above mean nothing then.
+            `ops.roi_align.pyramid_crop`; the four arguments above mean nothing then.
 
     Call: maps (P2..P5), boxes [batch, rois, 4] in pixels, inside the image ->
     [batch, rois, size, size, channels].
     """
 
     def __init__(
-        self, size, strides, sampling_ratio=2, canonical_size=224.0, corners=False, **kwargs
-    ):
+        self, size, strides, sampling_ratio=2, canonical_size=224.0, corners=False, aligned=True,
+        tolerance=0.0, **kwargs,
+    ):  # fmt: skip
         super().__init__(**{"trainable": False} | kwargs)
+        self.aligned, self.tolerance = aligned, tolerance
         self.size, self.strides, self.corners = size, tuple(strides), corners
         self.sampling_ratio, self.canonical_size = sampling_ratio, canonical_size
 
@@ -38,10 +40,11 @@ class PyramidROIAlign(layers.Layer):
             levels = roi_align.assign_nearest_levels(boxes, rows * columns * self.strides[0] ** 2)
             return roi_align.pyramid_crop(maps, boxes, self.size, levels)
         levels = roi_align.assign_levels(
-            boxes, min_level=2, max_level=1 + len(self.strides), canonical_size=self.canonical_size
-        )
+            boxes, min_level=2, max_level=1 + len(self.strides),
+            canonical_size=self.canonical_size, tolerance=self.tolerance,
+        )  # fmt: skip
         return roi_align.pyramid_roi_align(
-            maps, boxes, self.strides, self.size, levels, sampling_ratio=self.sampling_ratio
+            maps, boxes, self.strides, self.size, levels, self.sampling_ratio, self.aligned
         )
 
     def compute_output_spec(self, maps, boxes):
@@ -52,7 +55,7 @@ class PyramidROIAlign(layers.Layer):
         return super().get_config() | {
             "size": self.size, "strides": self.strides,
             "sampling_ratio": self.sampling_ratio, "canonical_size": self.canonical_size,
-            "corners": self.corners,
+            "corners": self.corners, "aligned": self.aligned, "tolerance": self.tolerance,
         }  # fmt: skip
 
 
@@ -72,6 +75,7 @@ class DetectionLayer(layers.Layer):
         best_class_only: of each RoI only the likeliest class is a candidate, the background too
             (Matterport's rule).
         normalised: boxes come in the coordinates of `ops.boxes.normalise`, and so they leave.
+        min_side: detections with a shorter side are dropped, pixels.
 
     Call: image [batch, height, width, channels], rois [batch, rois, 4], probabilities
     [batch, rois, classes], deltas [batch, rois, classes, 4] and perhaps window [batch, 4] in the
@@ -82,12 +86,13 @@ class DetectionLayer(layers.Layer):
 
     def __init__(
         self, count, min_confidence, nms_threshold, std, delta_clamp, best_class_only=False,
-        normalised=False, **kwargs,
+        normalised=False, min_side=0.0, **kwargs,
     ):  # fmt: skip
         super().__init__(**{"trainable": False} | kwargs)
         self.count, self.min_confidence = count, min_confidence
         self.nms_threshold, self.std, self.delta_clamp = nms_threshold, tuple(std), delta_clamp
         self.best_class_only, self.normalised = best_class_only, normalised
+        self.min_side = min_side
 
     def call(self, image, rois, probabilities, deltas, window=None):
         rois_per_image, classes = probabilities.shape[1:]
@@ -112,7 +117,8 @@ class DetectionLayer(layers.Layer):
         )
         boxes = self._clip(boxes, image, window)
         if not self.normalised:  # where one pixel has no area
-            best = ops.where(box_ops.area(boxes) > 0, best, -1e30)
+            side = ops.minimum(boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1])
+            best = ops.where(ops.logical_and(side > 0, side >= self.min_side), best, -1e30)
         keep, valid = nms.grouped_nms(boxes, best, class_index, self.count, self.nms_threshold)
         chosen = ops.take_along_axis(boxes, keep[..., None], axis=1)
         class_ids = ops.take_along_axis(class_index, keep, axis=1) + 1
@@ -123,12 +129,10 @@ class DetectionLayer(layers.Layer):
         }
 
     def _clip(self, boxes, image, window):
-        if window is None:
-            height, width = (1, 1) if self.normalised else ops.shape(image)[1:3]
-            return box_ops.clip(boxes, height, width)
-        low, high = (ops.concatenate([half, half], axis=-1)[:, None]
-                     for half in (window[:, :2], window[:, 2:]))  # fmt: skip
-        return ops.minimum(ops.maximum(boxes, low), high)
+        if window is not None:
+            return box_ops.clip_to_window(boxes, window)
+        height, width = (1, 1) if self.normalised else ops.shape(image)[1:3]
+        return box_ops.clip(boxes, height, width)
 
     def compute_output_spec(self, image, rois, probabilities, deltas, window=None):
         batch = rois.shape[0]
@@ -143,6 +147,7 @@ class DetectionLayer(layers.Layer):
             "count": self.count, "min_confidence": self.min_confidence, "std": self.std,
             "nms_threshold": self.nms_threshold, "delta_clamp": self.delta_clamp,
             "best_class_only": self.best_class_only, "normalised": self.normalised,
+            "min_side": self.min_side,
         }  # fmt: skip
 
 

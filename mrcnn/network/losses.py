@@ -96,8 +96,13 @@ def mask_loss(target, class_ids, masks, probabilities=False):
 
 
 def smooth_l1(target, prediction, beta):
-    """Elementwise: 0.5 d^2 / beta where d < beta, else d - 0.5 beta (Girshick 2015, equation 3)."""
+    """Elementwise: 0.5 d^2 / beta where d < beta, else d - 0.5 beta (Girshick 2015, equation 3).
+
+    With beta 0 it is the distance.
+    """
     distance = ops.abs(target - prediction)
+    if beta == 0:
+        return distance
     return ops.where(distance < beta, 0.5 * distance**2 / beta, distance - 0.5 * beta)
 
 

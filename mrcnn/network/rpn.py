@@ -12,7 +12,7 @@ from mrcnn.ops import nms
 
 def rpn_model(
     depth: int, anchors_per_cell: int, anchor_stride: int = 1, channels: int | None = None,
-    softmax: bool = False,
+    softmax: bool = False, convolutions: int = 1,
 ) -> keras.Model:  # fmt: skip
     """The small network that is slid over every level.
 
@@ -20,8 +20,9 @@ def rpn_model(
         depth: channels of the maps.
         anchors_per_cell: ratios, and sizes where a level has several.
         anchor_stride: cells between anchors.
-        channels: of the shared convolution; None: `depth`.
+        channels: of the shared convolutions; None: `depth`.
         softmax: two logits an anchor, background and object, instead of one.
+        convolutions: shared ones, one after another.
 
     Returns:
         Model named "rpn_model": a map [batch, height, width, depth] to logits [batch, anchors] (or
@@ -30,10 +31,13 @@ def rpn_model(
     """
     small = keras.initializers.RandomNormal(stddev=0.01)  # Faster R-CNN, section 3.1.3
     feature_map = keras.Input((None, None, depth), name="input_rpn_feature_map")
-    shared = layers.Conv2D(
-        channels or depth, 3, strides=anchor_stride, padding="same", activation="relu",
-        kernel_initializer="he_normal", name="rpn_conv_shared",
-    )(feature_map)  # fmt: skip
+    shared = feature_map
+    for number in range(1, convolutions + 1):
+        shared = layers.Conv2D(
+            channels or depth, 3, strides=anchor_stride if number == 1 else 1, padding="same",
+            activation="relu", kernel_initializer="he_normal",
+            name="rpn_conv_shared" if number == 1 else f"rpn_conv_shared{number}",
+        )(shared)  # fmt: skip
     objectness = layers.Conv2D(
         anchors_per_cell * (2 if softmax else 1), 1, kernel_initializer=small, name="rpn_class_raw"
     )(shared)
@@ -49,20 +53,21 @@ def rpn_model(
 
 def rpn_head(
     pyramid: list, anchors_per_cell: int, anchor_stride: int = 1, channels: int | None = None,
-    softmax: bool = False,
+    softmax: bool = False, convolutions: int = 1,
 ):  # fmt: skip
     """Objectness and box deltas of each anchor of all levels.
 
     Args:
         pyramid: P2..P6, [batch, height, width, channels].
-        anchors_per_cell, anchor_stride, channels, softmax: see `rpn_model`.
+        anchors_per_cell, anchor_stride, channels, softmax, convolutions: see `rpn_model`.
 
     Returns:
         `logits` [batch, anchors] and `deltas` [batch, anchors, 4], the levels concatenated P2..P6;
         `scores` [batch, anchors], which rank them: the logits, or the softmax of the object; and
         with softmax what it gives, [batch, anchors, 2], else None.
     """
-    model = rpn_model(pyramid[0].shape[-1], anchors_per_cell, anchor_stride, channels, softmax)
+    depth = pyramid[0].shape[-1]
+    model = rpn_model(depth, anchors_per_cell, anchor_stride, channels, softmax, convolutions)
     names = ["rpn_class_logits", "rpn_class", "rpn_bbox"]
     if not softmax:
         names.remove("rpn_class")
@@ -99,30 +104,35 @@ class PyramidAnchors(layers.Layer):
         strides: pixels per cell, one a level.
         anchor_stride: cells between anchors.
         offset: share of a stride between a cell's corner and the centre of its anchors.
+        whole: half sides are whole pixels, and strides are the sides of the image divided by those
+            of the map, rounded down (torchvision): 61 instead of 64 for a side of 800.
 
-    Call: list of maps [batch, height, width, channels] -> float32 [anchors, 4] in pixels, not
-    clipped to the image.
+    Call: image [batch, height, width, channels] and list of maps of the same axes -> float32
+    [anchors, 4] in pixels, not clipped to the image.
     """
 
-    def __init__(self, sizes, ratios, strides, anchor_stride=1, offset=0.5, **kwargs):
+    def __init__(self, sizes, ratios, strides, anchor_stride=1, offset=0.5, whole=False, **kwargs):
         super().__init__(**{"trainable": False} | kwargs)
         self.sizes, self.ratios, self.strides = tuple(sizes), tuple(ratios), tuple(strides)
-        self.anchor_stride, self.offset = anchor_stride, offset
+        self.anchor_stride, self.offset, self.whole = anchor_stride, offset, whole
 
-    def call(self, pyramid):
-        shapes = [ops.shape(feature_map)[1:3] for feature_map in pyramid]
+    def call(self, image, pyramid):
+        shapes, strides = [ops.shape(feature_map)[1:3] for feature_map in pyramid], self.strides
+        if self.whole:
+            height, width = ops.shape(image)[1:3]
+            strides = [(height // rows, width // columns) for rows, columns in shapes]
         return anchor_ops.pyramid_anchors(
-            self.sizes, self.ratios, self.strides, shapes,
-            anchor_stride=self.anchor_stride, offset=self.offset,
+            self.sizes, self.ratios, strides, shapes,
+            anchor_stride=self.anchor_stride, offset=self.offset, whole_sides=self.whole,
         )  # fmt: skip
 
-    def compute_output_spec(self, pyramid):
+    def compute_output_spec(self, image, pyramid):
         return keras.KerasTensor((None, 4), "float32")
 
     def get_config(self):
         return super().get_config() | {
             "sizes": self.sizes, "ratios": self.ratios, "strides": self.strides,
-            "anchor_stride": self.anchor_stride, "offset": self.offset,
+            "anchor_stride": self.anchor_stride, "offset": self.offset, "whole": self.whole,
         }  # fmt: skip
 
 
@@ -144,9 +154,11 @@ class ProposalLayer(layers.Layer):
         anchor_stride: cells between anchors.
         merged_levels: the `pre_nms` best of all levels together, and one NMS over them.
         normalised: boxes are in the coordinates of `ops.boxes.normalise`, and `min_side` too.
+        pre_nms_inference: anchors kept per level in inference; None: `pre_nms`.
 
     Call: image [batch, height, width, channels], pyramid, scores [batch, anchors] (higher is
-    better), deltas [batch, anchors, 4], anchors [anchors, 4] (or [batch, anchors, 4]) -> proposals
+    better), deltas [batch, anchors, 4], anchors [anchors, 4] (or [batch, anchors, 4]) and perhaps
+    window [batch, 4], which boxes are clipped to instead of the image -> proposals
     [batch, post_nms, 4] in pixels, best first, zero rows behind the last. No gradient flows through
     them.
     """
@@ -163,23 +175,25 @@ class ProposalLayer(layers.Layer):
         anchor_stride=1,
         merged_levels=False,
         normalised=False,
+        pre_nms_inference=None,
         **kwargs,
     ):
         super().__init__(**{"trainable": False} | kwargs)
         self.merged_levels, self.normalised = merged_levels, normalised
-        self.pre_nms, self.post_nms, self.post_nms_training = pre_nms, post_nms, post_nms_training
+        self.pre_nms, self.pre_nms_inference = pre_nms, pre_nms_inference
+        self.post_nms, self.post_nms_training = post_nms, post_nms_training
         self.nms_threshold, self.std = nms_threshold, tuple(std)
         self.delta_clamp, self.min_side = delta_clamp, min_side
         self.anchor_stride = anchor_stride
 
-    def call(self, image, pyramid, scores, deltas, anchors, training=False):
-        stages = self.stages(image, pyramid, scores, deltas, anchors, training)
+    def call(self, image, pyramid, scores, deltas, anchors, window=None, training=False):
+        stages = self.stages(image, pyramid, scores, deltas, anchors, window, training)
         boxes, index, valid = stages["refined_anchors_clipped"], stages["index"], stages["valid"]
         proposals = ops.take_along_axis(boxes, index[..., None], axis=1)
         # Not a product: a box that is no number times 0 would not be 0.
         return ops.stop_gradient(ops.where(valid[..., None], proposals, 0.0))
 
-    def stages(self, image, pyramid, scores, deltas, anchors, training=False) -> dict:
+    def stages(self, image, pyramid, scores, deltas, anchors, window=None, training=False) -> dict:
         """What happens on the way, for those who want to see it.
 
         Returns:
@@ -187,7 +201,7 @@ class ProposalLayer(layers.Layer):
             anchors, moved, and clipped; `index` int32 [batch, post_nms]: the rows of these that NMS
             left, best first; `valid` bool [batch, post_nms].
         """
-        height, width = (1, 1) if self.normalised else ops.shape(image)[1:3]
+        pre_nms = self.pre_nms if training else self.pre_nms_inference or self.pre_nms
         sizes = [ops.shape(anchors)[-2]]
         if not self.merged_levels:
             cells = [_cells(feature_map, self.anchor_stride) for feature_map in pyramid]
@@ -197,7 +211,7 @@ class ProposalLayer(layers.Layer):
         start = 0
         for level, size in enumerate(sizes):
             stop = start + size
-            count = _smaller(self.pre_nms, stop - start)
+            count = _smaller(pre_nms, stop - start)
             level_best, index = ops.top_k(scores[:, start:stop], count)
             chosen.append(_rows(anchors, index + start))  # [batch, count, 4]
             level_deltas = _rows(deltas, index + start)
@@ -206,7 +220,11 @@ class ProposalLayer(layers.Layer):
             levels.append(ops.full((count,), level, dtype="int32"))
             start = stop
         moved, best = ops.concatenate(moved, axis=1), ops.concatenate(best, axis=1)
-        clipped = box_ops.clip(moved, height, width)
+        if window is None:
+            height, width = (1, 1) if self.normalised else ops.shape(image)[1:3]
+            clipped = box_ops.clip(moved, height, width)
+        else:
+            clipped = box_ops.clip_to_window(moved, window)
         sides = ops.minimum(clipped[..., 2] - clipped[..., 0], clipped[..., 3] - clipped[..., 1])
         best = ops.where(sides >= self.min_side, best, -1e30)
         keep = self.post_nms_training if training else self.post_nms
@@ -218,13 +236,16 @@ class ProposalLayer(layers.Layer):
             "refined_anchors_clipped": clipped, "index": index, "valid": valid,
         }  # fmt: skip
 
-    def compute_output_spec(self, image, pyramid, scores, deltas, anchors, training=False):
+    def compute_output_spec(
+        self, image, pyramid, scores, deltas, anchors, window=None, training=False
+    ):
         keep = self.post_nms_training if training else self.post_nms
         return keras.KerasTensor((image.shape[0], keep, 4), "float32")
 
     def get_config(self):
         return super().get_config() | {
             "pre_nms": self.pre_nms, "post_nms": self.post_nms,
+            "pre_nms_inference": self.pre_nms_inference,
             "post_nms_training": self.post_nms_training, "nms_threshold": self.nms_threshold,
             "std": self.std, "delta_clamp": self.delta_clamp, "min_side": self.min_side,
             "anchor_stride": self.anchor_stride, "merged_levels": self.merged_levels,

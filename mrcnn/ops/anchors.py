@@ -7,16 +7,19 @@ import math
 from keras import ops
 
 
-def level_anchors(size, ratios, stride, height, width, anchor_stride=1, offset=0.5):
+def level_anchors(
+    size, ratios, stride, height, width, anchor_stride=1, offset=0.5, whole_sides=False
+):
     """Anchors of one pyramid level.
 
     Args:
         size: side of the square anchor in pixels, or a sequence of sides.
         ratios: height / width of the anchors; each has the area of the square one.
-        stride: pixels per cell of the feature map.
+        stride: pixels per cell of the feature map, a number or (y, x), which may be tensors.
         height, width: cells of the feature map, numbers or scalar tensors.
         anchor_stride: cells between anchors.
         offset: share of a stride between the corner of a cell and the centre of its anchors.
+        whole_sides: half sides are rounded to whole pixels, ties to even (torchvision).
 
     Returns:
         [anchors, 4], cells row by row, in each cell by size, then by ratio; not clipped.
@@ -27,23 +30,26 @@ def level_anchors(size, ratios, stride, height, width, anchor_stride=1, offset=0
         for side in sizes
         for ratio in ratios
     ]
+    if whole_sides:
+        half_sides = [(round(h), round(w)) for h, w in half_sides]
     corners = ops.convert_to_tensor([[-h, -w, h, w] for h, w in half_sides], dtype="float32")
-    y = _centres(height, stride, anchor_stride, offset)
-    x = _centres(width, stride, anchor_stride, offset)
+    stride_y, stride_x = stride if isinstance(stride, tuple) else (stride, stride)
+    y = _centres(height, stride_y, anchor_stride, offset)
+    x = _centres(width, stride_x, anchor_stride, offset)
     y, x = ops.meshgrid(y, x, indexing="ij")
     centres = ops.stack([y, x, y, x], axis=-1)  # [rows, columns, 4]
     return ops.reshape(centres[:, :, None] + corners, (-1, 4))
 
 
-def pyramid_anchors(sizes, ratios, strides, shapes, anchor_stride=1, offset=0.5):
+def pyramid_anchors(sizes, ratios, strides, shapes, anchor_stride=1, offset=0.5, whole_sides=False):
     """Anchors of all levels, concatenated in the order given.
 
     Args:
         sizes: one entry a level: a side in pixels, or a sequence of sides.
         ratios: height / width, the same on every level.
-        strides: pixels per cell, one a level.
+        strides: pixels per cell, one entry a level.
         shapes: (height, width) of each level's map in cells.
-        anchor_stride, offset: see `level_anchors`.
+        anchor_stride, offset, whole_sides: see `level_anchors`.
 
     Returns:
         [anchors, 4].
@@ -57,7 +63,7 @@ def pyramid_anchors(sizes, ratios, strides, shapes, anchor_stride=1, offset=0.5)
             f"{len(sizes)}, {len(strides)} and {len(shapes)}; give all three the same length"
         )
     levels = [
-        level_anchors(size, ratios, stride, height, width, anchor_stride, offset)
+        level_anchors(size, ratios, stride, height, width, anchor_stride, offset, whole_sides)
         for size, stride, (height, width) in zip(sizes, strides, shapes, strict=True)
     ]
     return ops.concatenate(levels, axis=0)
@@ -65,4 +71,4 @@ def pyramid_anchors(sizes, ratios, strides, shapes, anchor_stride=1, offset=0.5)
 
 def _centres(cells, stride, anchor_stride, offset):
     steps = ops.cast(ops.arange(0, cells, anchor_stride, dtype="int32"), "float32")
-    return (steps + offset) * float(stride)
+    return (steps + offset) * ops.cast(stride, "float32")

@@ -101,6 +101,13 @@ def clip(boxes, height, width):
     return ops.minimum(ops.maximum(boxes, 0.0), limit)
 
 
+def clip_to_window(boxes, window):
+    """Boxes [batch, n, 4] cut to a window [batch, 4] of each image."""
+    low, high = window[:, None, :2], window[:, None, 2:]
+    boxes = ops.maximum(boxes, ops.concatenate([low, low], axis=-1))
+    return ops.minimum(boxes, ops.concatenate([high, high], axis=-1))
+
+
 def normalise(boxes, height, width):
     """Pixel boxes [..., 4] in coordinates where 0 and 1 are the first and the last pixel.
 

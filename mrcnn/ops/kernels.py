@@ -94,6 +94,26 @@ def _taps(low, high, size, count):
     return ops.cast(lower, "int32"), ops.cast(upper, "int32"), at - lower, inside
 
 
+def repeat(times, body, state, at_most=None):
+    """The state after so many applications of a function; gradients flow on every backend.
+
+    Args:
+        times: int32 scalar tensor.
+        body: function (step, state) -> state, of the same shape.
+        state: tensor.
+        at_most: bound of `times`. JAX needs it, since its loops of open length have no gradient.
+    """
+    if keras.backend.backend() == "jax" and at_most is not None:
+        return ops.fori_loop(
+            0, at_most, lambda i, s: ops.cond(i < times, lambda: body(i, s), lambda: s), state
+        )
+    return ops.while_loop(
+        lambda step, _: step < times,
+        lambda step, state: (step + 1, body(step, state)),
+        (ops.zeros((), dtype="int32"), state),
+    )[1]
+
+
 def non_max_suppression(boxes, scores, max_output, iou_threshold):
     """Greedy non-maximum suppression of each image's boxes.
 

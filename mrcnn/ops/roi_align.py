@@ -10,21 +10,24 @@ from mrcnn.ops import boxes as box_ops
 from mrcnn.ops import kernels
 
 
-def assign_levels(boxes, min_level=2, max_level=5, canonical_size=224.0, canonical_level=4):
+def assign_levels(
+    boxes, min_level=2, max_level=5, canonical_size=224.0, canonical_level=4, tolerance=0.0
+):
     """Pyramid level of each box by its size (Lin et al. 2017, equation 1).
 
     Args:
         boxes: [..., 4] in pixels of the network's image.
         min_level, max_level: the result is clipped to these.
         canonical_size: a box of this side is pooled from `canonical_level`.
+        tolerance: added to the logarithm: 1e-6 in torchvision.
 
     Returns:
-        int32 [...]: floor(canonical_level + log2(sqrt(area) / canonical_size + 1e-8)), the
-        constant as in Detectron2. Empty boxes: `min_level`.
+        int32 [...]: floor(canonical_level + log2(sqrt(area) / canonical_size + 1e-8) + tolerance),
+        the constant as in Detectron2. Empty boxes: `min_level`.
     """
     side = ops.sqrt(box_ops.area(boxes))
-    level = ops.floor(canonical_level + ops.log(side / canonical_size + 1e-8) / math.log(2.0))
-    return ops.cast(ops.clip(level, min_level, max_level), "int32")
+    level = canonical_level + ops.log(side / canonical_size + 1e-8) / math.log(2.0) + tolerance
+    return ops.cast(ops.clip(ops.floor(level), min_level, max_level), "int32")
 
 
 def roi_align(feature_map, boxes, box_indices, output_size, stride, sampling_ratio=2, aligned=True):
@@ -58,7 +61,9 @@ def roi_align(feature_map, boxes, box_indices, output_size, stride, sampling_rat
     return ops.cast(_pooled(crops, sampling_ratio), feature_map.dtype)
 
 
-def pyramid_roi_align(feature_maps, boxes, strides, output_size, levels, sampling_ratio=2):
+def pyramid_roi_align(
+    feature_maps, boxes, strides, output_size, levels, sampling_ratio=2, aligned=True
+):
     """RoIAlign in which each box is pooled from its own pyramid level.
 
     All levels are laid out on one canvas and every box is cropped once from it, so that shapes are
@@ -71,30 +76,118 @@ def pyramid_roi_align(feature_maps, boxes, strides, output_size, levels, samplin
         strides: pixels per cell, one a map.
         output_size: cells per side, or (rows, columns).
         levels: int [batch, rois], 2 for the first map.
-        sampling_ratio: samples per side of an output cell.
+        sampling_ratio: samples per side of an output cell; 0: as many as there are cells of the map
+            in it, rounded up, for each box and axis (Detectron2).
+        aligned: see `roi_align`.
 
     Returns:
-        [batch, rois, rows, columns, channels], as `roi_align` (aligned) on each box's level.
+        [batch, rois, rows, columns, channels], as `roi_align` on each box's level.
     """
     size = _pair(output_size)
     batch, rois = ops.shape(boxes)[:2]
     canvas, origins = _canvas(feature_maps)
     index = ops.clip(ops.cast(levels, "int32") - 2, 0, len(feature_maps) - 1)
     stride = ops.take(ops.convert_to_tensor([float(s) for s in strides]), index, axis=0)
-    low, high = _corners(boxes / stride[..., None], True)
-    frames = _sample_frames(low, high, size, sampling_ratio)
-    origin = ops.take(origins, index, axis=0)  # [batch, rois, 2]
-    frames = frames + 1.0 + ops.concatenate([origin, origin], axis=-1)
-    frames = frames / _last(ops.shape(canvas)[1:3])
+    low, high = _corners(boxes / stride[..., None], aligned)
     image = ops.broadcast_to(ops.arange(batch, dtype="int32")[:, None], (batch, rois))
-    crops = kernels.crop_and_resize(
-        canvas,
-        ops.reshape(frames, (-1, 4)),
-        ops.reshape(image, (-1,)),
-        (size[0] * sampling_ratio, size[1] * sampling_ratio),
-    )
-    pooled = ops.cast(_pooled(crops, sampling_ratio), feature_maps[0].dtype)
+    rows = {
+        "low": low, "high": high, "image": image[..., None],
+        "origin": ops.take(origins, index, axis=0),  # [batch, rois, 2], of the level's map
+    }  # fmt: skip
+    rows = {name: ops.reshape(row, (-1, row.shape[-1])) for name, row in rows.items()}
+    rows["image"] = rows["image"][:, 0]
+    if sampling_ratio == 0 and boxes.shape[1] != 0:
+        pooled = _pool_adaptively(canvas, rows, size)
+    else:
+        sampling_ratio = sampling_ratio or 1
+        frames = _sample_frames(rows["low"], rows["high"], size, sampling_ratio)
+        grid = (size[0] * sampling_ratio, size[1] * sampling_ratio)
+        crops = _crop_canvas(canvas, frames, rows["origin"], rows["image"], grid)
+        if not aligned:  # the least size of a cell can lead beyond the map's end
+            limits = ops.convert_to_tensor(
+                [ops.cast(ops.stack(list(ops.shape(m)[1:3])), "float32") for m in feature_maps]
+            )
+            limit = ops.reshape(ops.take(limits, index, axis=0), (-1, 2))
+            crops = crops * _inside(frames, limit, grid)
+        pooled = _pooled(crops, sampling_ratio)
+    pooled = ops.cast(pooled, feature_maps[0].dtype)
     return ops.reshape(pooled, (batch, rois, *size, feature_maps[0].shape[-1]))
+
+
+def _crop_canvas(canvas, frames, origin, image, grid):
+    """Samples [n, rows, columns, channels] of frames [n, 4], in cells of the map at `origin`."""
+    frames = frames + 1.0 + ops.concatenate([origin, origin], axis=-1)  # + 1: the padding
+    return kernels.crop_and_resize(canvas, frames / _last(ops.shape(canvas)[1:3]), image, grid)
+
+
+def _inside(frames, limit, grid):
+    """1 for the samples of frames [n, 4] at most at `limit` [n, 2], else 0: [n, *grid, 1]."""
+    inside = []
+    for axis, count in enumerate(grid):
+        first, last = frames[:, axis], frames[:, axis + 2]
+        steps = ops.arange(count, dtype="float32") / max(count - 1, 1)
+        at = first[:, None] + steps * (last - first)[:, None]
+        inside.append(ops.cast(at <= limit[:, axis, None], "float32"))
+    return inside[0][:, :, None, None] * inside[1][:, None, :, None]
+
+
+def _pool_adaptively(canvas, rows, size):
+    """RoIAlign with a sample for every cell of the map in an output cell, rounded up.
+
+    The samples of one kind, such as the upper left of all output cells of a box, are one crop; the
+    crops of all boxes form a list, which is worked off in pieces as long as there are boxes. So
+    every shape is static, and work and memory follow the number of samples.
+
+    Args:
+        canvas: see `_canvas`.
+        rows: `low` and `high` corner and `origin`, [n, 2] in cells, and `image` [n] of each box.
+        size: output (rows, columns).
+
+    Returns:
+        [n, *size, channels]; 0 for boxes without area.
+    """
+    count = ops.shape(rows["low"])[0]
+    cell = (rows["high"] - rows["low"]) / ops.convert_to_tensor([float(n) for n in size])
+    known = ops.logical_and(cell > 0, ops.isfinite(cell))  # a box that is no number has no samples
+    samples = ops.cast(ops.ceil(ops.where(known, cell, 0.0)), "int32")  # [n, 2]
+    crops = samples[:, 0] * samples[:, 1]
+    ends = ops.cumsum(crops)
+
+    def piece(step, pooled):
+        number = step * count + ops.arange(count, dtype="int32")  # in the list of crops
+        box = ops.minimum(ops.searchsorted(ends, number, side="right"), count - 1)
+        box = ops.cast(box, "int32")
+        mine = {name: ops.take(row, box, axis=0) for name, row in rows.items()}
+        width, step_size = ops.take(samples, box, axis=0), ops.take(cell, box, axis=0)
+        kind = number - (ops.take(ends, box) - ops.take(crops, box))
+        across = ops.maximum(width[:, 1], 1)
+        place = ops.cast(ops.stack([kind // across, kind % across], axis=-1), "float32") + 0.5
+        first = mine["low"] + place * step_size / ops.cast(ops.maximum(width, 1), "float32")
+        last = first + step_size * ops.convert_to_tensor([float(n - 1) for n in size])
+        frames = ops.concatenate([first, last], axis=-1)
+        crop = _crop_canvas(canvas, frames, mine["origin"], mine["image"], size)
+        share = ops.where(number < ends[-1], 1.0 / ops.cast(ops.take(crops, box), "float32"), 0.0)
+        crop = ops.where(share[:, None, None, None] > 0, crop * share[:, None, None, None], 0.0)
+        return pooled + ops.segment_sum(crop, box, num_segments=count)
+
+    shape = (count, *size, canvas.shape[-1])
+    pieces = (ends[-1] + count - 1) // count
+    return kernels.repeat(pieces, piece, ops.zeros(shape), _most_samples(canvas, size))
+
+
+def _most_samples(canvas, size):
+    """A bound of the mean number of crops a box, for backends that need one; see `kernels.repeat`.
+
+    On P2 to P4 a box has at most 28 x 28 cells in area, but may be as wide as the map; on P5 it may
+    be the whole map, an eighth of the first one along each side.
+    """
+    height, width = canvas.shape[1:3]
+    if height is None or width is None:
+        return None
+    return max(
+        -(-max(height, width) // min(size)) + 1, 36,
+        (-(-height // 8 // size[0]) + 1) * (-(-width // 8 // size[1]) + 1),
+    )  # fmt: skip
 
 
 def assign_nearest_levels(boxes, image_area):

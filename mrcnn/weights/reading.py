@@ -163,3 +163,11 @@ def own(group, name, path):
             raise ValueError(f"{path}: {item.name}/{step} is a link, which is refused.")
         item = item[step]
     return item
+
+
+def finite(path, name, value):
+    """The array, or a ValueError where it holds anything that is no number."""
+    # The sum first: it takes no memory, and is no number itself where one is not.
+    if not np.isfinite(np.sum(value, dtype=np.float64)) and not np.isfinite(value).all():
+        raise ValueError(f"{path}: layer {name} holds NaN or infinite weights; use another file.")
+    return value

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mrcnn.ops.files import atomic_path
 from mrcnn.weights import pickles
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of a file of before 2020
@@ -27,6 +28,7 @@ _SAFE = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "bfloat16", "I64": "<i8", "I32": "<i4",
     "I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?",
 }  # fmt: skip
+_SAFE_NAMES = {dtype: name for name, dtype in _SAFE.items() if dtype in ("<f4", "<i8")}
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,7 @@ def read_torch(path):
         content, where = _read_zip(path)
     else:
         content, where = _read_old(path)
-    data = np.memmap(path, np.uint8, "r")
-    return pickles.mapped(content, lambda item: _view(item, where, data, path))
+    return pickles.mapped(content, lambda item: _view(item, where, path))
 
 
 def read_safetensors(path) -> dict[str, np.ndarray]:
@@ -82,7 +83,7 @@ def read_safetensors(path) -> dict[str, np.ndarray]:
                        for name, e in header.items() if name != "__metadata__"}  # fmt: skip
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise _damaged(path, f"its header: {error!r}") from error
-    data, found = np.memmap(path, np.uint8, "r")[8 + length :], {}
+    found = {}
     for name, (dtype, shape, offsets) in entries.items():
         if dtype not in _SAFE or not _whole((*shape, *offsets)) or len(offsets) != 2:
             raise _damaged(path, f"{name}: dtype {dtype}, shape {shape}, offsets {offsets}")
@@ -90,8 +91,31 @@ def read_safetensors(path) -> dict[str, np.ndarray]:
         start, stop = offsets
         if stop - start != storage.count * _itemsize(storage.dtype):
             raise _damaged(path, f"{name}: shape {shape} in {stop - start} bytes")
-        found[name] = _numbers(data, start, storage, path).reshape(shape)
+        found[name] = _numbers(8 + length + start, storage, path).reshape(shape)
     return found
+
+
+def write_safetensors(path, arrays: dict):
+    """Writes arrays by name as a .safetensors file, whole or not at all.
+
+    Args:
+        path: of the file; its folder is made when missing.
+        arrays: float32 or int64 arrays of any layout; one is copied at a time.
+
+    Raises:
+        OSError: the file cannot be written; a file of that name stays whole.
+    """
+    header, end = {"__metadata__": {"format": "pt"}}, 0
+    for name, array in arrays.items():
+        start, end = end, end + array.nbytes
+        dtype = _SAFE_NAMES[array.dtype.newbyteorder("<").str]
+        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # so that the numbers are aligned
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for array in arrays.values():
+            file.write(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
 
 
 # --- Where the numbers are -----------------------------------------------------------------------
@@ -169,7 +193,7 @@ def _rebuild(storage, offset, shape, strides, *_):
 
 
 # --- The numbers ---------------------------------------------------------------------------------
-def _view(value, where, data, path):
+def _view(value, where, path):
     """A tensor as a view of the mapped file; anything else as it is."""
     if isinstance(value, _Storage):
         raise _damaged(path, "a storage that is no tensor's")
@@ -183,7 +207,7 @@ def _view(value, where, data, path):
     last = value.offset + sum(steps)
     if 0 not in value.shape and last >= storage.count:
         raise _damaged(path, f"a tensor of shape {value.shape} beyond its storage")
-    numbers = _numbers(data, start, storage, path)
+    numbers = _numbers(start, storage, path)
     if 0 in value.shape:
         return np.zeros(value.shape, numbers.dtype)
     strides = [step * numbers.itemsize for step in value.strides]
@@ -192,15 +216,20 @@ def _view(value, where, data, path):
     )
 
 
-def _numbers(data, start, storage, path):
-    """The numbers of a storage, 1-D; bfloat16 as float32."""
-    stop = start + storage.count * _itemsize(storage.dtype)
-    if not 0 <= start <= stop <= len(data):
+def _numbers(start, storage, path):
+    """The numbers of a storage, 1-D; bfloat16 as float32.
+
+    Each storage is mapped by itself, so that what is not used any more takes no memory.
+    """
+    count, bfloat = storage.count, storage.dtype == "bfloat16"
+    stop = start + count * _itemsize(storage.dtype)
+    if not 0 <= start <= stop <= path.stat().st_size:
         raise _damaged(path, f"{storage.key!r} lies behind its end")
-    raw = data[start:stop]
-    if storage.dtype == "bfloat16":  # the upper half of a float32
-        return (raw.view("<u2").astype("<u4") << 16).view("<f4")
-    return raw.view(storage.dtype)
+    dtype = np.dtype("<u2" if bfloat else storage.dtype)
+    if not count:
+        return np.zeros(0, "<f4" if bfloat else dtype)
+    raw = np.memmap(path, dtype, "r", start, (count,)).view(np.ndarray)
+    return (raw.astype("<u4") << 16).view("<f4") if bfloat else raw  # the upper half of a float32
 
 
 def _itemsize(dtype):

@@ -45,7 +45,7 @@ LAYERS = [
         Loss(losses.rpn_box_loss, beta=0.3, name="a_loss"),
         (random(2, 9, 4), random(2, 9, 4), np.eye(2, 9) > 0, np.eye(2, 9) == 0),
     ),
-    (PyramidAnchors((8, 9, 10, 11, 12), (0.5, 3), (4, 8, 16, 32, 64), 2, 0.25), (PYRAMID,)),
+    (PyramidAnchors((8, 9, 10, 11, 12), (0.5, 3), (4, 8, 16, 32, 64), 2, 0.25), (IMAGE, PYRAMID)),
     (
         ProposalLayer(40, 12, 15, 0.6, STD, 3.0, 2.5, 2),
         (IMAGE, PYRAMID, random(2, ANCHORS), random(2, ANCHORS, 4), boxes(ANCHORS)),

@@ -20,7 +20,8 @@ def pyramid_of(height, width, channels=1, batch=2):
 
 
 def anchors_of(height, width, stride=1):
-    return numpy(PyramidAnchors(SIZES, RATIOS, STRIDES, stride)(pyramid_of(height, width)))
+    pyramid = pyramid_of(height, width)
+    return numpy(PyramidAnchors(SIZES, RATIOS, STRIDES, stride)(None, pyramid))
 
 
 # --- Head --------------------------------------------------------------------------------------

@@ -40,9 +40,18 @@ def oracle(image, box, n, stride, ratio, aligned):
     height, width = y2 - y1, x2 - x1
     if not aligned:
         height, width = max(height, 1), max(width, 1)
-    shares = (np.arange(n * ratio) + 0.5) / (n * ratio)
-    samples = [[bilinear(image, y1 + s * height, x1 + t * width) for t in shares] for s in shares]
-    return np.reshape(samples, (n, ratio, n, ratio, -1)).mean((1, 3))
+    down, across = (ratio or int(np.ceil(side / n)) for side in (height, width))
+    if not down * across:
+        return np.zeros((n, n, image.shape[-1]))
+    samples = [
+        [bilinear(image, y1 + s * height, x1 + t * width) for t in shares(n, across)]
+        for s in shares(n, down)
+    ]
+    return np.reshape(samples, (n, down, n, across, -1)).mean((1, 3))
+
+
+def shares(n, ratio):
+    return (np.arange(n * ratio) + 0.5) / (n * ratio)
 
 
 def align(image, xyxy, n, stride=1, ratio=2, aligned=True):
@@ -290,3 +299,47 @@ def test_tensorflow_graph_with_unknown_sizes_and_with_xla(dynamic):
     )
     expected = run(per_level, maps, boxes, levels, 7)
     np.testing.assert_allclose(function(maps, boxes, levels), expected, atol=5e-5)
+
+
+def pooled_by_oracle(maps, boxes, levels, n, ratio, aligned):
+    return np.array(
+        [
+            [
+                oracle(maps[level - 2][image], box, n, STRIDES[level - 2], ratio, aligned)
+                for box, level in zip(boxes[image], levels[image], strict=True)
+            ]
+            for image in range(len(boxes))
+        ]
+    )
+
+
+@pytest.mark.parametrize("aligned, ratio", [(False, 2), (True, 0), (True, 3)])
+@pytest.mark.parametrize("n", [7, 3, 1])
+def test_pyramid_against_oracle(aligned, ratio, n):
+    maps, boxes = pyramid_case(40)[:2]
+    levels = np.random.default_rng(1).integers(2, 6, boxes.shape[:2]).astype("int32")
+    # A sliver at the lower right corner, which unaligned pooling widens beyond the map; an empty
+    # box; one as wide as the image; the image.
+    boxes[0, :4] = [[127, 95, 128, 96], [0, 0, 0, 0], [60, 0, 63, 96], [0, 0, 128, 96]]
+    levels[0, :4] = [5, 2, 2, 2]
+    boxes[1, 0], levels[1, 0] = [127.5, 3, 128, 5], 2
+    args = maps, boxes, STRIDES, n, levels, ratio, aligned
+    out = run(roi.pyramid_roi_align, *args)
+    np.testing.assert_allclose(out, pooled_by_oracle(maps, boxes, levels, n, ratio, aligned),
+                               atol=2e-5)  # fmt: skip
+
+
+def test_adaptive_gradient():
+    """The gradient of the pooled sum is linear in the maps: moving along it grows the sum so."""
+    maps, boxes, levels = pyramid_case(6)
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("gradients are taken with TensorFlow's tape")
+    import tensorflow as tf
+
+    variables = [tf.Variable(feature_map) for feature_map in maps]
+    with tf.GradientTape() as tape:
+        pooled = roi.pyramid_roi_align(variables, boxes, STRIDES, 3, levels, 0)
+        total = tf.reduce_sum(pooled * pooled)
+    gradients = [tf.convert_to_tensor(g) for g in tape.gradient(total, variables)]
+    expected = sum(float(tf.reduce_sum(g * v)) for g, v in zip(gradients, variables, strict=True))
+    assert expected == pytest.approx(2 * float(total), rel=1e-4)  # a quadratic form, Euler

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn.weights import h5
+from mrcnn.weights import h5, loading, reading
 
 LAYERS = ("conv1", "bn_conv1", "rpn_conv_shared", "rpn_class_raw", "rpn_bbox_pred")
 
@@ -50,12 +50,12 @@ def test_round_trip(saved):
     path, model = saved
     other = network(seed=1)
     assert not same(weights_of(model), weights_of(other))
-    report = h5.load_weights(path, other.layers)
+    report = loading.load_weights(path, other.layers)
     assert same(weights_of(model), weights_of(other))
     assert report.loaded == [layer.name for layer in model.layers if layer.weights]
     assert not (report.missing or report.unexpected or report.mismatched or report.excluded)
     assert "loaded 7 layers" in report.summary()
-    assert h5.read_metadata(path) == {"epoch": 3, "classes": ["BG", "é"]}
+    assert reading.read_metadata(path) == {"epoch": 3, "classes": ["BG", "é"]}
     assert os.listdir(path.parent) == ["a.h5"]
 
 
@@ -87,7 +87,7 @@ def test_keras_reads_it_by_name(saved):
 
 def test_read_weights(saved):
     path, model = saved
-    found = h5.read_weights(path)
+    found = reading.read_weights(path)
     assert list(found) == [layer.name for layer in model.layers if layer.weights]
     assert list(found["rpn_class_raw"]) == ["rpn_class_raw/kernel:0", "rpn_class_raw/bias:0"]
     assert np.array_equal(found["conv1"]["conv1/kernel:0"], model.get_layer("conv1").kernel)
@@ -96,7 +96,7 @@ def test_read_weights(saved):
 def test_foreign_spelling(saved, tmp_path):
     """Split attributes, text names, inner names, another order: matched by suffix."""
     path, model = saved
-    found = h5.read_weights(path)
+    found = reading.read_weights(path)
     with h5py.File(tmp_path / "old.h5", "w") as file:
         file.attrs["layer_names0"] = ["conv1", "gone"]
         file.attrs["layer_names1"] = ["bn_conv1"]
@@ -107,7 +107,7 @@ def test_foreign_spelling(saved, tmp_path):
                 file[f"{layer}/{names[-1]}"] = value
             file[layer].attrs["weight_names"] = names
     other = network(seed=1)
-    report = h5.load_weights(tmp_path / "old.h5", other.layers)
+    report = loading.load_weights(tmp_path / "old.h5", other.layers)
     assert report.loaded == ["conv1", "bn_conv1"] and "rpn_class_raw" in report.missing
     for layer in report.loaded:
         assert same(weights_of(model.get_layer(layer)), weights_of(other.get_layer(layer)))
@@ -120,7 +120,7 @@ def test_long_name_lists_are_split(tmp_path):
     h5.write_weights(tmp_path / "a.h5", layers)
     with h5py.File(tmp_path / "a.h5") as file:
         assert "layer_names" not in file.attrs and "layer_names1" in file.attrs
-    assert list(h5.read_weights(tmp_path / "a.h5")) == ["last"]
+    assert list(reading.read_weights(tmp_path / "a.h5")) == ["last"]
 
 
 # --- What does not fit ---------------------------------------------------------------------------
@@ -129,11 +129,11 @@ def test_number_of_classes(saved):
     other = network(classes=5, seed=1)
     before = weights_of(other)
     with pytest.raises(ValueError, match="with 3 classes.*NUM_CLASSES = 5.*exclude=") as info:
-        h5.load_weights(path, other.layers)
+        loading.load_weights(path, other.layers)
     assert "['mrcnn_class_logits', 'mrcnn_bbox_fc']" in str(info.value)
     assert same(before, weights_of(other))
     heads = ["mrcnn_class_logits", "mrcnn_bbox_fc", "rpn_model"]
-    report = h5.load_weights(path, other.layers, exclude=heads)
+    report = loading.load_weights(path, other.layers, exclude=heads)
     assert report.loaded == ["conv1", "bn_conv1"] and set(LAYERS[2:]) < set(report.excluded)
     assert report.mismatched == heads[:2] and "mismatched: 2" in report.summary()
 
@@ -142,7 +142,7 @@ def test_other_shapes(saved):
     other = network(width=6, seed=1)
     before = weights_of(other)
     with pytest.raises(ValueError, match=r"conv1: file .*3, 4\).*model .*3, 6\).*exclude"):
-        h5.load_weights(saved[0], other.layers)
+        loading.load_weights(saved[0], other.layers)
     assert same(before, weights_of(other))
 
 
@@ -150,18 +150,18 @@ def test_nothing_in_common(saved):
     layer = keras.layers.Dense(2, name="stranger")
     layer.build((None, 3))
     with pytest.raises(ValueError, match="no layer of the file.*conv1.*stranger"):
-        h5.load_weights(saved[0], [layer])
+        loading.load_weights(saved[0], [layer])
 
 
 def test_unknown_exclude(saved):
     with pytest.raises(ValueError, match="exclude names layers.*: mrcnn_masks"):
-        h5.load_weights(saved[0], saved[1].layers, exclude=["mrcnn_masks"])
+        loading.load_weights(saved[0], saved[1].layers, exclude=["mrcnn_masks"])
 
 
 # --- Files not to be trusted ---------------------------------------------------------------------
 def test_missing(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere.h5"):
-        h5.read_weights(tmp_path / "nowhere.h5")
+        reading.read_weights(tmp_path / "nowhere.h5")
 
 
 @pytest.mark.parametrize("share", [0, 0.02, 0.5, 0.99])
@@ -170,17 +170,17 @@ def test_truncated(saved, share):
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(ValueError, match="a.h5 cannot be read.*copy or download it again"):
-        h5.load_weights(path, network().layers)
+        loading.load_weights(path, network().layers)
 
 
 def test_no_hdf5_and_other_layout(tmp_path):
     (tmp_path / "a.h5").write_text("<html>404</html>")
     with pytest.raises(ValueError, match="a.h5 cannot be read"):
-        h5.read_weights(tmp_path / "a.h5")
+        reading.read_weights(tmp_path / "a.h5")
     with h5py.File(tmp_path / "b.h5", "w") as file:
         file["x"] = 1.0
     with pytest.raises(ValueError, match="b.h5: no attribute 'layer_names'.*Keras 2"):
-        h5.read_weights(tmp_path / "b.h5")
+        reading.read_weights(tmp_path / "b.h5")
 
 
 @pytest.mark.parametrize("kind", ["external", "soft", "objects", "group", "absent", "raw file"])
@@ -203,7 +203,7 @@ def test_refuses(saved, tmp_path, kind):
             external = [(str(tmp_path / "victim.h5"), 0, 432)]
             file.create_dataset(name, (3, 3, 3, 4), "float32", external=external)
     with pytest.raises(ValueError, match="a.h5: .*(link|numbers|missing|another file)"):
-        h5.load_weights(path, network().layers)
+        loading.load_weights(path, network().layers)
 
 
 def test_shape_is_checked_before_reading(saved):
@@ -213,7 +213,7 @@ def test_shape_is_checked_before_reading(saved):
         # 8 TB, none of it stored
         file.create_dataset("conv1/conv1/bias:0", (2**41,), "float32", chunks=(2**20,))
     with pytest.raises(ValueError, match="2199023255552"):
-        h5.load_weights(path, network().layers)
+        loading.load_weights(path, network().layers)
 
 
 def test_nan(saved):
@@ -221,7 +221,7 @@ def test_nan(saved):
     with h5py.File(path, "a") as file:
         file["conv1/conv1/bias:0"][0] = np.nan
     with pytest.raises(ValueError, match="layer conv1 holds NaN"):
-        h5.load_weights(path, network().layers)
+        loading.load_weights(path, network().layers)
 
 
 def test_full_disk(saved):
@@ -279,7 +279,7 @@ def test_metadata(saved):
     with h5py.File(path, "a") as file:
         file.attrs["mrcnn_metadata"] = "{"
     with pytest.raises(ValueError, match="a.h5: .*not JSON"):
-        h5.read_metadata(path)
+        reading.read_metadata(path)
     h5.write_weights(path, model.layers)
-    assert h5.read_metadata(path) == {}
-    assert json.dumps(h5.read_metadata(path)) == "{}"
+    assert reading.read_metadata(path) == {}
+    assert json.dumps(reading.read_metadata(path)) == "{}"

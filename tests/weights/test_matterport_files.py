@@ -8,7 +8,7 @@ from tiny import TinyConfig
 from mrcnn.config import Config
 from mrcnn.model import MaskRCNN
 from mrcnn.network.assemble import layer_weights, leaf_layers
-from mrcnn.weights import h5
+from mrcnn.weights import reading
 
 HEADS = ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"]
 
@@ -95,7 +95,7 @@ def small_rows(classes=4):
 
 def check_equal(path, model):
     """Every tensor of the file is in the model."""
-    found = h5.read_weights(path)
+    found = reading.read_weights(path)
     layers = {layer.name: layer for layer in leaf_layers(model.keras_model)}
     for name, weights in found.items():
         for theirs, ours in zip(weights.values(), layer_weights(layers[name]), strict=True):
@@ -185,7 +185,7 @@ def test_imagenet_weights(tmp_path):
     report = model.load_weights(str(path), by_name=True)
     assert model.config.NUMERICS == "matterport" and len(report.loaded) == 106
     assert not report.unexpected and "mrcnn_mask" in report.missing
-    kernel = h5.read_weights(path)["conv1"]["conv1/kernel:0"]
+    kernel = reading.read_weights(path)["conv1"]["conv1/kernel:0"]
     ours = np.asarray(model.keras_model.get_layer("conv1").kernel)
     np.testing.assert_array_equal(ours, kernel[:, :, ::-1])
 
@@ -207,7 +207,7 @@ def test_conv1_for_other_channels(tmp_path, channels):
     model = MaskRCNN("training", config, tmp_path)
     report = model.load_weights(path, by_name=True)
     assert not report.missing and "conv1" in report.loaded
-    rgb = h5.read_weights(path)["conv1"]["conv1/kernel:0"]
+    rgb = reading.read_weights(path)["conv1"]["conv1/kernel:0"]
     ours = np.asarray(model.keras_model.get_layer("conv1").kernel)
     np.testing.assert_allclose(ours.sum(axis=2), rgb.sum(axis=2), rtol=1e-3, atol=1e-5)
     if channels > 3:

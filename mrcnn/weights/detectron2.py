@@ -1,0 +1,80 @@
+"""Detectron2's Mask R-CNN (and Faster R-CNN) with a ResNet and FPN: names and layouts."""
+
+from __future__ import annotations
+
+from mrcnn.weights.layouts import (
+    BGR,
+    DELTAS,
+    KERNEL,
+    Entry,
+    background_first,
+    batch_norm,
+    convolution,
+    dense,
+    flattened,
+    residual_stages,
+)
+from mrcnn.weights.shapes import Shapes
+
+PREFIX = "backbone.bottom_up."  # what tells the family
+_RPN = "proposal_generator.rpn_head."
+
+
+def modern(name: str) -> str:
+    """A tensor's name; there is one spelling."""
+    return name
+
+
+def dialect_of(names) -> str:
+    """`detectron2`, that of the published ResNets: files do not tell where the strides were."""
+    return "detectron2"
+
+
+def settings(shapes: Shapes) -> dict:
+    """The settings of Config that the shapes of a file tell, by name."""
+    found = shapes.resnet(
+        "backbone.bottom_up.stem.conv1.weight", r"backbone\.bottom_up\.res(\d)\.(\d+)\.conv(\d)"
+    )
+    found |= {
+        "NUM_CLASSES": shapes.rows("roi_heads.box_predictor.cls_score.weight"),
+        "TOP_DOWN_PYRAMID_SIZE": shapes.rows("backbone.fpn_lateral2.weight"),
+        "FPN_CLASSIF_FC_LAYERS_SIZE": shapes.rows("roi_heads.box_head.fc1.weight"),
+        "USE_MASKS": "roi_heads.mask_head.predictor.weight" in shapes,
+    }
+    shapes.expect_anchors(_RPN + "objectness_logits.weight")
+    return found
+
+
+def entries(settings: dict) -> list[Entry]:
+    """Every tensor of a network of these settings, and where it belongs."""
+    stem = "backbone.bottom_up.stem.conv1"
+    found = [Entry(f"{stem}.weight", "conv1", "kernel", BGR.then(KERNEL))]
+    found += batch_norm(f"{stem}.norm", "bn_conv1")
+    found += residual_stages(settings["BACKBONE"], _block, _norm)
+    for level in range(2, 6):
+        found += convolution(f"backbone.fpn_lateral{level}", f"fpn_c{level}p{level}")
+        found += convolution(f"backbone.fpn_output{level}", f"fpn_p{level}")
+    found += convolution(_RPN + "conv", "rpn_conv_shared")
+    found += convolution(_RPN + "objectness_logits", "rpn_class_raw")
+    found += convolution(_RPN + "anchor_deltas", "rpn_bbox_pred", DELTAS)
+    over_region = flattened(settings["POOL_SIZE"])
+    found += dense("roi_heads.box_head.fc1", "mrcnn_class_conv1", turn=over_region)
+    found += dense("roi_heads.box_head.fc2", "mrcnn_class_conv2")
+    classes, boxes = background_first(1, True), DELTAS.then(background_first(4, False))
+    found += dense("roi_heads.box_predictor.cls_score", "mrcnn_class_logits", classes)
+    found += dense("roi_heads.box_predictor.bbox_pred", "mrcnn_bbox_fc", boxes)
+    if settings["USE_MASKS"]:
+        for i in range(1, 5):
+            found += convolution(f"roi_heads.mask_head.mask_fcn{i}", f"mrcnn_mask_conv{i}")
+        found += convolution("roi_heads.mask_head.deconv", "mrcnn_mask_deconv")
+        masks = background_first(1, False)
+        found += convolution("roi_heads.mask_head.predictor", "mrcnn_mask", masks)
+    return found
+
+
+def _block(stage, block):
+    return f"backbone.bottom_up.res{stage}.{block}"
+
+
+def _norm(part):
+    return part, f"{part}.norm"

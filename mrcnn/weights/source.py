@@ -1,0 +1,198 @@
+"""A weight file of any family, opened: its layers in our names and layouts, and what it tells.
+
+HDF5 files are ours or Matterport's; .pth, .pt, .pkl and .safetensors files torchvision's or
+Detectron2's. Nothing in a file is executed, see `reading.py`, `tensors.py` and `pickles.py`.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from mrcnn.numerics import DIALECTS
+from mrcnn.weights import detectron2, pickles, tensors, torchvision
+from mrcnn.weights.coco import CLASS_NAMES, NAMES_BY_CATEGORY
+from mrcnn.weights.layouts import Entry
+from mrcnn.weights.reading import LayerWeights, open_weights, read_metadata
+from mrcnn.weights.shapes import Shapes
+
+_FAMILIES = (torchvision, detectron2)
+_WRAPPERS = ("model", "state_dict", "model_state_dict", "model_state")
+# Tensors that hold nothing learned: counters, and what a network of ours makes by itself.
+_IDLE = ("num_batches_tracked", "pixel_mean", "pixel_std")
+
+
+@dataclass
+class Source:
+    """An open weight file.
+
+    Attributes:
+        path: of the file.
+        layers: name of a layer of ours -> its weights, read when they are asked for.
+        dialect: NUMERICS that the weights were trained with; None: unknown.
+        settings: settings of Config that the file tells; those of another network than the
+            Config's cannot take the weights.
+        class_names: background first; None: unknown.
+        unexpected: names of tensors that no layer of ours takes.
+        ignored: names of tensors that hold nothing learned.
+        bgr: the network was trained on BGR images.
+    """
+
+    path: str
+    layers: Mapping[str, LayerWeights]
+    dialect: str | None = None
+    settings: dict = field(default_factory=dict)
+    class_names: list | None = None
+    unexpected: list = field(default_factory=list)
+    ignored: list = field(default_factory=list)
+    bgr: bool = False
+
+
+@contextmanager
+def open_source(path):
+    """Opens a weight file of any family.
+
+    Yields:
+        Source.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: damaged, of an unknown family, or asking for anything but weights.
+    """
+    path = Path(path)
+    if path.is_file() and not h5py.is_hdf5(path) and path.suffix not in (".h5", ".hdf5"):
+        yield _of_pytorch(path)
+        return
+    with open_weights(path) as layers:
+        yield _of_hdf5(path, layers)
+
+
+# --- Ours and Matterport's -----------------------------------------------------------------------
+def _of_hdf5(path, layers) -> Source:
+    metadata = read_metadata(path)
+    source = Source(str(path), layers, class_names=metadata.get("classes"))
+    if metadata.get("numerics") in set(DIALECTS) - {"standard"}:
+        source.dialect = metadata["numerics"]
+        source.settings = {"BATCH_NORM_EPSILON": metadata.get("batch_norm_epsilon")}
+    head = layers.get("mrcnn_class_conv1", {})
+    convolutions = any(len(head.shape(name)) == 4 for name in head)  # ours are Dense
+    # Keras' first ResNet-50, which Matterport's weights were trained from: biases, and no head.
+    heads = any(name.startswith(("mrcnn_", "rpn_", "fpn_")) for name in layers)
+    source.bgr = not heads and len(layers.get("res2a_branch2a", ())) == 2
+    if convolutions or source.bgr:
+        source.dialect = "matterport"
+    if convolutions:
+        source.settings = _matterport_settings(path, layers)
+        source.class_names = source.class_names or _coco_names(source.settings["NUM_CLASSES"])
+    return source
+
+
+def _matterport_settings(path, layers) -> dict:
+    kernels = {
+        layer: weights.shape(name)[::-1]  # outputs first
+        for layer, weights in layers.items()
+        for name in weights
+        if "kernel" in name
+    }
+    shapes = Shapes(path, kernels)
+    return {
+        "NUM_CLASSES": shapes.rows("mrcnn_class_logits"),
+        "BACKBONE": "resnet101" if "res4w_branch2a" in layers else "resnet50",
+        "TOP_DOWN_PYRAMID_SIZE": shapes.rows("fpn_p2"),
+        "FPN_CLASSIF_FC_LAYERS_SIZE": shapes.rows("mrcnn_class_conv1"),
+        "POOL_SIZE": shapes["mrcnn_class_conv1"][-1],
+        "IMAGE_CHANNEL_COUNT": shapes["conv1"][1],
+        "USE_MASKS": "mrcnn_mask" in layers,
+    }
+
+
+# --- torchvision's and Detectron2's --------------------------------------------------------------
+def _of_pytorch(path) -> Source:
+    arrays = _state_dict(_read(path), path)
+    family = next((f for f in _FAMILIES if any(f.PREFIX in name for name in arrays)), None)
+    if family is None:
+        raise ValueError(
+            f"{path} holds no Mask R-CNN of torchvision or Detectron2 with a ResNet and FPN: its "
+            f"tensors are {', '.join(list(arrays)[:4]) or 'none'}, and none begins with "
+            f"{' or '.join(f.PREFIX for f in _FAMILIES)}."
+        )
+    # A wrapper may have put a word in front of all names, such as "module.".
+    some = next(name for name in arrays if family.PREFIX in name)
+    lead = some.partition(family.PREFIX)[0]
+    modern = {family.modern(name.removeprefix(lead)): name for name in arrays}
+    shapes = Shapes(path, {name: arrays[theirs].shape for name, theirs in modern.items()})
+    settings = family.settings(shapes) | {"NUMERICS": family.dialect_of(shapes)}
+    settings["POOL_SIZE"] = 7
+    layers, used = {}, set()
+    for entry in family.entries(settings):
+        if entry.theirs in modern:
+            theirs = modern[entry.theirs]
+            turned = _Turned(path, theirs, arrays[theirs], entry)
+            layers.setdefault(entry.layer, {})[entry.weight] = turned
+            used.add(theirs)
+    rest = [name for name in arrays if name not in used]
+    idle = [name for name in rest if name.endswith(_IDLE) or "cell_anchors" in name]
+    return Source(
+        str(path), {name: LayerWeights(weights) for name, weights in layers.items()},
+        settings.pop("NUMERICS"), settings, _coco_names(settings["NUM_CLASSES"]),
+        [name for name in rest if name not in idle], idle,
+    )  # fmt: skip
+
+
+def _read(path):
+    """Whatever the file holds, arrays in place of tensors."""
+    with open(path, "rb") as file:
+        begin = file.read(16)
+    if path.suffix == ".safetensors" or begin[8:9] == b"{":
+        return tensors.read_safetensors(path)
+    if zipfile.is_zipfile(path) or path.suffix in (".pth", ".pt"):
+        return tensors.read_torch(path)
+    with open(path, "rb") as file:
+        return pickles.load(file, path)
+
+
+def _state_dict(content, path) -> dict:
+    """The tensors by name, out of what a training script saved beside them."""
+    for _ in range(3):
+        if not isinstance(content, dict) or any(
+            isinstance(v, np.ndarray) for v in content.values()
+        ):
+            break
+        content = next((content[key] for key in _WRAPPERS if key in content), None)
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{path} holds no dict of tensors, neither by itself nor under "
+            f"{', '.join(map(repr, _WRAPPERS))}. Save model.state_dict()."
+        )
+    return {str(name): value for name, value in content.items() if isinstance(value, np.ndarray)}
+
+
+class _Turned:
+    """An array of a file in our layout, turned when it is read."""
+
+    def __init__(self, path, name, array, entry: Entry):
+        if array.dtype.kind != "f":
+            raise ValueError(
+                f"{path}: {name} holds {array.dtype} numbers, expected floating point."
+            )
+        self._array, self._layout = array, entry.layout
+        try:
+            self.shape = entry.layout.to_ours(np.broadcast_to(np.int8(0), array.shape)).shape
+        except (ValueError, IndexError) as error:
+            raise ValueError(
+                f"{path}: {name} has shape {array.shape}, which is not that of a {entry.weight} of "
+                f"{entry.layer}."
+            ) from error
+
+    def __getitem__(self, _):
+        return self._layout.to_ours(self._array)
+
+
+def _coco_names(classes) -> list | None:
+    return {91: NAMES_BY_CATEGORY, 81: CLASS_NAMES}.get(classes)

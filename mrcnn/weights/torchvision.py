@@ -1,0 +1,116 @@
+"""torchvision's Mask R-CNN (and Faster R-CNN) with a ResNet and FPN: names and layouts.
+
+`maskrcnn_resnet50_fpn` and `maskrcnn_resnet50_fpn_v2` in the spelling of today; that of the
+published first file is turned into it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from mrcnn.weights.layouts import (
+    DELTAS,
+    Entry,
+    batch_norm,
+    convolution,
+    dense,
+    flattened,
+    residual_stages,
+)
+from mrcnn.weights.shapes import Shapes
+
+PREFIX = "backbone.body."  # what tells the family
+# Names of before torchvision 0.13 -> today's.
+_OLD = [
+    (r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)$", r"\1.0.\2"),
+    (r"^rpn\.head\.conv\.(weight|bias)$", r"rpn.head.conv.0.0.\1"),
+    (r"^roi_heads\.mask_head\.mask_fcn(\d)\.(weight|bias)$", None),
+]
+
+
+def modern(name: str) -> str:
+    """A tensor's name in today's spelling."""
+    for pattern, replacement in _OLD:
+        match = re.match(pattern, name)
+        if match and replacement:
+            return match.expand(replacement)
+        if match:
+            return f"roi_heads.mask_head.{int(match[1]) - 1}.0.{match[2]}"
+    return name
+
+
+def dialect_of(names) -> str:
+    """`torchvision`, or `torchvision_v2` where the pyramid is normalised."""
+    v2 = "backbone.fpn.inner_blocks.0.1.weight" in names
+    return "torchvision_v2" if v2 else "torchvision"
+
+
+def settings(shapes: Shapes) -> dict:
+    """The settings of Config that the shapes of a file tell, by name."""
+    v2 = dialect_of(shapes) == "torchvision_v2"
+    fully_connected = "roi_heads.box_head." + ("5" if v2 else "fc6") + ".weight"
+    found = shapes.resnet(
+        "backbone.body.conv1.weight", r"backbone\.body\.layer(\d)\.(\d+)\.conv(\d)"
+    )
+    found |= {
+        "NUM_CLASSES": shapes.rows("roi_heads.box_predictor.cls_score.weight"),
+        "TOP_DOWN_PYRAMID_SIZE": shapes.rows("backbone.fpn.inner_blocks.0.0.weight"),
+        "FPN_CLASSIF_FC_LAYERS_SIZE": shapes.rows(fully_connected),
+        "USE_MASKS": "roi_heads.mask_predictor.mask_fcn_logits.weight" in shapes,
+    }
+    shapes.expect_anchors("rpn.head.cls_logits.weight")
+    if not v2 and any(name.endswith("num_batches_tracked") for name in shapes):
+        # Live batch normalisation; the frozen one of the published weights has epsilon 0.
+        found["BATCH_NORM_EPSILON"] = 1e-5
+    return found
+
+
+def entries(settings: dict) -> list[Entry]:
+    """Every tensor of a network of these settings and NUMERICS, and where it belongs."""
+    v2 = settings["NUMERICS"] == "torchvision_v2"
+    found = convolution("backbone.body.conv1", "conv1", bias=False)
+    found += batch_norm("backbone.body.bn1", "bn_conv1")
+    found += residual_stages(settings["BACKBONE"], _block, _norm)
+    for index in range(4):
+        level = index + 2
+        for kind, layer in (("inner", f"fpn_c{level}p{level}"), ("layer", f"fpn_p{level}")):
+            found += _conv_norm(f"backbone.fpn.{kind}_blocks.{index}", layer, f"{layer}_norm", v2)
+    found += convolution("rpn.head.conv.0.0", "rpn_conv_shared")
+    if v2:
+        found += convolution("rpn.head.conv.1.0", "rpn_conv_shared2")
+    found += convolution("rpn.head.cls_logits", "rpn_class_raw")
+    found += convolution("rpn.head.bbox_pred", "rpn_bbox_pred", DELTAS)
+    over_region = flattened(settings["POOL_SIZE"])
+    if v2:
+        for i in range(4):
+            names = f"mrcnn_box_conv{i + 1}", f"mrcnn_box_bn{i + 1}"
+            found += _conv_norm(f"roi_heads.box_head.{i}", *names, True)
+        found += dense("roi_heads.box_head.5", "mrcnn_class_conv1", turn=over_region)
+    else:
+        found += dense("roi_heads.box_head.fc6", "mrcnn_class_conv1", turn=over_region)
+        found += dense("roi_heads.box_head.fc7", "mrcnn_class_conv2")
+    found += dense("roi_heads.box_predictor.cls_score", "mrcnn_class_logits")
+    found += dense("roi_heads.box_predictor.bbox_pred", "mrcnn_bbox_fc", DELTAS)
+    if settings["USE_MASKS"]:
+        for i in range(4):
+            names = f"mrcnn_mask_conv{i + 1}", f"mrcnn_mask_bn{i + 1}"
+            found += _conv_norm(f"roi_heads.mask_head.{i}", *names, v2)
+        found += convolution("roi_heads.mask_predictor.conv5_mask", "mrcnn_mask_deconv")
+        found += convolution("roi_heads.mask_predictor.mask_fcn_logits", "mrcnn_mask")
+    return found
+
+
+def _block(stage, block):
+    return f"backbone.body.layer{stage - 1}.{block}"
+
+
+def _norm(part):
+    if part == "shortcut":
+        return "downsample.0", "downsample.1"
+    return part, part.replace("conv", "bn")
+
+
+def _conv_norm(theirs, layer, norm_layer, normalised):
+    """torchvision's Conv2dNormActivation: `.0` the convolution, `.1` its normalisation."""
+    found = convolution(f"{theirs}.0", layer, bias=not normalised)
+    return found + (batch_norm(f"{theirs}.1", norm_layer) if normalised else [])
