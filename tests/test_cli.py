@@ -345,3 +345,44 @@ def test_demo(capsys, tmp_path):
     assert len(json.loads((tmp_path / "detections.json").read_text())) == count
     for name in ("demo.png", "curves.png"):
         assert cv2.imread(str(tmp_path / name)) is not None
+
+
+def test_convert_there_and_back(capsys, tmp_path, monkeypatch):
+    from families import torchvision_arrays
+
+    from mrcnn.weights.tensors import write_safetensors
+
+    monkeypatch.chdir(tmp_path)
+    write_safetensors("net.safetensors", torchvision_arrays(tmp_path))
+    code, out, _ = run(capsys, "convert", "net.safetensors")
+    assert code == 0 and "resnet18, 5 classes, torchvision arithmetic" in out
+    assert json.loads((tmp_path / "net" / "config.json").read_text())["NUMERICS"] == "torchvision"
+    code, out, _ = run(capsys, "convert", "net", "--to", "torchvision")
+    assert code == 0 and "net_torchvision.safetensors" in out
+    back = (tmp_path / "net_torchvision.safetensors").read_bytes()
+    assert back == (tmp_path / "net.safetensors").read_bytes()
+    code, _, err = run(capsys, "convert", "net.safetensors")
+    assert code == 2 and "net exists already: give another --output" in err
+    code, _, err = run(capsys, "convert", "no-such-model")
+    assert code == 2 and 'a name that "mrcnn download" lists' in err
+
+
+def test_detect_with_a_weight_file(capsys, tmp_path, pictures):
+    from families import torchvision_arrays
+
+    from mrcnn.weights.tensors import write_safetensors
+
+    write_safetensors(tmp_path / "net.safetensors", torchvision_arrays(tmp_path))
+    code, out, _ = run(
+        capsys, "detect", str(tmp_path / "net.safetensors"), str(pictures / "images"),
+        "--output", str(tmp_path / "out"), "--set", "IMAGE_MIN_DIM=64", "--set",
+        "IMAGE_MAX_DIM=64", "--score", "0",
+    )  # fmt: skip
+    assert code == 0 and "images, written to" in out
+
+
+def test_download_lists_what_there_is(capsys):
+    code, out, _ = run(capsys, "download")
+    assert code == 0 and "coco-detectron2-r101-3x" in out and "coco-matterport" in out
+    code, _, err = run(capsys, "download", "coco")
+    assert code == 2 and "there are: coco-torchvision-r50" in err

@@ -3,7 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from mrcnn.config import Config
+from mrcnn.config import _CHOICES, Config
+from mrcnn.numerics import DIALECTS, SETTINGS
+from mrcnn.ops.images import MODES
 
 
 class CellConfig(Config):
@@ -264,3 +266,17 @@ def test_display_shows_every_setting_once(capsys):
     lines = [line.split()[0] for line in text.splitlines() if line and "Configurations" not in line]
     assert lines == sorted({*CellConfig.names(), "BATCH_SIZE", "IMAGE_SHAPE", "IMAGE_META_SIZE"})
     assert "NAME                           cells" in text
+
+
+def test_choices_are_those_that_there_are():
+    """Config imports nothing of the package, so it repeats two lists."""
+    assert set(_CHOICES["NUMERICS"]) == {"auto", *DIALECTS} == {"auto", *SETTINGS}
+    assert _CHOICES["IMAGE_RESIZE_MODE"] == MODES
+    for settings in SETTINGS.values():
+        assert set(settings) <= set(Config.names())
+
+
+def test_the_canvas_of_shortest_edge():
+    made = config(IMAGE_RESIZE_MODE="shortest_edge", IMAGE_MIN_DIM=800, IMAGE_MAX_DIM=1333)
+    made.validate()
+    assert made.IMAGE_SHAPE.tolist() == [1344, 1344, 3]

@@ -113,6 +113,7 @@ def trunk(config) -> types.SimpleNamespace:
             numerics.batch_norm_epsilon,
             config.POOL_SIZE,
             numerics.box_convolutions,
+            config.TOP_DOWN_PYRAMID_SIZE,
         ),
     )
     if numerics.molded_images:

@@ -11,7 +11,7 @@ from mrcnn.network.resnet import normalisation
 
 def build_box_head(
     num_classes: int, width: int, norm: str | None = None, epsilon: float = 1e-3, size: int = 7,
-    convolutions: int = 0,
+    convolutions: int = 0, channels: int = 256,
 ):  # fmt: skip
     """Creates the layers once and returns the function that applies them, for both graphs.
 
@@ -24,6 +24,7 @@ def build_box_head(
         size: cells per side of a region, for that first convolution.
         convolutions: instead of all that, so many 3x3 convolutions, normalised as `norm` says, in
             front of one fully connected layer (He et al. 2018, "Rethinking", 4conv1fc).
+        channels: of these.
 
     Returns:
         Function of pooled features [batch, rois, size, size, channels] giving `logits`
@@ -31,7 +32,7 @@ def build_box_head(
         [batch, rois, classes, 4].
     """
     if convolutions:
-        hidden = _deep(convolutions, width, norm, epsilon)
+        hidden = _deep(convolutions, channels, width, norm, epsilon)
     else:
         hidden = _convolutions(width, norm, epsilon, size) if norm else _dense(width)
     # Small final weights: training starts from even odds and unmoved boxes (Fast R-CNN 3.1).
@@ -73,7 +74,7 @@ def _dense(width, depth=2):
     return apply
 
 
-def _deep(convolutions, width, norm, epsilon, channels=256):
+def _deep(convolutions, channels, width, norm, epsilon):
     hidden = []
     for i in range(1, convolutions + 1):
         convolution = layers.Conv2D(

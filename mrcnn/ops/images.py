@@ -176,8 +176,10 @@ def _bilinear(image, rows, cols):
         last = result.shape[axis] - 1
         scale = np.float32(result.shape[axis]) / np.float32(size)
         at = np.maximum(scale * (np.arange(size, dtype=np.float32) + np.float32(0.5)) - 0.5, 0)
-        low = np.minimum(at.astype(np.int64), last)
-        share = (at - low).reshape([-1 if i == axis else 1 for i in range(result.ndim)])
+        low = np.minimum(at.astype(np.int32), last)
+        share = (at - low.astype(np.float32)).reshape(
+            [-1 if i == axis else 1 for i in range(result.ndim)]
+        )
         near, far = (result.take(index, axis) for index in (low, np.minimum(low + 1, last)))
         result = near * (1 - share) + far * share
     return result

@@ -41,6 +41,8 @@ def settings(shapes: Shapes) -> dict:
         "FPN_CLASSIF_FC_LAYERS_SIZE": shapes.rows("roi_heads.box_head.fc1.weight"),
         "USE_MASKS": "roi_heads.mask_head.predictor.weight" in shapes,
     }
+    if found["USE_MASKS"]:
+        found["MASK_CHANNELS"] = shapes.rows("roi_heads.mask_head.deconv.bias")
     shapes.expect_anchors(_RPN + "objectness_logits.weight")
     return found
 

@@ -146,7 +146,8 @@ def load(data, path, names=None, storages=None):
         return mapped(_Unpickler(file, NUMPY | (names or {}), storages).load(), _finished)
     except Refused as error:
         raise ValueError(
-            f"{path} is refused: it asks for {error}. Nothing was executed."
+            f"{path} is refused: it asks for {error}. Nothing was executed. If the file is yours, "
+            "save the weights alone: torch.save(model.state_dict(), path)."
         ) from error
     except (
         pickle.UnpicklingError, EOFError, AttributeError, IndexError, KeyError, TypeError,

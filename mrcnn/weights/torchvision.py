@@ -58,6 +58,8 @@ def settings(shapes: Shapes) -> dict:
         "FPN_CLASSIF_FC_LAYERS_SIZE": shapes.rows(fully_connected),
         "USE_MASKS": "roi_heads.mask_predictor.mask_fcn_logits.weight" in shapes,
     }
+    if found["USE_MASKS"]:
+        found["MASK_CHANNELS"] = shapes.rows("roi_heads.mask_predictor.conv5_mask.bias")
     shapes.expect_anchors("rpn.head.cls_logits.weight")
     if not v2 and any(name.endswith("num_batches_tracked") for name in shapes):
         # Live batch normalisation; the frozen one of the published weights has epsilon 0.

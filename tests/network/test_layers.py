@@ -65,6 +65,23 @@ LAYERS = [
     ),
     (Margin(), (random(2, 5, 2),)),
     (NormaliseBoxes(), (IMAGE, boxes(2, 3))),
+    # As in torchvision's and Detectron2's dialects.
+    (PyramidAnchors((8, 9, 10, 11, 12), (0.5, 3), (4,) * 5, whole=True), (IMAGE, PYRAMID)),
+    (
+        ProposalLayer(40, 12, 15, 0.6, STD, 3.0, 2.5, 2, pre_nms_inference=9),
+        (
+            *(IMAGE, PYRAMID, random(2, ANCHORS), random(2, ANCHORS, 4), boxes(ANCHORS)),
+            np.array([[0, 0, 60, 50]] * 2, "float32"),
+        ),
+    ),
+    (
+        PyramidROIAlign(3, (4, 8, 16, 32), 0, aligned=False, tolerance=1e-3),
+        (PYRAMID[:4], boxes(2, 7)),
+    ),
+    (
+        DetectionLayer(6, 0.2, 0.4, STD, math.log(8), min_side=12.0),
+        (IMAGE, boxes(2, 9), abs(random(2, 9, 3)), random(2, 9, 3, 4)),
+    ),
     # As in a dialect of normalised boxes.
     (
         JoinDetections(0.4),

@@ -227,3 +227,9 @@ def test_smooth_l1_is_continuous_where_it_turns():
     around = floats([BETA - 1e-5, BETA, BETA + 1e-5])
     result = ops.convert_to_numpy(losses.smooth_l1(around, floats([0, 0, 0]), BETA))
     np.testing.assert_allclose(result, BETA / 2, atol=2e-5)
+
+
+def test_smooth_l1_without_beta_is_the_distance():
+    target, prediction = np.float32([0, 1, -2]), np.float32([0, 3, 1])
+    out = pure.smooth_l1(ops.convert_to_tensor(target), ops.convert_to_tensor(prediction), 0.0)
+    assert ops.convert_to_numpy(out).tolist() == [0, 2, 3]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from mrcnn.network.rpn import ProposalLayer, PyramidAnchors, rpn_head
+from mrcnn.network.rpn import ProposalLayer, PyramidAnchors, rpn_head, rpn_model
 
 SIZES, RATIOS, STRIDES = (8, 16, 32, 48, 64), (0.5, 1, 2), (4, 8, 16, 32, 64)
 STD, CLAMP = (0.1, 0.1, 0.2, 0.2), math.log(1000 / 16)
@@ -67,6 +67,19 @@ def test_anchors_of_every_second_cell():
     every, second = anchors_of(64, 64), anchors_of(64, 64, stride=2)
     assert len(second) == 3 * (8 * 8 + 4 * 4 + 2 * 2 + 1 + 1)
     assert {tuple(a) for a in second} <= {tuple(a) for a in every}
+
+
+def test_strides_of_torchvision():
+    """P6 of a padded height of 800 has 13 rows, so 800 // 13 = 61 pixels apart; counts too."""
+    image = np.zeros((1, 800, 1088, 1), "float32")
+    pyramid = [np.zeros((1, -(-800 // s), 1088 // s, 1), "float32") for s in STRIDES]
+    layer = PyramidAnchors((32, 64, 128, 256, 512), (0.5, 1, 2), STRIDES, offset=0.0, whole=True)
+    made = numpy(layer(image, pyramid))
+    assert len(made) == 217_413
+    p6 = made[-3 * 13 * 17 :][:, [1, 0, 3, 2]]
+    assert p6[0].tolist() == [-362, -181, 362, 181]
+    assert p6[3].tolist() == [-298, -181, 426, 181]  # the next column
+    assert p6[3 * 17].tolist() == [-362, -120, 362, 242]  # the next row
 
 
 # --- Proposals ---------------------------------------------------------------------------------
@@ -228,3 +241,32 @@ def test_no_gradient_flows_through_proposals(gradient):
         return ops.sum(boxes) + ops.sum(x)
 
     np.testing.assert_array_equal(gradient(total, deltas), 1)
+
+
+def test_proposals_keep_to_the_window():
+    anchors = anchors_of(64, 64)
+    logits, deltas = random_outputs(anchors)
+    image, pyramid = np.zeros((2, 64, 64, 3), "float32"), pyramid_of(64, 64, batch=2)
+    window = np.array([[0, 0, 50, 64], [0, 0, 64, 33]], "float32")
+    boxes = numpy(layer_of()(image, pyramid, logits, deltas, anchors, window))
+    for found, (_, _, height, width) in zip(boxes, window, strict=True):
+        assert (found >= 0).all() and (found <= [height, width, height, width]).all()
+    whole = np.array([[0, 0, 64, 64]] * 2, "float32")
+    boxes = numpy(layer_of()(image, pyramid, logits, deltas, anchors, whole))
+    np.testing.assert_array_equal(boxes, propose(64, 64, logits, deltas))
+
+
+def test_other_limits_in_inference():
+    anchors = anchors_of(64, 64)
+    logits, deltas = random_outputs(anchors, batch=1)
+    layer = ProposalLayer(60, 40, 40, 0.7, STD, CLAMP, 1e-3, pre_nms_inference=5)
+    arguments = np.zeros((1, 64, 64, 3), "float32"), pyramid_of(64, 64), logits, deltas, anchors
+    few, many = numpy(layer(*arguments)), numpy(layer(*arguments, training=True))
+    assert few.any(axis=-1).sum() <= 5 * 5 < many.any(axis=-1).sum()
+    np.testing.assert_array_equal(many, propose(64, 64, logits, deltas, True, post_training=40))
+
+
+def test_two_convolutions():
+    model = rpn_model(4, 3, convolutions=2)
+    names = [layer.name for layer in model.layers if layer.weights]
+    assert names[:2] == ["rpn_conv_shared", "rpn_conv_shared2"]

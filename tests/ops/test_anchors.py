@@ -60,3 +60,18 @@ def test_tensors_as_height_and_width():
 def test_wrong_lengths():
     with pytest.raises(ValueError, match="hold 2, 1 and 1"):
         anchors.pyramid_anchors((32, 64), (1,), (4,), [(2, 2)])
+
+
+def test_whole_sides_of_torchvision():
+    """Its cell anchors (x1, y1, x2, y2) of ratio .5, and strides that are tensors."""
+    golden = {32: (23, 11), 64: (45, 23), 128: (91, 45), 256: (181, 91), 512: (362, 181)}
+    for size, (x, y) in golden.items():
+        made = numpy(
+            anchors.level_anchors(size, (0.5, 1, 2), 4, 1, 1, offset=0.0, whole_sides=True)
+        )
+        half = size // 2
+        expected = [[-y, -x, y, x], [-half, -half, half, half], [-x, -y, x, y]]
+        np.testing.assert_array_equal(made, expected)
+    strides = (ops.convert_to_tensor(61), ops.convert_to_tensor(64))
+    made = numpy(anchors.level_anchors(8, (1,), strides, 2, 2, offset=0.0))
+    np.testing.assert_array_equal(made[:, :2] + 4, [[0, 0], [0, 64], [61, 0], [61, 64]])

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from mrcnn.ops import images
 
@@ -128,3 +129,63 @@ def test_to_channels():
         images.to_channels(picture(4, 5, 5), 3)
     with pytest.raises(ValueError, match=r"\(5,\)"):
         images.to_channels(np.zeros(5), 3)
+
+
+# Height, width -> sides on COCO's 800/1333, of torchvision and of Detectron2 (both run).
+SHORTEST_EDGE = {
+    (480, 640): ((800, 1066), (800, 1067)),
+    (640, 480): ((1066, 800), (1067, 800)),
+    (427, 640): ((800, 1199), (800, 1199)),
+    (426, 640): ((800, 1201), (800, 1202)),
+    (612, 612): ((800, 800), (800, 800)),
+    (500, 333): ((1201, 800), (1201, 800)),
+    (1080, 1920): ((749, 1333), (750, 1333)),
+    (97, 150): ((799, 1237), (800, 1237)),
+    (161, 200): ((799, 993), (800, 994)),
+    (2143, 1000): ((1332, 622), (1333, 622)),
+}
+
+
+@pytest.mark.parametrize("shape", SHORTEST_EDGE)
+def test_shortest_edge(shape):
+    options = {"mode": "shortest_edge", "min_dim": 800, "max_dim": 1333}
+    for rounding, sides in zip(("floor", "half_up"), SHORTEST_EDGE[shape], strict=True):
+        plan = images.plan_fit(shape, **options, rounding=rounding)
+        assert plan.scaled_shape == sides
+        assert plan.canvas_shape == tuple(-(-side // 32) * 32 for side in sides)
+        training = images.plan_fit(
+            shape, **options, rounding=rounding, crop_rng=np.random.default_rng(0)
+        )
+        assert training.scaled_shape == sides and training.canvas_shape == (1344, 1344)
+
+
+@pytest.mark.parametrize("shape", [(5, 9), (13, 4), (5, 4), (31, 17), (1, 1)])
+def test_bilinear_is_of_the_four_nearest(shape):
+    """Against the definition, pixel by pixel, in float64; no wider where the picture shrinks."""
+    image = picture(13, 9)
+    expected = np.zeros((*shape, 3))
+    for y in range(shape[0]):
+        for x in range(shape[1]):
+            at = [
+                max((index + 0.5) * size / count - 0.5, 0)
+                for index, size, count in zip((y, x), image.shape, shape, strict=False)
+            ]
+            (t, v), (l, u) = ((int(p), p - int(p)) for p in at)  # noqa: E741
+            b, r = min(t + 1, 12), min(l + 1, 8)
+            rows = [image[row, l] * (1 - u) + image[row, r] * u for row in (t, b)]
+            expected[y, x] = rows[0] * (1 - v) + rows[1] * v
+    out = images.resize(image, shape, "bilinear")
+    assert out.dtype == np.float32
+    np.testing.assert_allclose(out, expected, atol=1e-3)
+
+
+def test_triangle_is_pillows():
+    image = picture(40, 60)
+    out = images.resize(image, (17, 90), "triangle")
+    expected = Image.fromarray(image).resize((90, 17), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(out, np.asarray(expected))
+    soft = images.resize(image[..., 0].astype("float32") / 2, (17, 90), "triangle")
+    assert soft.dtype == np.float32 and soft.shape == (17, 90)
+    np.testing.assert_allclose(soft, np.asarray(expected)[..., 0] / 2, atol=0.5)
+    grey = images.resize(image[..., :1], (17, 90), "triangle")
+    assert grey.shape == (17, 90, 1) and grey.dtype == np.uint8

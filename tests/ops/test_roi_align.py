@@ -125,6 +125,13 @@ def test_levels():
     assert run(roi.assign_levels, boxes / 4, canonical_size=56).tolist() == levels.tolist()
 
 
+def test_level_of_torchvision():
+    """Its tolerance lifts a side just below the border."""
+    sides = {111.99: 2, 112: 3, 223.99: 3, 223.9999: 4, 224: 4, 447.9: 4, 448: 5}
+    boxes = np.array([[0, 0, side, side] for side in sides], "float32")
+    assert run(roi.assign_levels, boxes, tolerance=1e-6).tolist() == list(sides.values())
+
+
 def pyramid(rng, height=128, width=96, channels=3, batch=2):
     return [
         rng.normal(size=(batch, height // s, width // s, channels)).astype("float32")
