@@ -1,18 +1,23 @@
 """The examples of README.md run as they stand there, in shorter trainings."""
 
 import json
+import pickle
 import re
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from families import detectron2_arrays, torchvision_arrays
 
+from mrcnn import Config, MaskRCNN
 from mrcnn.data.coco_format import coco_ground_truth
 from mrcnn.data.shapes import ShapesDataset
+from mrcnn.weights.tensors import write_safetensors
 
 README = Path(__file__).parents[1] / "README.md"
-DETECT, TRAIN, DATASET = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+DETECT, OTHERS, OTHER_CLASSES, TRAIN, DATASET = EXAMPLES
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +29,21 @@ def folder(tmp_path, monkeypatch):
 def test_detect(capsys):
     exec(DETECT, {})
     assert "(303, 384, " in capsys.readouterr().out
+
+
+def test_weights_of_others(folder, monkeypatch):
+    small = torchvision_arrays(folder)
+    write_safetensors("maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth", small)
+    Path("model_final_f10217.pkl").write_bytes(pickle.dumps({"model": detectron2_arrays(folder)}))
+    published = {"coco-detectron2-r50-3x": Path("model_final_f10217.pkl")}
+    monkeypatch.setattr(
+        "mrcnn.model.path_or_download", lambda name: published.get(name, Path(name))
+    )
+    names = {"MaskRCNN": MaskRCNN, "Config": Config}
+    exec(OTHERS, names)
+    assert names["model"].config.NUMERICS == "detectron2"
+    exec(OTHER_CLASSES, names)
+    assert names["model"].config.NUM_CLASSES == 4 and names["model"].mode == "training"
 
 
 def test_train(folder, capsys):

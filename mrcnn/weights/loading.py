@@ -107,6 +107,7 @@ def load(source: Source, layers, exclude=None) -> LoadReport:
     for name, found in pairs.items():
         for key, _ in found:
             finite(path, name, file[name][key])
+        file[name].release()
     for name, found in pairs.items():
         layer = file.pop(name)  # its part of the file is let go
         for key, weight in found:

@@ -41,6 +41,12 @@ class LayerWeights(Mapping):
         """Shape of a weight, without reading it."""
         return self._datasets[name].shape
 
+    def release(self):
+        """Gives back memory that reading took, where a file is mapped into it."""
+        for dataset in self._datasets.values():
+            if hasattr(dataset, "release"):
+                dataset.release()
+
 
 @contextmanager
 def open_weights(path):

@@ -193,6 +193,10 @@ class _Turned:
     def __getitem__(self, _):
         return self._layout.to_ours(self._array)
 
+    def release(self):
+        """See `LayerWeights.release`."""
+        tensors.release(self._array)
+
 
 def _coco_names(classes) -> list | None:
     return {91: NAMES_BY_CATEGORY, 81: CLASS_NAMES}.get(classes)

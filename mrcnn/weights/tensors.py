@@ -7,6 +7,7 @@ allocates nothing. Pickles in them are read by `pickles.py`.
 from __future__ import annotations
 
 import json
+import mmap
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +117,14 @@ def write_safetensors(path, arrays: dict):
         file.write(len(text).to_bytes(8, "little") + text)
         for array in arrays.values():
             file.write(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
+
+
+def release(array):
+    """Gives back the memory that a mapped array's numbers took; they are read again when needed."""
+    while hasattr(array, "base"):  # views of views, and last what they are views of
+        array = array.base
+    if isinstance(array, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        array.madvise(mmap.MADV_DONTNEED)
 
 
 # --- Where the numbers are -----------------------------------------------------------------------
