@@ -28,8 +28,8 @@ class Config:
     """All settings of a model and its training, as upper-case class attributes.
 
     A subclass overrides what it needs; annotations are not needed. It may add constants of its own,
-    so a name like a misspelt setting only logs a warning there; elsewhere an unknown name is
-    refused with the nearest valid one. Values are checked by `validate` (called when a model is
+    so a name like a misspelt setting only logs a warning there; on an object such a name is refused
+    with the nearest valid one, and at construction every unknown name. Values are checked by `validate` (called when a model is
     built), and the derived values `BATCH_SIZE`, `IMAGE_SHAPE` and `IMAGE_META_SIZE` always follow
     the attributes that they come from.
 
@@ -138,6 +138,9 @@ class Config:
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
+        for name in DERIVED:  # some old scripts set them, too, and it had no effect
+            if name in vars(cls) and not isinstance(vars(cls)[name], property):
+                delattr(cls, name)
         known = Config.names()
         for name in set(vars(cls)) - {*known, *DERIVED}:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
@@ -158,11 +161,17 @@ class Config:
         if name == "BATCH_SIZE" and value % self.GPU_COUNT == 0:  # old notebooks set it
             name, value = "IMAGES_PER_GPU", value // self.GPU_COUNT
         if name in DERIVED:
+            if np.array_equal(value, getattr(self, name)):  # as old subclasses do in __init__
+                return
             raise AttributeError(f"{name} is derived: set {DERIVED[name]} instead.")
-        is_setting = name.isupper() or name.upper() in self.names()  # else the user's own
-        if is_setting and name not in self.names():
+        if name not in self.names() and self._is_misspelt(name):  # else the user's own
             raise AttributeError(unknown_setting(name, self.names()))
         object.__setattr__(self, name, value)
+
+    @classmethod
+    def _is_misspelt(cls, name):
+        near = difflib.get_close_matches(name, cls.names(), n=1, cutoff=0.8)
+        return name.upper() in cls.names() or (name.isupper() and bool(near))
 
     def adopt(self, defaults: dict):
         """Takes these values for the settings that neither a subclass nor anyone else has set."""

@@ -116,6 +116,15 @@ def to_result(outputs, boxes, pasted, shape, masks="full") -> dict:
     return result
 
 
+def of_classes(result, count) -> dict:
+    """The detections of a result (with `rles`, or no masks) whose class ids are below `count`."""
+    kept = np.flatnonzero(result["class_ids"] < count)
+    return {
+        name: [part[i] for i in kept] if name == "rles" else part[kept]
+        for name, part in result.items()
+    }
+
+
 class Geometry(NamedTuple):
     """How images reach the network and detections come back.
 

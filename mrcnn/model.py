@@ -423,6 +423,7 @@ class MaskRCNN(OldMethods):
         """COCO AP and pooled scores on a data set.
 
         Every detection counts whatever DETECTION_MIN_CONFIDENCE says: AP needs the whole ranking.
+        Those of classes that the data set does not have are left out.
 
         Args:
             dataset: a prepared `Dataset`.
@@ -439,6 +440,7 @@ class MaskRCNN(OldMethods):
             )
             if progress:
                 progress(len(chunk))
+        results = [detection.of_classes(result, dataset.num_classes) for result in results]
         return evaluation.evaluate(dataset, results, image_ids)
 
 

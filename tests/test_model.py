@@ -193,6 +193,14 @@ def test_validation_writes_ap_and_keeps_the_best(tmp_path):
     assert [epoch for epoch, _ in model.folder.checkpoints()] == [2]
 
 
+def test_evaluation_on_fewer_classes_than_the_model_has():
+    """Old scripts go on with all 81 classes of COCO on a part of its data."""
+    model = MaskRCNN("inference", TinyConfig(NUM_CLASSES=81))
+    found = model.evaluate(shapes(2))
+    everything = model.detect([shapes(2).load_image(0)])[0]["class_ids"]
+    assert (everything > 3).any() and found.num_images == 2
+
+
 def test_faster_rcnn_trains_on_boxes_alone(tmp_path):
     class Boxes(ShapesDataset):
         def load_mask(self, image_id):

@@ -264,10 +264,10 @@ def load_checked_masks(dataset, config, image_id, shape):
             f"Image {name}: {masks.shape[-1]} masks but {class_ids.size} class ids. "
             "load_mask must return one class id a mask."
         )
-    _check_class_ids(class_ids, config, name)
     filled = masks.any(axis=(0, 1))
-    if not filled.all():
+    if not filled.all():  # an empty mask of class 0 is how some say that there is no object
         masks, class_ids = masks[..., filled], class_ids[filled]
+    _check_class_ids(class_ids, config, name)
     return masks if masks.dtype == bool else masks != 0, class_ids
 
 
