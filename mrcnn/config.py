@@ -29,9 +29,9 @@ class Config:
 
     A subclass overrides what it needs; annotations are not needed. It may add constants of its own,
     so a name like a misspelt setting only logs a warning there; on an object such a name is refused
-    with the nearest valid one, and at construction every unknown name. Values are checked by `validate` (called when a model is
-    built), and the derived values `BATCH_SIZE`, `IMAGE_SHAPE` and `IMAGE_META_SIZE` always follow
-    the attributes that they come from.
+    with the nearest valid one, and at construction every unknown name. Values are checked by
+    `validate` (called when a model is built), and the derived values `BATCH_SIZE`, `IMAGE_SHAPE`
+    and `IMAGE_META_SIZE` always follow the attributes that they come from.
 
     Args:
         **overrides: settings by name, as ``Config(NAME="cells", NUM_CLASSES=2)``.
@@ -56,6 +56,7 @@ class Config:
     IMAGE_MAX_DIM = 1024  # the long side is scaled down to this, and padded to it (mode "square")
     IMAGE_MIN_SCALE = 0  # if above 0, images are scaled by at least this factor
     IMAGE_STRETCH = None  # (low, high) percentiles of each image stretched to 0..255, as (1, 99.8)
+    # Images are brought to 0..255, unless the largest mean is above 255 or 1 at most.
     MEAN_PIXEL = (123.675, 116.28, 103.53)  # RGB mean of ImageNet, subtracted inside the network
     PIXEL_STD = (58.395, 57.12, 57.375)  # RGB standard deviation of ImageNet, divided by
     AUGMENTATION = None  # keyword arguments of data.augment.Augmenter, as {"fliplr": 0.5}
@@ -281,6 +282,9 @@ class Config:
         self._validate_shapes()
 
     def _validate_shapes(self):
+        if self.IMAGE_CHANNEL_COUNT != 3:  # old Configs do not know PIXEL_STD
+            deviation = float(np.mean(Config.PIXEL_STD))
+            self.adopt({"PIXEL_STD": (deviation,) * self.IMAGE_CHANNEL_COUNT})
         for name, meaning in (("BACKBONE_STRIDES", "stride"), ("RPN_ANCHOR_SCALES", "size")):
             if _length(getattr(self, name)) != 5:
                 raise ValueError(

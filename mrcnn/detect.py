@@ -30,7 +30,7 @@ def fit_for_detection(image, config, name="image"):
             f"got shape {image.shape}."
         )
     try:
-        image = image_ops.to_uint8_range(image, config.IMAGE_STRETCH)
+        image = image_ops.to_network_range(image, config.MEAN_PIXEL, config.IMAGE_STRETCH)
         image = image_ops.to_channels(image, config.IMAGE_CHANNEL_COUNT)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error

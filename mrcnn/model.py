@@ -76,6 +76,10 @@ from mrcnn.weights import h5
 
 logger = logging.getLogger("mrcnn")
 
+_OLD_NAMES = {
+    "utils": "mrcnn.utils", "tf": "tensorflow", "np": "numpy", "K": "keras.backend",
+    "KL": "keras.layers", "KM": "keras.models",
+}  # fmt: skip
 ASSETS = Path(__file__).parent / "assets"
 
 
@@ -449,7 +453,7 @@ def _settings(run):
 
 
 def __getattr__(name):
-    """`modellib.utils`, as old scripts reach it."""
-    if name == "utils":
-        return importlib.import_module("mrcnn.utils")
+    """What old scripts reach through this module: `modellib.utils`, `modellib.K` and the like."""
+    if name in _OLD_NAMES:
+        return importlib.import_module(_OLD_NAMES[name])
     raise AttributeError(f"module 'mrcnn.model' has no attribute {name!r}")

@@ -6,6 +6,7 @@ The functions named display_* and plot_* use pyplot with whatever backend is set
 
 from __future__ import annotations
 
+import importlib
 import os
 import warnings
 from html import escape
@@ -35,6 +36,24 @@ __all__ = [
 ]  # fmt: skip
 
 ROOT_DIR = os.path.abspath("../")  # of Matterport's samples; not used here
+
+# What the old module had imported, and old scripts take from it.
+_OLD_NAMES = {
+    "plt": ("matplotlib.pyplot", None),
+    "patches": ("matplotlib.patches", None),
+    "lines": ("matplotlib.lines", None),
+    "Polygon": ("matplotlib.patches", "Polygon"),
+    "find_contours": ("skimage.measure", "find_contours"),
+    "utils": ("mrcnn.utils", None),
+}
+
+
+def __getattr__(name):
+    if name not in _OLD_NAMES:
+        raise AttributeError(f"module 'mrcnn.visualize' has no attribute {name!r}")
+    module, attribute = _OLD_NAMES[name]
+    module = importlib.import_module(module)
+    return getattr(module, attribute) if attribute else module
 
 
 # --- Into arrays and files -----------------------------------------------------------------------

@@ -125,6 +125,15 @@ def test_attributes_of_the_users_own():
     assert c.MODEL_DIR == "logs" and "MODEL_DIR" not in c.to_dict()
 
 
+def test_channels_that_are_not_three():
+    """Old Configs give MEAN_PIXEL as many values as channels, and know no PIXEL_STD."""
+    c = config(IMAGE_CHANNEL_COUNT=5, MEAN_PIXEL=np.full(5, 50.0))
+    c.validate()
+    assert len(c.PIXEL_STD) == 5
+    with pytest.raises(ValueError, match="MEAN_PIXEL"):
+        config(IMAGE_CHANNEL_COUNT=5).validate()
+
+
 def test_derived_values_in_old_subclasses():
     """The old package overwrote them with what it derived."""
 

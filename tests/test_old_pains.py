@@ -108,8 +108,7 @@ def test_a_generator_that_stalls(tmp_path):
 
 @pytest.mark.parametrize("channels", [1, 5])
 def test_grey_and_multi_channel_images(tmp_path, channels):
-    settings = {"IMAGE_CHANNEL_COUNT": channels, "MEAN_PIXEL": np.full(channels, 50.0),
-                "PIXEL_STD": np.ones(channels)}  # fmt: skip
+    settings = {"IMAGE_CHANNEL_COUNT": channels, "MEAN_PIXEL": np.full(channels, 50.0)}
     dataset = Blocks(channels=channels)
     model, _ = trained(dataset, tmp_path, **settings)
     assert model.keras_model.get_layer("conv1").trainable  # with "heads" alone, too

@@ -19,7 +19,7 @@ from mrcnn.data.dataset import Dataset, describe_image
 from mrcnn.data.instances import Instances, from_labels, from_masks, masks_from_boxes
 from mrcnn.numerics import dialect
 from mrcnn.ops.image_files import check_image_file
-from mrcnn.ops.images import apply_plan, plan_fit, to_channels, to_uint8_range
+from mrcnn.ops.images import apply_plan, plan_fit, to_channels, to_network_range
 
 logger = logging.getLogger("mrcnn")
 
@@ -216,7 +216,8 @@ def load_network_image(dataset, config, image_id) -> np.ndarray:
     """The picture in 0..255 with the configured channels; errors name the image."""
     image = dataset.load_image(image_id)
     try:
-        return to_channels(to_uint8_range(image, config.IMAGE_STRETCH), config.IMAGE_CHANNEL_COUNT)
+        image = to_network_range(image, config.MEAN_PIXEL, config.IMAGE_STRETCH)
+        return to_channels(image, config.IMAGE_CHANNEL_COUNT)
     except ValueError as error:
         raise ValueError(f"Image {describe_image(dataset, image_id)}: {error}") from error
 
