@@ -249,7 +249,8 @@ class MaskRCNN(OldMethods):
             layers: "heads", "3+", "4+", "5+", "all" or a regular expression of layer names.
             augmentation: None (AUGMENTATION of the Config), an `Augmenter`, any function of
                 (image, masks), or an augmenter of imgaug, where that is installed.
-            custom_callbacks: Keras callbacks, called before the checkpoint is written.
+            custom_callbacks: Keras callbacks, called when the checkpoint of an epoch is written;
+                their logs hold the AP of an evaluation, too.
             no_augmentation_sources: sources whose images are never augmented.
             resume: "auto": go on with an interrupted run of this NAME, Config and arguments in
                 model_dir, if there is one; True: there must be one; False: start a new run.
@@ -328,7 +329,7 @@ class MaskRCNN(OldMethods):
         try:
             history = training.fit(
                 model, config, batches, val_batches, self.epoch, epochs,
-                [*custom_callbacks, recorder], verbose,
+                [recorder, *custom_callbacks], verbose,
             )  # fmt: skip
         except KeyboardInterrupt:
             logger.warning(
