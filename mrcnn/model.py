@@ -52,12 +52,12 @@ from mrcnn.compat.graph import (  # noqa: F401
     trim_zeros_graph,
 )
 from mrcnn.compat.images import (  # noqa: F401
+    as_pictures,
     compose_image_meta,
     mold_image,
     parse_image_meta,
     parse_image_meta_graph,
     unmold_image,
-    with_mean,
 )
 from mrcnn.compat.model import Graph, OldMethods, TrainingGraph, log
 from mrcnn.compat.targets import (  # noqa: F401
@@ -170,7 +170,7 @@ class MaskRCNN(OldMethods):
             by_name: for old scripts; weights are always matched by name.
             exclude: names of layers to leave as they are, such as the heads when classes differ.
             go_on: training goes on in the run that the file is a numbered checkpoint of, if it is
-                one of this NAME and nothing is excluded: with its epoch, in its folder.
+                one of this NAME and nothing is excluded: with its epoch, see `set_log_dir`.
 
         Returns:
             The report: loaded, missing, unexpected and mismatched tensors by name.
@@ -408,7 +408,7 @@ class MaskRCNN(OldMethods):
             log(f"Processing {len(images)} images")
             for image in images:
                 log("image", image)
-        images = [with_mean(image, self.config) for image in images]
+        images = as_pictures(images, self.config)
         return detection.detect(self.predict, images, self.config, masks, geometry=self._geometry)
 
     @property

@@ -369,7 +369,7 @@ def draw_boxes(
             )  # fmt: skip
         if refined_boxes is not None and (visibilities is None or visibilities[index] > 0):
             start = refined_boxes[index] if boxes is None else boxes[index]
-            _add_refined(ax, start, refined_boxes[index].astype(np.int32), edge)
+            _add_refined(ax, start, np.asarray(refined_boxes[index], np.int32), edge)
             place = refined_boxes[index][1], refined_boxes[index][0]
         if captions is not None and place is not None:
             back = {"facecolor": edge, "alpha": 0.5, "pad": 2, "edgecolor": "none"}

@@ -129,6 +129,9 @@ def test_a_checkpoint_by_its_path_goes_on_in_its_run(tmp_path):
     assert (second.log_dir, second.epoch) == (first.log_dir, 1)
     second.train(shapes(), learning_rate=1e-4, epochs=2, verbose=0)
     assert [row["epoch"] for row in second.folder.history()] == [1, 2]
+    elsewhere = MaskRCNN("training", TinyConfig(), tmp_path / "other")  # the first may be read-only
+    elsewhere.load_weights(second.find_last(), by_name=True)
+    assert elsewhere.epoch == 2 and elsewhere.folder.path.parent == tmp_path / "other"
     fresh = MaskRCNN("training", TinyConfig(), tmp_path)
     fresh.load_weights(fresh.find_last(), exclude=["mrcnn_class_logits"])
     assert fresh.epoch == 0 and fresh.log_dir != first.log_dir
