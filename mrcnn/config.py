@@ -28,10 +28,10 @@ class Config:
     """All settings of a model and its training, as upper-case class attributes.
 
     A subclass overrides what it needs; annotations are not needed. It may add constants of its own,
-    so a name like a misspelt setting only logs a warning there; elsewhere an unknown name is
-    refused with the nearest valid one. Values are checked by `validate` (called when a model is
-    built), and the derived values `BATCH_SIZE`, `IMAGE_SHAPE` and `IMAGE_META_SIZE` always follow
-    the attributes that they come from.
+    so a name like a misspelt setting only logs a warning there; on an object such a name is refused
+    with the nearest valid one, and at construction every unknown name. Values are checked by
+    `validate` (called when a model is built), and the derived values `BATCH_SIZE`, `IMAGE_SHAPE`
+    and `IMAGE_META_SIZE` always follow the attributes that they come from.
 
     Args:
         **overrides: settings by name, as ``Config(NAME="cells", NUM_CLASSES=2)``.
@@ -57,6 +57,7 @@ class Config:
     IMAGE_MAX_DIM = 1024  # the long side is scaled down to this, and padded to it (mode "square")
     IMAGE_MIN_SCALE = 0  # if above 0, images are scaled by at least this factor
     IMAGE_STRETCH = None  # (low, high) percentiles of each image stretched to 0..255, as (1, 99.8)
+    # Images are brought to 0..255, unless the largest mean is above 255 or 1 at most.
     MEAN_PIXEL = (123.675, 116.28, 103.53)  # RGB mean of ImageNet, subtracted inside the network
     PIXEL_STD = (58.395, 57.12, 57.375)  # RGB standard deviation of ImageNet, divided by
     AUGMENTATION = None  # keyword arguments of data.augment.Augmenter, as {"fliplr": 0.5}
@@ -141,6 +142,9 @@ class Config:
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
+        for name in DERIVED:  # some old scripts set them, too, and it had no effect
+            if name in vars(cls) and not isinstance(vars(cls)[name], property):
+                delattr(cls, name)
         known = Config.names()
         for name in set(vars(cls)) - {*known, *DERIVED}:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
@@ -161,11 +165,17 @@ class Config:
         if name == "BATCH_SIZE" and value % self.GPU_COUNT == 0:  # old notebooks set it
             name, value = "IMAGES_PER_GPU", value // self.GPU_COUNT
         if name in DERIVED:
+            if np.array_equal(value, getattr(self, name)):  # as old subclasses do in __init__
+                return
             raise AttributeError(f"{name} is derived: set {DERIVED[name]} instead.")
-        is_setting = name.isupper() or name.upper() in self.names()  # else the user's own
-        if is_setting and name not in self.names():
+        if name not in self.names() and self._is_misspelt(name):  # else the user's own
             raise AttributeError(unknown_setting(name, self.names()))
         object.__setattr__(self, name, value)
+
+    @classmethod
+    def _is_misspelt(cls, name):
+        near = difflib.get_close_matches(name, cls.names(), n=1, cutoff=0.8)
+        return name.upper() in cls.names() or (name.isupper() and bool(near))
 
     def adopt(self, defaults: dict):
         """Takes these values for the settings that neither a subclass nor anyone else has set."""
@@ -279,6 +289,9 @@ class Config:
         self._validate_shapes()
 
     def _validate_shapes(self):
+        if self.IMAGE_CHANNEL_COUNT != 3:  # old Configs do not know PIXEL_STD
+            deviation = float(np.mean(Config.PIXEL_STD))
+            self.adopt({"PIXEL_STD": (deviation,) * self.IMAGE_CHANNEL_COUNT})
         for name, meaning in (("BACKBONE_STRIDES", "stride"), ("RPN_ANCHOR_SCALES", "size")):
             if _length(getattr(self, name)) != 5:
                 raise ValueError(

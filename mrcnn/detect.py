@@ -31,7 +31,7 @@ def fit_for_detection(image, config, name="image"):
             f"got shape {image.shape}."
         )
     try:
-        image = image_ops.to_uint8_range(image, config.IMAGE_STRETCH)
+        image = image_ops.to_network_range(image, config.MEAN_PIXEL, config.IMAGE_STRETCH)
         image = image_ops.to_channels(image, config.IMAGE_CHANNEL_COUNT)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
@@ -121,6 +121,15 @@ def to_result(outputs, boxes, pasted, shape, masks="full") -> dict:
         for index, (crop, (y1, x1, y2, x2)) in enumerate(pasted):
             result["masks"][y1:y2, x1:x2, index] = crop
     return result
+
+
+def of_classes(result, count) -> dict:
+    """The detections of a result (with `rles`, or no masks) whose class ids are below `count`."""
+    kept = np.flatnonzero(result["class_ids"] < count)
+    return {
+        name: [part[i] for i in kept] if name == "rles" else part[kept]
+        for name, part in result.items()
+    }
 
 
 class Geometry(NamedTuple):

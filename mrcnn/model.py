@@ -53,12 +53,12 @@ from mrcnn.compat.graph import (  # noqa: F401
     trim_zeros_graph,
 )
 from mrcnn.compat.images import (  # noqa: F401
+    as_pictures,
     compose_image_meta,
     mold_image,
     parse_image_meta,
     parse_image_meta_graph,
     unmold_image,
-    with_mean,
 )
 from mrcnn.compat.model import Graph, OldMethods, TrainingGraph, log
 from mrcnn.compat.targets import (  # noqa: F401
@@ -81,6 +81,10 @@ from mrcnn.weights.source import open_source
 
 logger = logging.getLogger("mrcnn")
 
+_OLD_NAMES = {
+    "utils": "mrcnn.utils", "tf": "tensorflow", "np": "numpy", "K": "keras.backend",
+    "KL": "keras.layers", "KM": "keras.models",
+}  # fmt: skip
 ASSETS = Path(__file__).parent / "assets"
 
 
@@ -221,7 +225,7 @@ class MaskRCNN(OldMethods):
             by_name: for old scripts; weights are always matched by name.
             exclude: names of layers to leave as they are, such as the heads when classes differ.
             go_on: training goes on in the run that the file is a numbered checkpoint of, if it is
-                one of this NAME and nothing is excluded: with its epoch, in its folder.
+                one of this NAME and nothing is excluded: with its epoch, see `set_log_dir`.
 
         Returns:
             The report: loaded, missing, unexpected and mismatched tensors by name.
@@ -314,7 +318,8 @@ class MaskRCNN(OldMethods):
             layers: "heads", "3+", "4+", "5+", "all" or a regular expression of layer names.
             augmentation: None (AUGMENTATION of the Config), an `Augmenter`, any function of
                 (image, masks), or an augmenter of imgaug, where that is installed.
-            custom_callbacks: Keras callbacks, called before the checkpoint is written.
+            custom_callbacks: Keras callbacks, called when the checkpoint of an epoch is written;
+                their logs hold the AP of an evaluation, too.
             no_augmentation_sources: sources whose images are never augmented.
             resume: "auto": go on with an interrupted run of this NAME, Config and arguments in
                 model_dir, if there is one; True: there must be one; False: start a new run.
@@ -393,7 +398,7 @@ class MaskRCNN(OldMethods):
         try:
             history = training.fit(
                 model, config, batches, val_batches, self.epoch, epochs,
-                [*custom_callbacks, recorder], verbose,
+                [recorder, *custom_callbacks], verbose,
             )  # fmt: skip
         except KeyboardInterrupt:
             logger.warning(
@@ -478,7 +483,7 @@ class MaskRCNN(OldMethods):
             log(f"Processing {len(images)} images")
             for image in images:
                 log("image", image)
-        images = [with_mean(image, self.config) for image in images]
+        images = as_pictures(images, self.config)
         return detection.detect(self.predict, images, self.config, masks, geometry=self._geometry)
 
     @property
@@ -499,6 +504,7 @@ class MaskRCNN(OldMethods):
         """COCO AP and pooled scores on a data set.
 
         Every detection counts whatever DETECTION_MIN_CONFIDENCE says: AP needs the whole ranking.
+        Those of classes that the data set does not have are left out.
 
         Args:
             dataset: a prepared `Dataset`.
@@ -515,6 +521,7 @@ class MaskRCNN(OldMethods):
             )
             if progress:
                 progress(len(chunk))
+        results = [detection.of_classes(result, dataset.num_classes) for result in results]
         return evaluation.evaluate(dataset, results, image_ids)
 
 
@@ -523,7 +530,7 @@ def _settings(run):
 
 
 def __getattr__(name):
-    """`modellib.utils`, as old scripts reach it."""
-    if name == "utils":
-        return importlib.import_module("mrcnn.utils")
+    """What old scripts reach through this module: `modellib.utils`, `modellib.K` and the like."""
+    if name in _OLD_NAMES:
+        return importlib.import_module(_OLD_NAMES[name])
     raise AttributeError(f"module 'mrcnn.model' has no attribute {name!r}")

@@ -237,8 +237,21 @@ def _check_finite(logs, epoch):
         )
 
 
+def set_directions(callbacks, losses):
+    """Callbacks that monitor one of the losses, or an AP, learn which way is better.
+
+    Keras finds out by itself for "val_loss" alone, and else refuses mode "auto".
+    """
+    for callback in callbacks:
+        if getattr(callback, "mode", None) == "auto":
+            name = str(getattr(callback, "monitor", "")).removeprefix("val_")
+            if name in losses or "_AP" in name:
+                callback.mode = "min" if name in losses else "max"
+
+
 def fit(model, config, train_batches, val_batches, first_epoch, epochs, callbacks, verbose=1):
     """Runs epochs `first_epoch`..`epochs` of a compiled Trainer. Returns the keras History."""
+    set_directions(callbacks, model.loss_metrics)
     return model.fit(
         train_batches,
         validation_data=val_batches,

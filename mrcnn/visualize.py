@@ -6,6 +6,7 @@ The functions named display_* and plot_* use pyplot with whatever backend is set
 
 from __future__ import annotations
 
+import importlib
 import os
 import warnings
 from html import escape
@@ -35,6 +36,24 @@ __all__ = [
 ]  # fmt: skip
 
 ROOT_DIR = os.path.abspath("../")  # of Matterport's samples; not used here
+
+# What the old module had imported, and old scripts take from it.
+_OLD_NAMES = {
+    "plt": ("matplotlib.pyplot", None),
+    "patches": ("matplotlib.patches", None),
+    "lines": ("matplotlib.lines", None),
+    "Polygon": ("matplotlib.patches", "Polygon"),
+    "find_contours": ("skimage.measure", "find_contours"),
+    "utils": ("mrcnn.utils", None),
+}
+
+
+def __getattr__(name):
+    if name not in _OLD_NAMES:
+        raise AttributeError(f"module 'mrcnn.visualize' has no attribute {name!r}")
+    module, attribute = _OLD_NAMES[name]
+    module = importlib.import_module(module)
+    return getattr(module, attribute) if attribute else module
 
 
 # --- Into arrays and files -----------------------------------------------------------------------
@@ -350,7 +369,7 @@ def draw_boxes(
             )  # fmt: skip
         if refined_boxes is not None and (visibilities is None or visibilities[index] > 0):
             start = refined_boxes[index] if boxes is None else boxes[index]
-            _add_refined(ax, start, refined_boxes[index].astype(np.int32), edge)
+            _add_refined(ax, start, np.asarray(refined_boxes[index], np.int32), edge)
             place = refined_boxes[index][1], refined_boxes[index][0]
         if captions is not None and place is not None:
             back = {"facecolor": edge, "alpha": 0.5, "pad": 2, "edgecolor": "none"}

@@ -123,6 +123,34 @@ def test_attributes_of_the_users_own():
     assert c.class_names == ["a", "b"]
     with pytest.raises(AttributeError, match="NUM_CLASSES"):
         c.num_classes = 3
+    c.MODEL_DIR = "logs"  # like no setting
+    assert c.MODEL_DIR == "logs" and "MODEL_DIR" not in c.to_dict()
+
+
+def test_channels_that_are_not_three():
+    """Old Configs give MEAN_PIXEL as many values as channels, and know no PIXEL_STD."""
+    c = config(IMAGE_CHANNEL_COUNT=5, MEAN_PIXEL=np.full(5, 50.0))
+    c.validate()
+    assert len(c.PIXEL_STD) == 5
+    with pytest.raises(ValueError, match="MEAN_PIXEL"):
+        config(IMAGE_CHANNEL_COUNT=5).validate()
+
+
+def test_derived_values_in_old_subclasses():
+    """The old package overwrote them with what it derived."""
+
+    class Old(CellConfig):
+        IMAGE_SHAPE = [64, 64, 3]
+        BATCH_SIZE = 8
+
+        def __init__(self):
+            super().__init__()
+            self.IMAGE_META_SIZE = 1 + 3 + 3 + 4 + 1 + self.NUM_CLASSES
+            self.IMAGE_SHAPE = np.array([self.IMAGE_MAX_DIM, self.IMAGE_MAX_DIM, 3])
+
+    old = Old()
+    old.validate()
+    assert old.BATCH_SIZE == 3 and old.IMAGE_SHAPE.tolist() == [1024, 1024, 3]
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,9 @@ def test_a_checkpoint_by_its_path_goes_on_in_its_run(tmp_path):
     assert (second.log_dir, second.epoch) == (first.log_dir, 1)
     second.train(shapes(), learning_rate=1e-4, epochs=2, verbose=0)
     assert [row["epoch"] for row in second.folder.history()] == [1, 2]
+    elsewhere = MaskRCNN("training", TinyConfig(), tmp_path / "other")  # the first may be read-only
+    elsewhere.load_weights(second.find_last(), by_name=True)
+    assert elsewhere.epoch == 2 and elsewhere.folder.path.parent == tmp_path / "other"
     fresh = MaskRCNN("training", TinyConfig(), tmp_path)
     fresh.load_weights(fresh.find_last(), exclude=["mrcnn_class_logits"])
     assert fresh.epoch == 0 and fresh.log_dir != first.log_dir
@@ -191,6 +194,14 @@ def test_validation_writes_ap_and_keeps_the_best(tmp_path):
     history = model.folder.history()
     assert all({"val_loss", "val_mask_AP", "val_box_AP"} <= set(row) for row in history)
     assert [epoch for epoch, _ in model.folder.checkpoints()] == [2]
+
+
+def test_evaluation_on_fewer_classes_than_the_model_has():
+    """Old scripts go on with all 81 classes of COCO on a part of its data."""
+    model = MaskRCNN("inference", TinyConfig(NUM_CLASSES=81))
+    found = model.evaluate(shapes(2))
+    everything = model.detect([shapes(2).load_image(0)])[0]["class_ids"]
+    assert (everything > 3).any() and found.num_images == 2
 
 
 def test_faster_rcnn_trains_on_boxes_alone(tmp_path):

@@ -108,8 +108,7 @@ def test_a_generator_that_stalls(tmp_path):
 
 @pytest.mark.parametrize("channels", [1, 5])
 def test_grey_and_multi_channel_images(tmp_path, channels):
-    settings = {"IMAGE_CHANNEL_COUNT": channels, "MEAN_PIXEL": np.full(channels, 50.0),
-                "PIXEL_STD": np.ones(channels)}  # fmt: skip
+    settings = {"IMAGE_CHANNEL_COUNT": channels, "MEAN_PIXEL": np.full(channels, 50.0)}
     dataset = Blocks(channels=channels)
     model, _ = trained(dataset, tmp_path, **settings)
     assert model.keras_model.get_layer("conv1").trainable  # with "heads" alone, too
@@ -178,6 +177,22 @@ def test_a_resume_that_forgets_the_optimizer(tmp_path):
         np.testing.assert_array_equal(seen["state"][name], np.array(before[name]))
 
 
+def test_callbacks_of_old_scripts(tmp_path):
+    """They load the checkpoint of the epoch that ends, and monitor any loss in mode "auto"."""
+    model = modellib.MaskRCNN("training", BlockConfig(EVALUATE_EVERY=1), str(tmp_path))
+    seen = []
+
+    class Look(modellib.keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            assert model.find_last().endswith(f"mask_rcnn_blocks_{epoch + 1:04d}.h5")
+            seen.append(logs["val_mask_AP"])
+
+    plateau = modellib.keras.callbacks.ReduceLROnPlateau("val_mrcnn_mask_loss", patience=1)
+    stopping = modellib.keras.callbacks.EarlyStopping("val_mask_AP", patience=9)
+    model.train(Blocks(2), Blocks(2), 1e-4, 2, "heads", None, [Look(), plateau, stopping])
+    assert len(seen) == 2 and (plateau.mode, stopping.mode) == ("min", "max")
+
+
 def test_box_only_masks(tmp_path):
     """Data sets with boxes alone: masks that fill them, or no masks at all."""
     dataset = Blocks(side=20)
@@ -207,5 +222,7 @@ def test_pictures_that_lost_their_mean_before_detect():
     (expected,), (found,) = model.detect([image]), model.detect(molded)
     np.testing.assert_array_equal(found["rois"], expected["rois"])
     np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-5)
+    with pytest.raises(ValueError, match=r"detect\(\[image\]\)"):  # 64 grey pictures of 64 x 3?
+        model.detect(image)
     with pytest.raises(ValueError, match="0..255"):  # something else is wrong with these
         model.detect([image * 3.0 - 200])

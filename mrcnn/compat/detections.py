@@ -9,7 +9,7 @@ import numpy as np
 from mrcnn.compat.boxes import denorm_boxes, norm_boxes
 from mrcnn.compat.images import compose_image_meta, mold_image, resize, resize_image
 from mrcnn.detect import Geometry, to_result
-from mrcnn.ops.images import to_channels, to_uint8_range
+from mrcnn.ops.images import to_channels, to_network_range
 
 
 class Molded(NamedTuple):
@@ -40,7 +40,8 @@ def fit(image, config, name="image") -> Molded:
         name: what to call the image in an error.
     """
     try:
-        image = to_channels(to_uint8_range(image, config.IMAGE_STRETCH), config.IMAGE_CHANNEL_COUNT)
+        image = to_network_range(image, config.MEAN_PIXEL, config.IMAGE_STRETCH)
+        image = to_channels(image, config.IMAGE_CHANNEL_COUNT)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
     mode = config.IMAGE_RESIZE_MODE

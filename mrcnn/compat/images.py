@@ -88,6 +88,20 @@ def resize_mask(mask, scale, padding, crop=None) -> np.ndarray:
     return np.pad(mask, padding)
 
 
+def as_pictures(images, config) -> list:
+    """The pictures that `detect` was given, each `with_mean`.
+
+    Raises:
+        ValueError: one picture instead of a list.
+    """
+    shape = np.shape(images) if isinstance(images, np.ndarray) else ()
+    if len(shape) == 3 and shape[2] in (3, 4):
+        raise ValueError(
+            f"images: expected a list of pictures, got one of shape {shape}: use detect([image])."
+        )
+    return [with_mean(image, config) for image in images]
+
+
 def with_mean(image, config):
     """A picture that lost its mean pixel before `detect`, as in old tutorials, has it back.
 

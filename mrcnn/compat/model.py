@@ -61,11 +61,15 @@ class OldMethods:
         return str(self.folder.path / f"mask_rcnn_{self.folder.name}_{{epoch:04d}}.h5")
 
     def set_log_dir(self, model_path=None):
-        """Starts a new run folder, or goes on in that of a numbered checkpoint of this NAME."""
+        """Starts a new run folder, or goes on in that of a numbered checkpoint of this NAME.
+
+        It is always in `model_dir`: the checkpoint's own folder elsewhere is only read.
+        """
         self.epoch, self.folder = 0, ModelFolder.new(self.model_dir, self.config.NAME)
         found = model_path and ModelFolder.of_checkpoint(model_path, self.config.NAME)
         if found:
-            self.folder, self.epoch = found
+            run, self.epoch = found
+            self.folder = ModelFolder(Path(self.model_dir) / run.path.name, self.config.NAME)
             logger.warning("Going on with %s after epoch %d.", self.folder.path, self.epoch)
 
     # --- Training by hand --------------------------------------------------------------------

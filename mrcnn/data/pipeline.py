@@ -19,7 +19,7 @@ from mrcnn.data.dataset import Dataset, describe_image
 from mrcnn.data.instances import Instances, from_labels, from_masks, masks_from_boxes
 from mrcnn.numerics import dialect
 from mrcnn.ops.image_files import check_image_file
-from mrcnn.ops.images import apply_plan, plan_fit, to_channels, to_uint8_range
+from mrcnn.ops.images import apply_plan, plan_fit, to_channels, to_network_range
 
 logger = logging.getLogger("mrcnn")
 
@@ -220,7 +220,8 @@ def load_network_image(dataset, config, image_id) -> np.ndarray:
     """The picture in 0..255 with the configured channels; errors name the image."""
     image = dataset.load_image(image_id)
     try:
-        return to_channels(to_uint8_range(image, config.IMAGE_STRETCH), config.IMAGE_CHANNEL_COUNT)
+        image = to_network_range(image, config.MEAN_PIXEL, config.IMAGE_STRETCH)
+        return to_channels(image, config.IMAGE_CHANNEL_COUNT)
     except ValueError as error:
         raise ValueError(f"Image {describe_image(dataset, image_id)}: {error}") from error
 
@@ -268,10 +269,10 @@ def load_checked_masks(dataset, config, image_id, shape):
             f"Image {name}: {masks.shape[-1]} masks but {class_ids.size} class ids. "
             "load_mask must return one class id a mask."
         )
-    _check_class_ids(class_ids, config, name)
     filled = masks.any(axis=(0, 1))
-    if not filled.all():
+    if not filled.all():  # an empty mask of class 0 is how some say that there is no object
         masks, class_ids = masks[..., filled], class_ids[filled]
+    _check_class_ids(class_ids, config, name)
     return masks if masks.dtype == bool else masks != 0, class_ids
 
 

@@ -306,6 +306,25 @@ def to_uint8_range(image, stretch=None) -> np.ndarray:
     return image.astype(np.float32)
 
 
+def to_network_range(image, mean, stretch=None) -> np.ndarray:
+    """`to_uint8_range`, but pictures whose mean shows that they are not in 0..255 stay as they are.
+
+    Args:
+        image, stretch: see `to_uint8_range`.
+        mean: mean pixel [channels]. If its largest value is above 255, or 1 at most, pixels are not
+            scaled (counts of a 16-bit camera, reflectance in 0..1), unless there is a stretch.
+
+    Raises:
+        ValueError: as `to_uint8_range`; NaN or infinite pixels in any case.
+    """
+    image, high = np.asarray(image), np.max(mean)
+    if stretch is not None or image.dtype == np.uint8 or 1 < high <= 255:
+        return to_uint8_range(image, stretch)
+    if image.size == 0 or image.dtype.kind not in "biuf" or not np.isfinite(image).all():
+        return to_uint8_range(image)  # which says what is wrong
+    return image.astype(np.float32)
+
+
 def _stretch(image, stretch):
     low, high = _percentiles(image, stretch)
     scaled = (image.astype(np.float32) - np.float32(low)) * np.float32(255 / max(high - low, 1e-6))

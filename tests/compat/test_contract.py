@@ -78,3 +78,18 @@ def test_name_and_signature(module, name, arguments):
 @pytest.mark.parametrize("name", DEFAULTS)
 def test_defaults_of_config(name):
     assert getattr(Config, name) == DEFAULTS[name]
+
+
+def test_what_old_modules_had_imported():
+    """Scripts take these from the modules, as they take `log`."""
+    model, visualize = (
+        importlib.import_module("mrcnn.model"),
+        importlib.import_module("mrcnn.visualize"),
+    )
+    for name in ("utils", "K", "KL", "KM", "tf", "np"):
+        assert inspect.ismodule(getattr(model, name))
+    for name in ("plt", "patches", "lines", "utils", "Polygon", "find_contours"):
+        assert getattr(visualize, name) is not None
+    for module in (model, visualize):
+        with pytest.raises(AttributeError, match="nothing"):
+            _ = module.nothing

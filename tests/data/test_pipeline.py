@@ -200,6 +200,13 @@ def test_stretch_and_channels():
     assert sample["input_image"].min() == 0 and sample["input_image"].max() == pytest.approx(255)
 
 
+def test_an_empty_mask_of_class_0_is_no_object():
+    """How a much copied kernel loads pictures without objects."""
+    dataset = Made((blank(), np.zeros((64, 64, 1), bool), np.zeros(1, np.int32)))
+    check_dataset(dataset, config())
+    assert not load_sample(dataset, config(), 0)["input_gt_class_ids"].any()
+
+
 # --- Bad input -----------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "image, masks, class_ids, words",

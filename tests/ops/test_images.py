@@ -112,6 +112,19 @@ def test_stretch_is_numpy_percentile(dtype):
     np.testing.assert_allclose(images.to_uint8_range(image, (3, 97.5)), expected, atol=1e-2)
 
 
+def test_to_network_range():
+    """A mean pixel that no picture of 0..255 has leaves the pixels as they are."""
+    counts = np.array([[0, 3000]], np.uint16)
+    assert images.to_network_range(counts, (123.0,)).max() == pytest.approx(3000 / 257)
+    for mean, image in (((2000.0, 90.0), counts), ((0.0,), counts / 3000), ((0.5,), counts - 2.5)):
+        np.testing.assert_array_equal(images.to_network_range(image, mean), np.float32(image))
+    assert images.to_network_range(counts, (2000.0,), (0, 100)).max() == 255
+    bright = picture(5, 5)
+    assert images.to_network_range(bright, (0.0, 0.0, 0.0)) is bright
+    with pytest.raises(ValueError, match="NaN"):
+        images.to_network_range(counts * np.nan, (0.0,))
+
+
 def test_stretch_of_a_constant_image_is_finite():
     assert np.isfinite(images.to_uint8_range(np.full((4, 4), 7, np.uint8), (1, 99))).all()
 
