@@ -129,7 +129,7 @@ class Config:
     LR_STEPS = (0.67, 0.89)  # where "step" divides the rate by 10, as shares of the training
     WARMUP_STEPS = 0  # steps of linear warm-up from a thousandth of the rate
     EVALUATE_EVERY = 5  # epochs between COCO evaluations of the validation set; 0: never
-    CHECKPOINTS_TO_KEEP = 2  # newest epochs whose weights are kept, beside the best; 0: all
+    CHECKPOINTS_TO_KEEP = 0  # newest epochs whose weights are kept, beside the best; 0: all
     DATA_WORKERS = 2  # threads that load and augment images
     JIT_COMPILE = False  # compile the training step with XLA
     LOSS_WEIGHTS = {

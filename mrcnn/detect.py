@@ -123,12 +123,25 @@ def to_result(outputs, boxes, pasted, shape, masks="full") -> dict:
     return result
 
 
-def of_classes(result, count) -> dict:
-    """The detections of a result (with `rles`, or no masks) whose class ids are below `count`."""
-    kept = np.flatnonzero(result["class_ids"] < count)
+def in_classes(result, ours, theirs) -> dict:
+    """A result (with `rles`, or no masks) in the class ids of a data set.
+
+    Classes go by their names where the model knows all names of the data set, as one of COCO by
+    category id does; otherwise by their numbers. Detections of other classes are left out.
+
+    Args:
+        result: of `detect`.
+        ours, theirs: class names of the model and of the data set, background first.
+    """
+    if set(theirs) <= set(ours) and len(set(theirs)) == len(theirs):
+        ids = np.array([theirs.index(name) if name in theirs else 0 for name in ours])
+    else:
+        ids = np.where(np.arange(len(ours)) < len(theirs), np.arange(len(ours)), 0)
+    class_ids = ids[result["class_ids"]].astype("int32")
+    kept = np.flatnonzero(class_ids)
     return {
         name: [part[i] for i in kept] if name == "rles" else part[kept]
-        for name, part in result.items()
+        for name, part in (result | {"class_ids": class_ids}).items()
     }
 
 

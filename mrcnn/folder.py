@@ -5,7 +5,7 @@
     runs/cells20261123T1000/
         config.json                  every setting
         classes.json                 class names, background first
-        mask_rcnn_cells_0007.h5      weights and optimizer state after epoch 7 (newest few kept)
+        mask_rcnn_cells_0007.h5      weights after epoch 7; the newest with the optimizer's state
         best.h5                      weights of the best epoch
         history.csv                  one row an epoch
         curves.png                   the same as a picture

@@ -442,6 +442,8 @@ class MaskRCNN(OldMethods):
         self._write_weights(path, epoch, optimizer)
         if optimizer is not None:
             self.epoch = epoch
+            for _, older in self.folder.checkpoints()[-2:-1]:
+                h5.drop_optimizer(older)  # training goes on from the newest
 
     def _write_weights(self, path, epoch, optimizer):
         h5.write_weights(
@@ -504,7 +506,7 @@ class MaskRCNN(OldMethods):
         """COCO AP and pooled scores on a data set.
 
         Every detection counts whatever DETECTION_MIN_CONFIDENCE says: AP needs the whole ranking.
-        Those of classes that the data set does not have are left out.
+        Classes are those of the data set, see `detect.in_classes`.
 
         Args:
             dataset: a prepared `Dataset`.
@@ -521,7 +523,8 @@ class MaskRCNN(OldMethods):
             )
             if progress:
                 progress(len(chunk))
-        results = [detection.of_classes(result, dataset.num_classes) for result in results]
+        theirs = list(dataset.class_names)
+        results = [detection.in_classes(result, self.class_names, theirs) for result in results]
         return evaluation.evaluate(dataset, results, image_ids)
 
 

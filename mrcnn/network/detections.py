@@ -34,7 +34,7 @@ class PyramidROIAlign(layers.Layer):
         self.size, self.strides, self.corners = size, tuple(strides), corners
         self.sampling_ratio, self.canonical_size = sampling_ratio, canonical_size
 
-    def call(self, maps, boxes):
+    def call(self, maps, boxes, training=False):
         if self.corners:
             rows, columns = ops.shape(maps[0])[1:3]
             levels = roi_align.assign_nearest_levels(boxes, rows * columns * self.strides[0] ** 2)
@@ -44,10 +44,11 @@ class PyramidROIAlign(layers.Layer):
             canonical_size=self.canonical_size, tolerance=self.tolerance,
         )  # fmt: skip
         return roi_align.pyramid_roi_align(
-            maps, boxes, self.strides, self.size, levels, self.sampling_ratio, self.aligned
-        )
+            maps, boxes, self.strides, self.size, levels, self.sampling_ratio, self.aligned,
+            bounded=training,
+        )  # fmt: skip
 
-    def compute_output_spec(self, maps, boxes):
+    def compute_output_spec(self, maps, boxes, training=False):
         shape = (*boxes.shape[:2], self.size, self.size, maps[0].shape[-1])
         return keras.KerasTensor(shape, maps[0].dtype)
 

@@ -95,13 +95,13 @@ def _taps(low, high, size, count):
 
 
 def repeat(times, body, state, at_most=None):
-    """The state after so many applications of a function; gradients flow on every backend.
+    """The state after so many applications of a function.
 
     Args:
         times: int32 scalar tensor.
         body: function (step, state) -> state, of the same shape.
         state: tensor.
-        at_most: bound of `times`. JAX needs it, since its loops of open length have no gradient.
+        at_most: bound of `times`; None: none. Without one there is no gradient on JAX.
     """
     if keras.backend.backend() == "jax" and at_most is not None:
         return ops.fori_loop(

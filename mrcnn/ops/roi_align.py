@@ -62,8 +62,9 @@ def roi_align(feature_map, boxes, box_indices, output_size, stride, sampling_rat
 
 
 def pyramid_roi_align(
-    feature_maps, boxes, strides, output_size, levels, sampling_ratio=2, aligned=True
-):
+    feature_maps, boxes, strides, output_size, levels, sampling_ratio=2, aligned=True,
+    bounded=False,
+):  # fmt: skip
     """RoIAlign in which each box is pooled from its own pyramid level.
 
     All levels are laid out on one canvas and every box is cropped once from it, so that shapes are
@@ -79,6 +80,8 @@ def pyramid_roi_align(
         sampling_ratio: samples per side of an output cell; 0: as many as there are cells of the map
             in it, rounded up, for each box and axis (Detectron2).
         aligned: see `roi_align`.
+        bounded: levels are as `assign_levels` gives them, which bounds the number of samples: on
+            JAX there is no gradient without. Of no meaning but to ratio 0.
 
     Returns:
         [batch, rois, rows, columns, channels], as `roi_align` on each box's level.
@@ -97,7 +100,7 @@ def pyramid_roi_align(
     rows = {name: ops.reshape(row, (-1, row.shape[-1])) for name, row in rows.items()}
     rows["image"] = rows["image"][:, 0]
     if sampling_ratio == 0 and boxes.shape[1] != 0:
-        pooled = _pool_adaptively(canvas, rows, size)
+        pooled = _pool_adaptively(canvas, rows, size, _most_samples(canvas, size, bounded))
     else:
         sampling_ratio = sampling_ratio or 1
         frames = _sample_frames(rows["low"], rows["high"], size, sampling_ratio)
@@ -131,7 +134,7 @@ def _inside(frames, limit, grid):
     return inside[0][:, :, None, None] * inside[1][:, None, :, None]
 
 
-def _pool_adaptively(canvas, rows, size):
+def _pool_adaptively(canvas, rows, size, at_most):
     """RoIAlign with a sample for every cell of the map in an output cell, rounded up.
 
     The samples of one kind, such as the upper left of all output cells of a box, are one crop; the
@@ -142,6 +145,7 @@ def _pool_adaptively(canvas, rows, size):
         canvas: see `_canvas`.
         rows: `low` and `high` corner and `origin`, [n, 2] in cells, and `image` [n] of each box.
         size: output (rows, columns).
+        at_most: see `kernels.repeat`.
 
     Returns:
         [n, *size, channels]; 0 for boxes without area.
@@ -172,17 +176,17 @@ def _pool_adaptively(canvas, rows, size):
 
     shape = (count, *size, canvas.shape[-1])
     pieces = (ends[-1] + count - 1) // count
-    return kernels.repeat(pieces, piece, ops.zeros(shape), _most_samples(canvas, size))
+    return kernels.repeat(pieces, piece, ops.zeros(shape), at_most)
 
 
-def _most_samples(canvas, size):
-    """A bound of the mean number of crops a box, for backends that need one; see `kernels.repeat`.
+def _most_samples(canvas, size, bounded):
+    """A bound of the mean number of crops a box, or None.
 
     On P2 to P4 a box has at most 28 x 28 cells in area, but may be as wide as the map; on P5 it may
     be the whole map, an eighth of the first one along each side.
     """
     height, width = canvas.shape[1:3]
-    if height is None or width is None:
+    if not bounded or height is None or width is None:
         return None
     return max(
         -(-max(height, width) // min(size)) + 1, 36,

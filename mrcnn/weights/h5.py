@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import contextmanager
 
 import h5py
 import keras
@@ -47,8 +48,7 @@ def write_weights(path, layers, optimizer=None, metadata: dict | None = None):
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ValueError(f"layers must have names of their own, repeated: {', '.join(repeated)}.")
-    # Made in memory and written by Python: HDF5 itself crashes the process on a full disk.
-    with h5py.File("memory", "w", driver="core", block_size=2**20, backing_store=False) as file:
+    with _written_whole(path) as file:
         _write_layers(file, layers)
         if metadata is not None:
             file.attrs[METADATA] = json.dumps(metadata)
@@ -56,10 +56,37 @@ def write_weights(path, layers, optimizer=None, metadata: dict | None = None):
             group = file.create_group(_OPTIMIZER)
             for name, variable in optimizer_state(optimizer).items():
                 group.create_dataset(name, data=keras.ops.convert_to_numpy(variable.value))
+
+
+@contextmanager
+def _written_whole(path):
+    """An HDF5 file made in memory and written by Python when the block ends.
+
+    HDF5 itself crashes the process on a full disk.
+    """
+    with h5py.File("memory", "w", driver="core", block_size=2**20, backing_store=False) as file:
+        yield file
         file.flush()
         image = file.id.get_file_image()
     with atomic_path(path) as temporary:
         temporary.write_bytes(image)
+
+
+def drop_optimizer(path):
+    """Rewrites a checkpoint without the state of its optimizer, which takes as much again.
+
+    Raises:
+        OSError: the file cannot be written; it stays as it was.
+    """
+    with open_file(path) as old:
+        if _OPTIMIZER not in old:
+            return
+        with _written_whole(path) as new:
+            for name in old:
+                if name != _OPTIMIZER:
+                    old.copy(name, new)
+            for name, value in old.attrs.items():
+                new.attrs[name] = value
 
 
 def _write_layers(file, layers):
