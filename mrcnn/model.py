@@ -15,57 +15,9 @@ from mrcnn import evaluate as evaluation
 from mrcnn import train as training
 from mrcnn.compat import detections as matterport
 from mrcnn.compat.augment import augmenter
-
-# What old scripts and notebooks import from here.
-from mrcnn.compat.generator import (  # noqa: F401
-    compute_backbone_shapes,
-    data_generator,
-    load_image_gt,
-)
-from mrcnn.compat.graph import (  # noqa: F401
-    BatchNorm,
-    DetectionLayer,
-    DetectionTargetLayer,
-    ProposalLayer,
-    PyramidROIAlign,
-    apply_box_deltas_graph,
-    batch_pack_graph,
-    build_fpn_mask_graph,
-    build_rpn_model,
-    clip_boxes_graph,
-    conv_block,
-    denorm_boxes_graph,
-    detection_targets_graph,
-    fpn_classifier_graph,
-    identity_block,
-    log2_graph,
-    mrcnn_bbox_loss_graph,
-    mrcnn_class_loss_graph,
-    mrcnn_mask_loss_graph,
-    norm_boxes_graph,
-    overlaps_graph,
-    refine_detections_graph,
-    resnet_graph,
-    rpn_bbox_loss_graph,
-    rpn_class_loss_graph,
-    rpn_graph,
-    smooth_l1_loss,
-    trim_zeros_graph,
-)
-from mrcnn.compat.images import (  # noqa: F401
-    as_pictures,
-    compose_image_meta,
-    mold_image,
-    parse_image_meta,
-    parse_image_meta_graph,
-    unmold_image,
-)
+from mrcnn.compat.images import as_pictures
 from mrcnn.compat.model import Graph, OldMethods, TrainingGraph, log
-from mrcnn.compat.targets import (  # noqa: F401
-    build_detection_targets,
-    build_rpn_targets,
-    generate_random_rois,
-)
+from mrcnn.compat.names import *  # noqa: F403 - what old scripts and notebooks import from here
 from mrcnn.config import Config
 from mrcnn.data.augment import Augmenter
 from mrcnn.data.pipeline import Batches, check_dataset
