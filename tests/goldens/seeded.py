@@ -165,7 +165,7 @@ def _torchvision_v2(tensors):
     _region_head(tensors, "rpn.head", ("conv.0.0", "conv.1.0"), ("cls_logits", "bbox_pred"))
     convs("roi_heads.box_head", squares, [HE] * 4, CENTRED)
     tensors.dense("roi_heads.box_head.5", (1024, 256 * 7 * 7), HE, 1.0)
-    _box_predictor(tensors, 91, 91, gain=6.0, background=0, lead=10.5)
+    _box_predictor(tensors, 91, 91, gain=6.0, background=0, lead=12.2)
     convs("roi_heads.mask_head", squares, [HE] * 4, CENTRED)
     predictor = "roi_heads.mask_predictor"
     _mask_predictor(tensors, f"{predictor}.conv5_mask", f"{predictor}.mask_fcn_logits", 91)
