@@ -210,6 +210,7 @@ class MaskRCNN(OldMethods):
         config.NUMERICS = trained
         own = ("NUM_CLASSES", "USE_MASKS")
         config.adopt({name: v for name, v in source.settings.items() if name not in own})
+        config.validate()
         self.keras_model = self.build(self.mode, config)
 
     def build(self, mode, config) -> keras.Model:

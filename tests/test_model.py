@@ -196,6 +196,18 @@ def test_validation_writes_ap_and_keeps_the_best(tmp_path):
     assert [epoch for epoch, _ in model.folder.checkpoints()] == [2]
 
 
+def test_every_epoch_is_kept_and_the_newest_with_its_optimizer(tmp_path):
+    """As old scripts find them; older ones would take twice the room."""
+    model = MaskRCNN("training", TinyConfig(STEPS_PER_EPOCH=1), tmp_path)
+    model.train(shapes(), epochs=3, verbose=0)
+    kept = model.folder.checkpoints()
+    assert [epoch for epoch, _ in kept] == [1, 2, 3]
+    sizes = [path.stat().st_size for _, path in kept]
+    assert sizes[0] == sizes[1] < sizes[2]
+    again = MaskRCNN("inference", TinyConfig())
+    assert not again.load_weights(kept[0][1]).missing
+
+
 def test_evaluation_on_fewer_classes_than_the_model_has():
     """Old scripts go on with all 81 classes of COCO on a part of its data."""
     model = MaskRCNN("inference", TinyConfig(NUM_CLASSES=81))

@@ -14,8 +14,10 @@ from mrcnn.weights.tensors import write_safetensors
 def write_torchvision(path, layers, config):
     """Writes weights under torchvision's names, as `maskrcnn_resnet50_fpn` takes them.
 
-    In Python with PyTorch: ``model.load_state_dict(safetensors.torch.load_file(path))``. What was
-    read from such a file is written back the same to the last bit.
+    In Python with PyTorch: ``model.load_state_dict(safetensors.torch.load_file(path))``, into a
+    model of as many classes. Where the epsilon is 0, as in the published first version, say so
+    there too: ``torchvision.models.detection._utils.overwrite_eps(model, 0.0)``. What was read from
+    such a file is written back the same to the last bit.
 
     Args:
         path: of the .safetensors file.

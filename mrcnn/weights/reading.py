@@ -86,9 +86,12 @@ def read_metadata(path) -> dict:
         if text is None:
             return {}
         try:
-            return json.loads(text)
-        except (ValueError, TypeError) as error:
+            found = json.loads(text)
+        except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"{path}: the attribute {METADATA} is not JSON: {error}") from error
+        if not isinstance(found, dict):
+            raise ValueError(f"{path}: the attribute {METADATA} holds no JSON object.")
+        return found
 
 
 @contextmanager

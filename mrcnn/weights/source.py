@@ -75,9 +75,11 @@ def open_source(path):
 
 # --- Ours and Matterport's -----------------------------------------------------------------------
 def _of_hdf5(path, layers) -> Source:
-    metadata = read_metadata(path)
-    source = Source(str(path), layers, class_names=metadata.get("classes"))
-    if metadata.get("numerics") in set(DIALECTS) - {"standard"}:
+    metadata, source = read_metadata(path), Source(str(path), layers)
+    classes = metadata.get("classes")
+    if isinstance(classes, list) and all(isinstance(name, str) for name in classes):
+        source.class_names = classes
+    if metadata.get("numerics") in [name for name in DIALECTS if name != "standard"]:
         source.dialect = metadata["numerics"]
         source.settings = {"BATCH_NORM_EPSILON": metadata.get("batch_norm_epsilon")}
     head = layers.get("mrcnn_class_conv1", {})
@@ -88,28 +90,30 @@ def _of_hdf5(path, layers) -> Source:
     if convolutions or source.bgr:
         source.dialect = "matterport"
     if convolutions:
-        source.settings = _matterport_settings(path, layers)
-        source.class_names = source.class_names or _coco_names(source.settings["NUM_CLASSES"])
+        source.settings = _matterport_settings(layers)
+        source.class_names = source.class_names or _coco_names(source.settings.get("NUM_CLASSES"))
     return source
 
 
-def _matterport_settings(path, layers) -> dict:
+def _matterport_settings(layers) -> dict:
     kernels = {
         layer: weights.shape(name)[::-1]  # outputs first
         for layer, weights in layers.items()
         for name in weights
         if "kernel" in name
     }
-    shapes = Shapes(path, kernels)
-    return {
-        "NUM_CLASSES": shapes.rows("mrcnn_class_logits"),
-        "BACKBONE": "resnet101" if "res4w_branch2a" in layers else "resnet50",
-        "TOP_DOWN_PYRAMID_SIZE": shapes.rows("fpn_p2"),
-        "FPN_CLASSIF_FC_LAYERS_SIZE": shapes.rows("mrcnn_class_conv1"),
-        "POOL_SIZE": shapes["mrcnn_class_conv1"][-1],
-        "IMAGE_CHANNEL_COUNT": shapes["conv1"][1],
+    outputs = {layer: shape[0] for layer, shape in kernels.items()}
+    found = {
+        "NUM_CLASSES": outputs.get("mrcnn_class_logits"),
+        "TOP_DOWN_PYRAMID_SIZE": outputs.get("fpn_p2"),
+        "FPN_CLASSIF_FC_LAYERS_SIZE": outputs.get("mrcnn_class_conv1"),
+        "POOL_SIZE": kernels.get("mrcnn_class_conv1", (None,))[-1],
+        "IMAGE_CHANNEL_COUNT": kernels.get("conv1", (None, None))[1],
         "USE_MASKS": "mrcnn_mask" in layers,
     }
+    if "res4f_branch2a" in layers:
+        found["BACKBONE"] = "resnet101" if "res4w_branch2a" in layers else "resnet50"
+    return {name: value for name, value in found.items() if value is not None}
 
 
 # --- torchvision's and Detectron2's --------------------------------------------------------------

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mrcnn.weights import h5, loading, reading
+from mrcnn.weights.source import open_source
 
 LAYERS = ("conv1", "bn_conv1", "rpn_conv_shared", "rpn_class_raw", "rpn_bbox_pred")
 
@@ -280,6 +281,38 @@ def test_metadata(saved):
         file.attrs["mrcnn_metadata"] = "{"
     with pytest.raises(ValueError, match="a.h5: .*not JSON"):
         reading.read_metadata(path)
+    with h5py.File(path, "a") as file:
+        file.attrs["mrcnn_metadata"] = "[1]"
+    with pytest.raises(ValueError, match="a.h5: .*no JSON object"):
+        reading.read_metadata(path)
     h5.write_weights(path, model.layers)
     assert reading.read_metadata(path) == {}
     assert json.dumps(reading.read_metadata(path)) == "{}"
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"numerics": ["x"]}, {"numerics": "evil"}, {"classes": 3}, {"classes": [1, {}]}]
+)
+def test_metadata_of_strangers(saved, metadata):
+    path, model = saved
+    h5.write_weights(path, model.layers, metadata=metadata)
+    with open_source(path) as source:
+        assert source.dialect is None and source.class_names is None and not source.settings
+
+
+def test_drop_optimizer(saved, tmp_path):
+    path, model = saved
+    optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+    optimizer.build(model.trainable_variables)
+    whole = tmp_path / "whole.h5"
+    h5.write_weights(whole, model.layers, optimizer=optimizer, metadata={"epoch": 3})
+    before, size = reading.read_weights(whole), whole.stat().st_size
+    h5.drop_optimizer(whole)
+    assert whole.stat().st_size < size and reading.read_metadata(whole) == {"epoch": 3}
+    for layer, weights in reading.read_weights(whole).items():
+        assert list(weights) == list(before[layer])
+        for name, value in weights.items():
+            np.testing.assert_array_equal(value, before[layer][name])
+    bare = whole.read_bytes()
+    h5.drop_optimizer(whole)  # there is none any more
+    assert whole.read_bytes() == bare
