@@ -30,7 +30,7 @@ FOLDER = pathlib.Path(__file__).parent
 PICTURES = {
     "torchvision": (0, 1, 2, 3),
     "detectron2": (0, 1, 2, 3),
-    "torchvision_v2": (1, 2),
+    "torchvision_v2": (0, 1, 2),
 }
 WHOLE = ("proposals", "objectness", "det_boxes", "det_labels", "det_scores", "boxes")
 
