@@ -197,21 +197,22 @@ class MaskRCNN(OldMethods):
         return report
 
     def _take_on(self, source):
-        """Builds the network anew in the dialect of a file, if the Config leaves that open."""
+        """Builds the network anew as a file tells, where the Config leaves that open."""
         config, trained = self.config, source.dialect
-        if trained is None or config.NUMERICS in (trained, f"{trained}_x"):
-            return
-        if config.NUMERICS != "auto":
+        if trained and config.NUMERICS not in ("auto", trained, f"{trained}_x"):
             logger.warning(
                 "%s was trained in the arithmetic %r, but NUMERICS = %r: its results will differ.",
                 source.path, trained, config.NUMERICS,
             )  # fmt: skip
             return
-        config.NUMERICS = trained
+        before = config.to_dict()
+        if trained and config.NUMERICS == "auto":
+            config.NUMERICS = trained
         own = ("NUM_CLASSES", "USE_MASKS")
         config.adopt({name: v for name, v in source.settings.items() if name not in own})
-        config.validate()
-        self.keras_model = self.build(self.mode, config)
+        if config.to_dict() != before:
+            config.validate()
+            self.keras_model = self.build(self.mode, config)
 
     def build(self, mode, config) -> keras.Model:
         """Builds the graphs of a checked Config, whose dialect may bring defaults along.

@@ -32,6 +32,11 @@ def dialect_of(names) -> str:
 
 def settings(shapes: Shapes) -> dict:
     """The settings of Config that the shapes of a file tell, by name."""
+    if "backbone.fpn_lateral2.norm.weight" in shapes:
+        raise ValueError(
+            f"{shapes.path} is one of Detectron2's newer baselines (LSJ), normalised all over, "
+            "which is not supported; the R50-FPN and R101-FPN models of its zoo are."
+        )
     found = shapes.resnet(
         "backbone.bottom_up.stem.conv1.weight", r"backbone\.bottom_up\.res(\d)\.(\d+)\.conv(\d)"
     )

@@ -1,7 +1,8 @@
 """A weight file of any family, opened: its layers in our names and layouts, and what it tells.
 
-HDF5 files are ours or Matterport's; .pth, .pt, .pkl and .safetensors files torchvision's or
-Detectron2's. Nothing in a file is executed, see `reading.py`, `tensors.py` and `pickles.py`.
+HDF5 files are ours or Matterport's; .pth, .pt, .pkl and .safetensors files torchvision's (its
+ResNets for ImageNet, too) or Detectron2's. Nothing in a file is executed, see `reading.py`,
+`tensors.py` and `pickles.py`.
 """
 
 from __future__ import annotations
@@ -121,32 +122,56 @@ def _of_pytorch(path) -> Source:
     arrays = _state_dict(_read(path), path)
     family = next((f for f in _FAMILIES if any(f.PREFIX in name for name in arrays)), None)
     if family is None:
-        raise ValueError(
-            f"{path} holds no Mask R-CNN of torchvision or Detectron2 with a ResNet and FPN: its "
-            f"tensors are {', '.join(list(arrays)[:4]) or 'none'}, and none begins with "
-            f"{' or '.join(f.PREFIX for f in _FAMILIES)}."
-        )
+        return _of_backbone(path, arrays)
     # A wrapper may have put a word in front of all names, such as "module.".
     some = next(name for name in arrays if family.PREFIX in name)
     lead = some.partition(family.PREFIX)[0]
     modern = {family.modern(name.removeprefix(lead)): name for name in arrays}
     shapes = Shapes(path, {name: arrays[theirs].shape for name, theirs in modern.items()})
-    settings = family.settings(shapes) | {"NUMERICS": family.dialect_of(shapes)}
-    settings["POOL_SIZE"] = 7
+    settings = family.settings(shapes) | {"NUMERICS": family.dialect_of(shapes), "POOL_SIZE": 7}
+    source = _of_entries(path, arrays, modern, family.entries(settings))
+    source.dialect, source.settings = settings.pop("NUMERICS"), settings
+    source.class_names = _coco_names(settings["NUM_CLASSES"])
+    return source
+
+
+def _of_backbone(path, arrays) -> Source:
+    """A ResNet of torchvision, as for ImageNet: any training may start from it."""
+    modern = {torchvision.PREFIX + name.removeprefix("module."): name for name in arrays}
+    shapes = Shapes(path, {name: arrays[theirs].shape for name, theirs in modern.items()})
+    if f"{torchvision.PREFIX}layer1.0.conv1.weight" not in shapes:
+        raise ValueError(
+            f"{path} holds no Mask R-CNN of torchvision or Detectron2 with a ResNet and FPN, nor a "
+            f"ResNet of torchvision: its tensors are {', '.join(list(arrays)[:4]) or 'none'}."
+        )
+    settings = torchvision.backbone_settings(shapes)
+    source = _of_entries(path, arrays, modern, torchvision.backbone_entries(settings))
+    source.settings = settings
+    return source
+
+
+def _of_entries(path, arrays, modern, entries) -> Source:
+    """The tensors of a file as layers of ours.
+
+    Args:
+        path: of the file.
+        arrays: by name.
+        modern: today's name -> name in the file.
+        entries: see `layouts.Entry`.
+    """
     layers, used = {}, set()
-    for entry in family.entries(settings):
+    for entry in entries:
         if entry.theirs in modern:
             theirs = modern[entry.theirs]
             turned = _Turned(path, theirs, arrays[theirs], entry)
             layers.setdefault(entry.layer, {})[entry.weight] = turned
             used.add(theirs)
-    rest = [name for name in arrays if name not in used]
-    idle = [name for name in rest if name.endswith(_IDLE) or "cell_anchors" in name]
-    return Source(
-        str(path), {name: LayerWeights(weights) for name, weights in layers.items()},
-        settings.pop("NUMERICS"), settings, _coco_names(settings["NUM_CLASSES"]),
-        [name for name in rest if name not in idle], idle,
-    )  # fmt: skip
+    source = Source(str(path), {name: LayerWeights(found) for name, found in layers.items()})
+    for name in arrays:
+        if name not in used:
+            idle = name.endswith(_IDLE) or "cell_anchors" in name
+            (source.ignored if idle else source.unexpected).append(name)
+    return source
 
 
 def _read(path):

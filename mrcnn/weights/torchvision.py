@@ -49,9 +49,7 @@ def settings(shapes: Shapes) -> dict:
     """The settings of Config that the shapes of a file tell, by name."""
     v2 = dialect_of(shapes) == "torchvision_v2"
     fully_connected = "roi_heads.box_head." + ("5" if v2 else "fc6") + ".weight"
-    found = shapes.resnet(
-        "backbone.body.conv1.weight", r"backbone\.body\.layer(\d)\.(\d+)\.conv(\d)"
-    )
+    found = backbone_settings(shapes)
     found |= {
         "NUM_CLASSES": shapes.rows("roi_heads.box_predictor.cls_score.weight"),
         "TOP_DOWN_PYRAMID_SIZE": shapes.rows("backbone.fpn.inner_blocks.0.0.weight"),
@@ -67,12 +65,24 @@ def settings(shapes: Shapes) -> dict:
     return found
 
 
+def backbone_settings(shapes: Shapes) -> dict:
+    """Those of the ResNet alone."""
+    return shapes.resnet(
+        "backbone.body.conv1.weight", r"backbone\.body\.layer(\d)\.(\d+)\.conv(\d)"
+    )
+
+
+def backbone_entries(settings: dict) -> list[Entry]:
+    """The tensors of the ResNet, and where they belong."""
+    found = convolution("backbone.body.conv1", "conv1", bias=False)
+    found += batch_norm("backbone.body.bn1", "bn_conv1")
+    return found + residual_stages(settings["BACKBONE"], _block, _norm)
+
+
 def entries(settings: dict) -> list[Entry]:
     """Every tensor of a network of these settings and NUMERICS, and where it belongs."""
     v2 = settings["NUMERICS"] == "torchvision_v2"
-    found = convolution("backbone.body.conv1", "conv1", bias=False)
-    found += batch_norm("backbone.body.bn1", "bn_conv1")
-    found += residual_stages(settings["BACKBONE"], _block, _norm)
+    found = backbone_entries(settings)
     for index in range(4):
         level = index + 2
         for kind, layer in (("inner", f"fpn_c{level}p{level}"), ("layer", f"fpn_p{level}")):

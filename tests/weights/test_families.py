@@ -199,6 +199,31 @@ def test_the_backbone_comes_from_the_file(made, tmp_path):
     assert config.BACKBONE == "resnet18"
 
 
+def test_a_resnet_for_imagenet(made, tmp_path):
+    """It starts the backbone, in whatever arithmetic the Config has."""
+    arrays = {
+        name.removeprefix("backbone.body."): array
+        for name, array in made("torchvision").items()
+        if name.startswith("backbone.body.")
+    }
+    arrays |= {"fc.weight": np.zeros((10, 64), "f4"), "fc.bias": np.zeros(10, "f4")}
+    arrays["bn1.num_batches_tracked"] = np.array(3)
+    path = written(tmp_path / "resnet18.safetensors", arrays)
+    settings = vars(TinyConfig) | vars(TinyForeign)
+    config = Config(**{n: v for n, v in settings.items() if n.isupper() and n != "BACKBONE"})
+    model = MaskRCNN("training", config, tmp_path)
+    report = model.load_weights(path)
+    assert (config.NUMERICS, config.BACKBONE) == ("auto", "resnet18")
+    assert report.unexpected == ["fc.weight", "fc.bias"]
+    assert report.ignored == ["bn1.num_batches_tracked"]
+    assert "fpn_p2" in report.missing and "res5b_branch2b" in report.loaded
+    np.testing.assert_array_equal(
+        weights_of(model)["conv1/kernel"], arrays["conv1.weight"].transpose(2, 3, 1, 0)
+    )
+    with pytest.raises(ValueError, match="does not say what network"):
+        MaskRCNN.from_weights(path)
+
+
 @pytest.mark.parametrize("family", ["torchvision", "torchvision_v2", "detectron2"])
 def test_training_goes_on_from_them(made, tmp_path, family):
     from mrcnn.data.shapes import ShapesDataset
@@ -288,6 +313,12 @@ def test_files_that_do_not_fit(made, tmp_path, change, message):
     with pytest.raises(ValueError, match=message) as caught:
         MaskRCNN.from_weights(path)
     assert str(path) in str(caught.value)
+
+
+def test_newer_baselines_of_detectron2(made, tmp_path):
+    arrays = made("detectron2") | {"backbone.fpn_lateral2.norm.weight": np.zeros(16, "f4")}
+    with pytest.raises(ValueError, match="newer baselines"):
+        MaskRCNN.from_weights(written(tmp_path / "a.safetensors", arrays))
 
 
 def test_other_files(tmp_path, tiny_folder):
