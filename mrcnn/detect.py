@@ -134,10 +134,11 @@ def in_classes(result, ours, theirs) -> dict:
         ours, theirs: class names of the model and of the data set, background first.
     """
     if set(theirs) <= set(ours) and len(set(theirs)) == len(theirs):
-        ids = np.array([theirs.index(name) if name in theirs else 0 for name in ours])
+        ids = {number: theirs.index(name) for number, name in enumerate(ours) if name in theirs}
     else:
-        ids = np.where(np.arange(len(ours)) < len(theirs), np.arange(len(ours)), 0)
-    class_ids = ids[result["class_ids"]].astype("int32")
+        ids = {number: number for number in range(len(theirs))}
+    # A network may know more classes than it has names, after a training on a part of them.
+    class_ids = np.array([ids.get(number, 0) for number in result["class_ids"].tolist()], "int32")
     kept = np.flatnonzero(class_ids)
     return {
         name: [part[i] for i in kept] if name == "rles" else part[kept]

@@ -113,8 +113,8 @@ class MaskRCNN(OldMethods):
 
         Args:
             path: a file of torchvision or Detectron2 (.pth, .pt, .pkl, .safetensors) or an .h5 file
-                of Matterport's; a model folder; or the name of published weights, see
-                `weights.download.known`.
+                of Matterport's; the name of published weights, see `weights.download.known`; or a
+                model folder, which `load` opens, whatever `model_dir` and `exclude` say.
             mode: as in the constructor.
             model_dir: as in the constructor.
             exclude: layers that start anew, as where NUM_CLASSES is overridden.

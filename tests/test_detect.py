@@ -18,6 +18,7 @@ RESULT = {
         (["BG", "person", "N/A", "cat"], ["BG", "cat", "person"], [1, 2], ["a", "b"]),  # by name
         (["BG", "class 1", "class 2", "class 3"], ["BG", "cat", "dog"], [1, 2], ["b", "c"]),
         (["BG", "x", "y", "z"], ["BG", "x", "y", "z"], [3, 1, 2], ["a", "b", "c"]),
+        (["BG", "x"], ["BG", "x"], [1], ["b"]),  # fewer names than classes
         (["BG", "x", "x", "x"], ["BG", "x", "x"], [1, 2], ["b", "c"]),  # names that tell nothing
     ],
 )

@@ -182,7 +182,7 @@ def ground_truth_shape(config) -> tuple | None:
 
 def build_training_model(pieces, config) -> keras.Model:
     """Image and ground truth to the five losses; without masks there are four."""
-    numerics = dialect(config.NUMERICS)
+    numerics = numerics_of(config)
     specs = batch.training_specs(
         tuple(pieces.image.shape[1:]),
         config.MAX_GT_INSTANCES,
@@ -263,7 +263,7 @@ def build_training_model(pieces, config) -> keras.Model:
 
 def build_inference_models(pieces, config) -> tuple:
     """Image to detections: `detector`, `inference` and `proposal_inputs` of a `Network`."""
-    numerics = dialect(config.NUMERICS)
+    numerics = numerics_of(config)
     image, inputs, anchors, window = pieces.image, pieces.image, pieces.anchors, []
     proposal_window = []
     if numerics.takes_window:
