@@ -396,8 +396,11 @@ class MaskRCNN(OldMethods):
         self._write_weights(path, epoch, optimizer)
         if optimizer is not None:
             self.epoch = epoch
-            for _, older in self.folder.checkpoints()[-2:-1]:
-                h5.drop_optimizer(older)  # training goes on from the newest
+            for _, older in self.folder.checkpoints()[-2:-1]:  # training goes on from the newest
+                try:
+                    h5.drop_optimizer(older)
+                except (OSError, ValueError) as error:  # it only takes more room
+                    logger.warning("The optimizer's state stays in an old checkpoint: %s", error)
 
     def _write_weights(self, path, epoch, optimizer):
         h5.write_weights(

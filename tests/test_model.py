@@ -196,7 +196,7 @@ def test_validation_writes_ap_and_keeps_the_best(tmp_path):
     assert [epoch for epoch, _ in model.folder.checkpoints()] == [2]
 
 
-def test_every_epoch_is_kept_and_the_newest_with_its_optimizer(tmp_path):
+def test_every_epoch_is_kept_and_the_newest_with_its_optimizer(tmp_path, caplog):
     """As old scripts find them; older ones would take twice the room."""
     model = MaskRCNN("training", TinyConfig(STEPS_PER_EPOCH=1), tmp_path)
     model.train(shapes(), epochs=3, verbose=0)
@@ -206,6 +206,10 @@ def test_every_epoch_is_kept_and_the_newest_with_its_optimizer(tmp_path):
     assert sizes[0] == sizes[1] < sizes[2]
     again = MaskRCNN("inference", TinyConfig())
     assert not again.load_weights(kept[0][1]).missing
+    kept[-1][1].write_bytes(b"damaged since")
+    with caplog.at_level("WARNING", "mrcnn"):
+        model.train(shapes(), epochs=4, verbose=0)
+    assert "stays in an old checkpoint" in caplog.text and model.epoch == 4
 
 
 def test_evaluation_on_fewer_classes_than_the_model_has():
