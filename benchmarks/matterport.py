@@ -62,7 +62,7 @@ def random_weight(rng, layer, part, shape):
 def write_weights(folder):
     """Writes weights.h5 in the old layout."""
     from mrcnn import Config, MaskRCNN
-    from mrcnn.network.assemble import layer_weights, leaf_layers
+    from mrcnn.network.layers.basic import layer_weights, leaf_layers
 
     model = MaskRCNN("inference", Config(**SETTINGS, NUMERICS="matterport"), folder)
     rng = np.random.RandomState(0)

@@ -19,10 +19,10 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from mrcnn.config import Config
-from mrcnn.data.label_images import LabelImageDataset
+from mrcnn.data.formats.label_images import LabelImageDataset
 from mrcnn.folder import ModelFolder
+from mrcnn.images.files import read_label_image
 from mrcnn.model import MaskRCNN
-from mrcnn.ops.image_files import read_label_image
 
 
 class NucleiConfig(Config):

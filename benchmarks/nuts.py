@@ -19,8 +19,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 
 from mrcnn import Config, MaskRCNN
-from mrcnn.cli.data import split
 from mrcnn.data import CocoDataset
+from mrcnn.data.split import split
 from mrcnn.weights.download import path_or_download
 
 HEADS = ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask"]

@@ -21,7 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 
 from mrcnn.config import Config
-from mrcnn.data.shapes import ShapesDataset
+from mrcnn.data.synthetic.shapes import ShapesDataset
 from mrcnn.model import MaskRCNN
 
 

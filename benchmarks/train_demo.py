@@ -21,7 +21,7 @@ import numpy as np
 import skimage.data
 
 from mrcnn.config import Config
-from mrcnn.data.shapes import ShapesDataset
+from mrcnn.data.synthetic.shapes import ShapesDataset
 from mrcnn.model import MaskRCNN
 
 

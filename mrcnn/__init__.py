@@ -10,7 +10,11 @@ import importlib
 __all__ = ["Config", "Dataset", "MaskRCNN", "__version__"]
 __version__ = "3.0.0"  # also in pyproject.toml
 
-_HOMES = {"Config": "mrcnn.config", "Dataset": "mrcnn.data.dataset", "MaskRCNN": "mrcnn.model"}
+_HOMES = {
+    "Config": "mrcnn.config",
+    "Dataset": "mrcnn.data.dataset",
+    "MaskRCNN": "mrcnn.models.mask_rcnn",
+}
 
 
 def __getattr__(name):

@@ -22,7 +22,7 @@ import json
 import re
 from pathlib import Path
 
-from mrcnn.ops.files import atomic_path
+from mrcnn.images.atomic import atomic_path
 
 _CHECKPOINT = re.compile(r"mask_rcnn_[\w-]+?_(\d{4,})\.h5$")
 _STAMP = "%Y%m%dT%H%M"

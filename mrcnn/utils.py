@@ -23,14 +23,9 @@ from mrcnn.compat.download import COCO_MODEL_URL, download_trained_weights
 from mrcnn.compat.graph import batch_slice, box_refinement_graph
 from mrcnn.compat.images import resize, resize_image, resize_mask
 from mrcnn.compat.masks import expand_mask, minimize_mask, mold_mask, unmold_mask
+from mrcnn.compat.metrics import compute_ap, compute_ap_range, compute_recall
 from mrcnn.data.dataset import Dataset
-from mrcnn.ops.metrics import (
-    compute_ap,
-    compute_ap_range,
-    compute_matches,
-    compute_overlaps_masks,
-    compute_recall,
-)
+from mrcnn.images.overlaps import compute_matches, compute_overlaps_masks
 
 __all__ = [
     "COCO_MODEL_URL",

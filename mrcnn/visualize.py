@@ -11,10 +11,9 @@ import os
 import warnings
 from html import escape
 
-import cv2
 import numpy as np
 
-from mrcnn.ops.drawing import (
+from mrcnn.images.drawing import (
     apply_mask,
     check_counts,
     draw_box,
@@ -22,11 +21,11 @@ from mrcnn.ops.drawing import (
     instance_colors,
     palette,
     random_colors,
+    save_instances,
     to_display,
 )
-from mrcnn.ops.files import atomic_path
-from mrcnn.ops.masks import paste_mask
-from mrcnn.ops.metrics import compute_matches
+from mrcnn.images.masks import paste_mask
+from mrcnn.images.overlaps import compute_matches
 
 __all__ = [
     "apply_mask", "display_differences", "display_images", "display_instances", "display_table",
@@ -54,29 +53,6 @@ def __getattr__(name):
     module, attribute = _OLD_NAMES[name]
     module = importlib.import_module(module)
     return getattr(module, attribute) if attribute else module
-
-
-# --- Into arrays and files -----------------------------------------------------------------------
-def save_instances(path, image, *args, **kwargs):
-    """Writes `draw_instances(image, ...)` as a picture, whole or not at all.
-
-    Args:
-        path: the file; its suffix (.png, .jpg, .tif, ...) chooses the format.
-        image: see `draw_instances`, as all further arguments.
-
-    Raises:
-        ValueError: a suffix that no format has.
-        OSError: the file cannot be written.
-    """
-    drawn = draw_instances(image, *args, **kwargs)
-    with atomic_path(path) as temporary:
-        try:
-            _, data = cv2.imencode(temporary.suffix, drawn[..., ::-1])
-        except cv2.error as error:
-            raise ValueError(
-                f"{path}: pictures cannot be written as {temporary.suffix!r}. Use .png or .jpg."
-            ) from error
-        temporary.write_bytes(data.tobytes())
 
 
 # --- Figures -------------------------------------------------------------------------------------

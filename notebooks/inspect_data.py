@@ -10,7 +10,7 @@ import numpy as np
 
 from mrcnn import Config, utils, visualize
 from mrcnn import model as modellib
-from mrcnn.data.shapes import ShapesDataset
+from mrcnn.data.synthetic.shapes import ShapesDataset
 from mrcnn.model import log
 
 np.random.seed(0)

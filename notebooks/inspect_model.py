@@ -11,7 +11,7 @@ import numpy as np
 
 from mrcnn import MaskRCNN, utils, visualize
 from mrcnn import model as modellib
-from mrcnn.data.shapes import ShapesDataset
+from mrcnn.data.synthetic.shapes import ShapesDataset
 
 model = MaskRCNN.demo()
 config, graph = model.config, model.keras_model

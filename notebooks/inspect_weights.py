@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from mrcnn import MaskRCNN, visualize
-from mrcnn.weights.reading import read_weights
+from mrcnn.weights.files.reading import read_weights
 
 model = MaskRCNN.demo()
 visualize.display_weight_stats(model)

@@ -12,7 +12,7 @@ import numpy as np
 
 from mrcnn import Config, MaskRCNN, utils, visualize
 from mrcnn import model as modellib
-from mrcnn.data.shapes import ShapesDataset
+from mrcnn.data.synthetic.shapes import ShapesDataset
 
 SMOKE = bool(os.environ.get("MRCNN_SMOKE"))
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mrcnn.config import _CHOICES, Config
-from mrcnn.numerics import DIALECTS, SETTINGS
-from mrcnn.ops.images import MODES
+from mrcnn.dialects import DIALECTS, SETTINGS
+from mrcnn.images.fit import MODES
 
 
 class CellConfig(Config):

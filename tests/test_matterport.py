@@ -6,10 +6,10 @@ from tiny import TinyConfig
 
 from mrcnn import utils
 from mrcnn.compat import detections
-from mrcnn.data.shapes import ShapesDataset
+from mrcnn.data.synthetic.shapes import ShapesDataset
 from mrcnn.model import MaskRCNN
-from mrcnn.network.assemble import leaf_layers
-from mrcnn.weights.reading import read_weights
+from mrcnn.network.layers.basic import leaf_layers
+from mrcnn.weights.files.reading import read_weights
 
 
 class OldConfig(TinyConfig):

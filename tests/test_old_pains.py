@@ -6,8 +6,8 @@ from tiny import TinyConfig
 
 import mrcnn.model as modellib
 from mrcnn import utils, visualize
-from mrcnn.data.pipeline import Batches
-from mrcnn.weights import h5
+from mrcnn.data.batches import Batches
+from mrcnn.weights.files import h5
 
 
 class Blocks(utils.Dataset):

@@ -11,9 +11,9 @@ import pytest
 from families import detectron2_arrays, torchvision_arrays
 
 from mrcnn import Config, MaskRCNN
-from mrcnn.data.coco_format import coco_ground_truth
-from mrcnn.data.shapes import ShapesDataset
-from mrcnn.weights.tensors import write_safetensors
+from mrcnn.data.ground_truth import coco_ground_truth
+from mrcnn.data.synthetic.shapes import ShapesDataset
+from mrcnn.weights.files.tensors import write_safetensors
 
 README = Path(__file__).parents[1] / "README.md"
 EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)

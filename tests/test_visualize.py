@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mrcnn import visualize as vis
-from mrcnn.ops import metrics
-from mrcnn.ops.drawing import ascii_text
+from mrcnn.images import rle
+from mrcnn.images.drawing import ascii_text
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
@@ -54,7 +54,7 @@ def test_a_result_codes_and_masks_draw_the_same():
     image, boxes, masks, ids, scores = scene(5)
     expected = vis.draw_instances(image, boxes, masks, ids, NAMES, scores)
     result = {"rois": boxes, "class_ids": ids, "scores": scores}
-    codes = metrics.masks_to_rles(masks)
+    codes = rle.masks_to_rles(masks)
     for part in ({"masks": masks}, {"rles": codes}):
         assert (vis.draw_instances(image, result | part, class_names=NAMES) == expected).all()
     again = vis.draw_instances(image, boxes, masks.astype(np.uint8), ids, NAMES, scores)

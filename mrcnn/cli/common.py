@@ -31,7 +31,7 @@ def open_model(name, mode="inference", **overrides):
             '"mrcnn download" lists, or "demo"'
         )
     load_backend()
-    from mrcnn.model import MaskRCNN
+    from mrcnn.models.mask_rcnn import MaskRCNN
 
     if name == "demo":
         return MaskRCNN.demo(mode, **overrides)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-
-import numpy as np
-
 from mrcnn.cli.common import UsageError
-from mrcnn.data.coco import CocoDataset
-from mrcnn.data.label_images import LabelImageDataset
-from mrcnn.data.shapes import ShapesDataset
+from mrcnn.data.formats.coco import CocoDataset
+from mrcnn.data.formats.label_images import LabelImageDataset
+from mrcnn.data.split import split
+from mrcnn.data.synthetic.shapes import ShapesDataset
 
 SHAPES_SIDE, SHAPES_COUNT, SHAPES_VAL_COUNT = 128, 500, 50
 _VAL_SEED = 1_000_000  # far from any seed that a user gives to the training images
@@ -79,27 +76,6 @@ def dataset(options: dict, prefix=""):
     if annotations:
         return CocoDataset.from_json(annotations, images)
     return LabelImageDataset.from_folders(images, labels)
-
-
-def split(whole, share: float, seed: int):
-    """Holds a share of the images back; the same seed holds back the same ones.
-
-    Returns:
-        (train, val): at least one image each; val is None for share 0 or a single image.
-    """
-    count = len(whole.image_ids)
-    held = min(max(1, round(share * count)), count - 1) if share > 0 else 0
-    if held < 1:
-        return whole, None
-    order = np.random.default_rng(seed).permutation(count)
-    return _subset(whole, sorted(order[held:])), _subset(whole, sorted(order[:held]))
-
-
-def _subset(whole, image_ids):
-    part = copy.copy(whole)
-    part.image_info = [whole.image_info[i] for i in image_ids]
-    part.prepare()
-    return part
 
 
 def _shapes(options, count, seed):

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import skimage.data
 
-from mrcnn.cli import results
-from mrcnn.data.shapes import ShapesDataset
+from mrcnn import results
+from mrcnn.data.synthetic.shapes import ShapesDataset
 from mrcnn.folder import ModelFolder
-from mrcnn.model import MaskRCNN
-from mrcnn.ops.files import atomic_path
+from mrcnn.images.atomic import atomic_path
+from mrcnn.models.mask_rcnn import MaskRCNN
 
 DEMO_IMAGES = 48  # synthetic pictures to train on
 DEMO_EPOCHS = 2

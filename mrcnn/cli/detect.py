@@ -6,11 +6,10 @@ import glob
 import sys
 from pathlib import Path
 
-from mrcnn.cli import results
+from mrcnn import results
 from mrcnn.cli.common import OK, PARTIAL, UsageError, open_model
 from mrcnn.cli.progress import bar
-from mrcnn.data.label_images import IMAGE_SUFFIXES, list_images
-from mrcnn.ops.image_files import read_image
+from mrcnn.images.files import IMAGE_SUFFIXES, list_images, read_image
 
 
 def run(model_name, inputs, output, settings, say=print) -> int:

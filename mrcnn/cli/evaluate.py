@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mrcnn import evaluate as evaluation
-from mrcnn.cli import results
+from mrcnn import plots, results
 from mrcnn.cli.common import OK, UsageError, open_model
 from mrcnn.cli.data import dataset as build_dataset
 from mrcnn.cli.progress import bar
@@ -30,7 +29,7 @@ def run(options: dict, say=print) -> int:
     say(scores.summary())
     output = Path(options["output"])
     results.save_json(output / "evaluation.json", scores.to_dict())
-    evaluation.plot_precision_recall(scores, output / "precision_recall.png")
+    plots.plot_precision_recall(scores, output / "precision_recall.png")
     say(f"Written to {output}: evaluation.json, precision_recall.png")
     return OK
 

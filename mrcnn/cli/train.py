@@ -10,8 +10,8 @@ from mrcnn.cli.data import training_data
 from mrcnn.cli.progress import EpochLines
 from mrcnn.config import Config
 from mrcnn.folder import ModelFolder
-from mrcnn.model import ASSETS, MaskRCNN
-from mrcnn.ops.files import write_text
+from mrcnn.images.atomic import write_text
+from mrcnn.models.mask_rcnn import ASSETS, MaskRCNN
 from mrcnn.weights.loading import CLASS_LAYERS
 from mrcnn.weights.source import open_source
 

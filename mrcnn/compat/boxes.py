@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mrcnn.ops.masks import boxes_from_masks
+from mrcnn.images.masks import boxes_from_masks
 
 _PIXEL_SHIFT = np.array([0.0, 0.0, 1.0, 1.0])  # between excluded and included upper bounds
 

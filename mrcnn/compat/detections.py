@@ -8,8 +8,8 @@ import numpy as np
 
 from mrcnn.compat.boxes import denorm_boxes, norm_boxes
 from mrcnn.compat.images import compose_image_meta, mold_image, resize, resize_image
-from mrcnn.detect import Geometry, to_result
-from mrcnn.ops.images import to_channels, to_network_range
+from mrcnn.images.values import to_channels, to_network_range
+from mrcnn.inference.detect import Geometry, to_result
 
 
 class Molded(NamedTuple):

@@ -12,8 +12,13 @@ import math
 from keras import layers, ops
 
 from mrcnn import batch
-from mrcnn.network import box_head, detections, losses, mask_head, resnet, rpn, targets
-from mrcnn.numerics import MATTERPORT
+from mrcnn.dialects import MATTERPORT
+from mrcnn.network.backbones import resnet
+from mrcnn.network.heads import box as box_head
+from mrcnn.network.heads import mask as mask_head
+from mrcnn.network.heads import rpn
+from mrcnn.network.layers import losses, matterport
+from mrcnn.network.rois import detections, pooling, proposals, targets
 from mrcnn.ops import boxes as box_ops
 
 _STRIDES = (4, 8, 16, 32)
@@ -121,7 +126,7 @@ class ProposalLayer(_OldLayer):
 
     def __init__(self, proposal_count, nms_threshold, config=None, **kwargs):
         super().__init__(**kwargs)
-        self.proposals = rpn.ProposalLayer(
+        self.proposals = proposals.ProposalLayer(
             config.PRE_NMS_LIMIT, proposal_count, proposal_count, nms_threshold,
             config.RPN_BBOX_STD_DEV, MATTERPORT.delta_clamp, MATTERPORT.min_proposal_side,
             merged_levels=True, normalised=True,
@@ -151,7 +156,7 @@ class PyramidROIAlign(_OldLayer):
     def __init__(self, pool_shape, **kwargs):
         super().__init__(**kwargs)
         self.pool_shape = tuple(pool_shape)
-        self.align = detections.PyramidROIAlign(self.pool_shape[0], _STRIDES, corners=True)
+        self.align = pooling.PyramidROIAlign(self.pool_shape[0], _STRIDES, corners=True)
 
     def call(self, inputs):
         """See the class."""
@@ -279,7 +284,7 @@ class DetectionLayer(_OldLayer):
     def rows(self, rois, probabilities, deltas, windows):
         """The same with normalised windows [batch, 4]."""
         found = self.detections.call(None, rois, probabilities, deltas, windows)
-        return detections.JoinDetections().call(found)
+        return matterport.JoinDetections().call(found)
 
     def compute_output_shape(self, input_shape):
         """Shape of the detections."""

@@ -9,19 +9,21 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from mrcnn import detect as detection
-from mrcnn import train as training
 from mrcnn.compat import detections as geometry
 from mrcnn.compat import images
 from mrcnn.compat.boxes import generate_pyramid_anchors, norm_boxes
 from mrcnn.compat.generator import compute_backbone_shapes
+from mrcnn.dialects import dialect
 from mrcnn.folder import ModelFolder
-from mrcnn.network.assemble import layer_weights, leaf_layers
-from mrcnn.network.regions import PerRegion
-from mrcnn.network.rpn import ProposalStages
-from mrcnn.numerics import dialect
-from mrcnn.ops.images import FittedImage
-from mrcnn.weights import h5, loading
+from mrcnn.images.fit import FittedImage
+from mrcnn.inference import detect as detection
+from mrcnn.network.layers.basic import layer_weights, leaf_layers
+from mrcnn.network.layers.matterport import ProposalStages
+from mrcnn.network.layers.regions import PerRegion
+from mrcnn.training import fit as training
+from mrcnn.training import stages
+from mrcnn.weights import loading
+from mrcnn.weights.files import h5
 
 logger = logging.getLogger("mrcnn")
 
@@ -82,7 +84,7 @@ class OldMethods:
             indent: unused.
             verbose: 1 prints the layers.
         """
-        chosen = training.select_layers(keras_model or self.keras_model, layer_regex, False)
+        chosen = stages.select_layers(keras_model or self.keras_model, layer_regex, False)
         if verbose:
             print("Selecting layers to train")
             print("\n".join(chosen))

@@ -9,13 +9,13 @@ import importlib
 
 _HOMES = {
     "Dataset": "dataset",
-    "ShapesDataset": "shapes",
-    "CocoDataset": "coco",
-    "LabelImageDataset": "label_images",
-    "MaskFolderDataset": "mask_folders",
+    "ShapesDataset": "synthetic.shapes",
+    "CocoDataset": "formats.coco",
+    "LabelImageDataset": "formats.label_images",
+    "MaskFolderDataset": "formats.mask_folders",
     "Augmenter": "augment",
-    "Batches": "pipeline",
-    "check_dataset": "pipeline",
+    "Batches": "batches",
+    "check_dataset": "check",
 }
 __all__ = list(_HOMES)
 

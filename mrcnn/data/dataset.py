@@ -12,8 +12,8 @@ import threading
 
 import numpy as np
 
-from mrcnn.ops.image_files import read_image
-from mrcnn.ops.masks import boxes_from_masks
+from mrcnn.images.files import read_image
+from mrcnn.images.masks import boxes_from_masks
 
 IMAGE_CACHE_BYTES = 512 * 2**20  # decoded files kept in memory, over all datasets of the process
 

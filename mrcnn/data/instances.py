@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mrcnn.ops.images import FitPlan, resize
-from mrcnn.ops.masks import mask_bounds, minimize_crop
+from mrcnn.images.fit import FitPlan, resize
+from mrcnn.images.masks import mask_bounds, minimize_crop
 
 
 class Instances(NamedTuple):

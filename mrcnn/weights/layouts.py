@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mrcnn.network.resnet import BLOCKS, BOTTLENECK
+from mrcnn.network.backbones.resnet import BLOCKS, BOTTLENECK
 
 
 class Layout(NamedTuple):

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mrcnn.network.assemble import layer_weights
-from mrcnn.weights.reading import NESTED, finite
+from mrcnn.network.layers.basic import layer_weights
+from mrcnn.weights.files.reading import NESTED, finite
 from mrcnn.weights.source import Source, open_source
 
 logger = logging.getLogger("mrcnn")

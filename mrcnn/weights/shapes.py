@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mrcnn.network.resnet import BLOCKS, BOTTLENECK
+from mrcnn.network.backbones.resnet import BLOCKS, BOTTLENECK
 
 
 class Shapes(dict):

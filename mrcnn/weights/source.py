@@ -16,11 +16,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from mrcnn.numerics import DIALECTS
-from mrcnn.weights import detectron2, pickles, tensors, torchvision
+from mrcnn.dialects import DIALECTS
 from mrcnn.weights.coco import CLASS_NAMES, NAMES_BY_CATEGORY
+from mrcnn.weights.files import pickles, tensors
+from mrcnn.weights.files.reading import LayerWeights, open_weights, read_metadata
 from mrcnn.weights.layouts import Entry
-from mrcnn.weights.reading import LayerWeights, open_weights, read_metadata
+from mrcnn.weights.maps import detectron2, torchvision
 from mrcnn.weights.shapes import Shapes
 
 _FAMILIES = (torchvision, detectron2)

@@ -12,7 +12,7 @@ from mrcnn.compat.augment import augmenter
 from mrcnn.compat.generator import compute_backbone_shapes, data_generator, load_image_gt
 from mrcnn.data.augment import Augmenter
 from mrcnn.data.dataset import Dataset
-from mrcnn.data.shapes import ShapesDataset
+from mrcnn.data.synthetic.shapes import ShapesDataset
 
 
 class SmallConfig(TinyConfig):

@@ -3,8 +3,8 @@ import pytest
 
 from mrcnn.data.augment import Augmenter, move
 from mrcnn.data.instances import from_labels, from_masks
-from mrcnn.ops.images import plan_fit
-from mrcnn.ops.masks import boxes_from_masks
+from mrcnn.images.fit import plan_fit
+from mrcnn.images.masks import boxes_from_masks
 
 
 def scene(rng, height, width, count):

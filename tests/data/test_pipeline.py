@@ -8,11 +8,13 @@ import pytest
 from mrcnn.batch import training_specs
 from mrcnn.config import Config
 from mrcnn.data.augment import Augmenter
+from mrcnn.data.batches import Batches
+from mrcnn.data.check import check_dataset
 from mrcnn.data.dataset import Dataset
-from mrcnn.data.label_images import LabelImageDataset
-from mrcnn.data.pipeline import Batches, check_dataset, load_sample
-from mrcnn.data.shapes import ShapesDataset
-from mrcnn.ops.masks import minimize_masks
+from mrcnn.data.formats.label_images import LabelImageDataset
+from mrcnn.data.sample import load_sample
+from mrcnn.data.synthetic.shapes import ShapesDataset
+from mrcnn.images.masks import minimize_masks
 
 
 class Made(Dataset):

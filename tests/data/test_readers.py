@@ -7,9 +7,9 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from mrcnn.data.coco import CocoDataset
-from mrcnn.data.label_images import LabelImageDataset
-from mrcnn.data.mask_folders import MaskFolderDataset
+from mrcnn.data.formats.coco import CocoDataset
+from mrcnn.data.formats.label_images import LabelImageDataset
+from mrcnn.data.formats.mask_folders import MaskFolderDataset
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
 TRIANGLE = [[1.0, 1.0, 8.0, 1.0, 1.0, 6.0]]

@@ -2,8 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mrcnn.data.shapes import STYLES, ShapesDataset, visible_masks
-from mrcnn.ops.masks import boxes_from_masks
+from mrcnn.data.synthetic.shapes import STYLES, ShapesDataset, visible_masks
+from mrcnn.images.masks import boxes_from_masks
 
 
 @pytest.mark.parametrize("style", STYLES)

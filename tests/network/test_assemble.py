@@ -7,10 +7,10 @@ from keras import ops
 
 from mrcnn import batch
 from mrcnn.config import Config
-from mrcnn.network.assemble import build_network
-from mrcnn.network.box_head import build_box_head
-from mrcnn.network.mask_head import build_mask_head
-from mrcnn.train import trainer
+from mrcnn.network.heads.box import build_box_head
+from mrcnn.network.heads.mask import build_mask_head
+from mrcnn.network.mask_rcnn import build_network
+from mrcnn.training.fit import trainer
 
 LOSSES = ["rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss",
           "mrcnn_mask_loss"]  # fmt: skip

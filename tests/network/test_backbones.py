@@ -3,11 +3,12 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from mrcnn.network.assemble import Normalise
-from mrcnn.network.backbones import STRIDES, backbone_maps
-from mrcnn.network.fpn import feature_pyramid
-from mrcnn.network.resnet import is_normalisation
-from mrcnn.numerics import STANDARD
+from mrcnn.dialects import STANDARD
+from mrcnn.network.backbones.applications import STRIDES
+from mrcnn.network.backbones.build import backbone_maps
+from mrcnn.network.layers.basic import Normalise
+from mrcnn.network.layers.fpn import feature_pyramid
+from mrcnn.network.layers.normalization import is_normalisation
 
 
 def numpy(value):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from mrcnn.network.detections import DetectionLayer, PyramidROIAlign, SelectMasks
+from mrcnn.network.rois.detections import DetectionLayer, SelectMasks
+from mrcnn.network.rois.pooling import PyramidROIAlign
 
 STD, CLAMP, SIDE = (0.1, 0.1, 0.2, 0.2), math.log(1000 / 16), 128
 

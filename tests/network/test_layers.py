@@ -11,13 +11,16 @@ import pytest
 from keras import ops
 
 import mrcnn.network
-from mrcnn.network import losses
-from mrcnn.network.assemble import Loss, Normalise, NormaliseBoxes
-from mrcnn.network.detections import DetectionLayer, JoinDetections, PyramidROIAlign, SelectMasks
-from mrcnn.network.regions import PerRegion
-from mrcnn.network.resnet import FixedStatistics
-from mrcnn.network.rpn import Margin, ProposalLayer, ProposalStages, PyramidAnchors
-from mrcnn.network.targets import DetectionTargets, RPNTargets
+from mrcnn.network.layers import losses
+from mrcnn.network.layers.basic import Loss, Normalise
+from mrcnn.network.layers.matterport import JoinDetections, Margin, NormaliseBoxes, ProposalStages
+from mrcnn.network.layers.normalization import FixedStatistics
+from mrcnn.network.layers.regions import PerRegion
+from mrcnn.network.rois.anchors import PyramidAnchors
+from mrcnn.network.rois.detections import DetectionLayer, SelectMasks
+from mrcnn.network.rois.pooling import PyramidROIAlign
+from mrcnn.network.rois.proposals import ProposalLayer
+from mrcnn.network.rois.targets import DetectionTargets, RPNTargets
 
 RNG = np.random.default_rng(0)
 STD = (0.1, 0.2, 0.3, 0.4)

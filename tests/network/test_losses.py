@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from mrcnn.network import losses as pure
+from mrcnn.network.layers import losses as pure
 
 BETA = 1 / 9
 

@@ -7,12 +7,15 @@ from keras import ops
 
 from mrcnn import utils
 from mrcnn.config import Config
-from mrcnn.network import losses, resnet
-from mrcnn.network.assemble import build_network, leaf_layers
-from mrcnn.network.detections import DetectionLayer, PyramidROIAlign
-from mrcnn.network.rpn import ProposalLayer
-from mrcnn.network.targets import DetectionTargets
-from mrcnn.numerics import MATTERPORT, SETTINGS
+from mrcnn.dialects import MATTERPORT, SETTINGS
+from mrcnn.network.backbones import resnet
+from mrcnn.network.layers import losses
+from mrcnn.network.layers.basic import leaf_layers
+from mrcnn.network.mask_rcnn import build_network
+from mrcnn.network.rois.detections import DetectionLayer
+from mrcnn.network.rois.pooling import PyramidROIAlign
+from mrcnn.network.rois.proposals import ProposalLayer
+from mrcnn.network.rois.targets import DetectionTargets
 
 STD = np.array([0.1, 0.1, 0.2, 0.2])
 

@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from mrcnn.network import resnet
-from mrcnn.numerics import Numerics
+from mrcnn.dialects import Numerics
+from mrcnn.network.backbones import resnet
+from mrcnn.network.layers import normalization
 
 ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101")
 
@@ -103,7 +104,7 @@ def test_strided_convolutions_are_centred(kernel):
 
 def normaliser(norm, channels=16, epsilon=1e-5):
     x = keras.Input((None, None, channels))
-    return keras.Model(x, resnet.normalise(x, "norm", norm, epsilon))
+    return keras.Model(x, normalization.normalise(x, "norm", norm, epsilon))
 
 
 @pytest.fixture
@@ -168,7 +169,7 @@ def test_a_whole_body_of_each_norm():
     image = np.random.default_rng(0).normal(size=(1, 64, 64, 3)).astype("float32")
     for norm in ("frozen", "group"):
         body = build("resnet18", norm)
-        kinds = {type(n).__name__ for n in body.layers if resnet.is_normalisation(n)}
+        kinds = {type(n).__name__ for n in body.layers if normalization.is_normalisation(n)}
         assert kinds == {"GroupNormalization" if norm == "group" else "BatchNormalization"}
         first, second = body(image, training=True), body(image, training=False)
         for a, b in zip(first, second, strict=True):
@@ -177,4 +178,4 @@ def test_a_whole_body_of_each_norm():
 
 def test_epsilon_is_the_one_asked_for():
     body = build("resnet18", batch_norm_epsilon=0.25)
-    assert {n.epsilon for n in body.layers if resnet.is_normalisation(n)} == {0.25}
+    assert {n.epsilon for n in body.layers if normalization.is_normalisation(n)} == {0.25}

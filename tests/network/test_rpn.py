@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from mrcnn.network.rpn import ProposalLayer, PyramidAnchors, rpn_head, rpn_model
+from mrcnn.network.heads.rpn import rpn_head, rpn_model
+from mrcnn.network.rois.anchors import PyramidAnchors
+from mrcnn.network.rois.proposals import ProposalLayer
 
 SIZES, RATIOS, STRIDES = (8, 16, 32, 48, 64), (0.5, 1, 2), (4, 8, 16, 32, 64)
 STD, CLAMP = (0.1, 0.1, 0.2, 0.2), math.log(1000 / 16)

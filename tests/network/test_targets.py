@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from mrcnn.network.targets import DetectionTargets, RPNTargets
+from mrcnn.network.rois.targets import DetectionTargets, RPNTargets
 
 STD = (0.1, 0.1, 0.2, 0.2)
 SIDE = 128

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from mrcnn.ops import masks, roi_align
+from mrcnn.images import masks
+from mrcnn.ops import roi_align
 
 FOLDER = Path(__file__).parents[1] / "goldens"
 ORDER = [1, 0, 3, 2]  # (x, y) <-> (y, x)

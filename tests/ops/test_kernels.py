@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from mrcnn.inference import compiled
 from mrcnn.ops import kernels
 
 CROP = [kernels.crop_and_resize, kernels.generic_crop_and_resize]
@@ -144,7 +145,7 @@ def toy_model():
 
 
 def test_compiled_model_is_traced_once_a_shape():
-    predict = kernels.compiled(toy_model())
+    predict = compiled.compiled(toy_model())
     for batch, side in [(1, 4), (1, 4), (3, 4), (1, 6), (3, 4), (3, 6), (1, 6)]:
         images = np.random.default_rng(batch).random((batch, side, side, 3)).astype("float32")
         outputs = predict(images)
@@ -158,7 +159,7 @@ def test_compiled_model_is_traced_once_a_shape():
 def test_compiled_model_sees_new_weights():
     inputs = keras.Input((None, None, 1))
     layer = keras.layers.Dense(1, use_bias=False)
-    predict = kernels.compiled(keras.Model(inputs, layer(inputs)))
+    predict = compiled.compiled(keras.Model(inputs, layer(inputs)))
     images = np.ones((1, 2, 2, 1), "float32")
     for weight in (2.0, 3.0):
         layer.set_weights([np.full((1, 1), weight, "float32")])

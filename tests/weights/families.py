@@ -6,7 +6,7 @@ import numpy as np
 from tiny import TinyConfig
 
 from mrcnn import MaskRCNN
-from mrcnn.weights.tensors import read_safetensors
+from mrcnn.weights.files.tensors import read_safetensors
 
 
 class TinyForeign(TinyConfig):

@@ -11,9 +11,9 @@ from families import TinyForeign, detectron2_arrays, old_names, torchvision_arra
 from tiny import TinyConfig
 
 from mrcnn import Config, MaskRCNN
-from mrcnn.network.assemble import layer_weights, leaf_layers
+from mrcnn.network.layers.basic import layer_weights, leaf_layers
+from mrcnn.weights.files.tensors import read_safetensors, write_safetensors
 from mrcnn.weights.source import open_source
-from mrcnn.weights.tensors import read_safetensors, write_safetensors
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +226,7 @@ def test_a_resnet_for_imagenet(made, tmp_path):
 
 @pytest.mark.parametrize("family", ["torchvision", "torchvision_v2", "detectron2"])
 def test_training_goes_on_from_them(made, tmp_path, family):
-    from mrcnn.data.shapes import ShapesDataset
+    from mrcnn.data.synthetic.shapes import ShapesDataset
 
     data = ShapesDataset(4, 64, 64)
     path = written(tmp_path / "a.safetensors", made(family))

@@ -12,7 +12,7 @@ import pytest
 from keras import ops
 
 from mrcnn import MaskRCNN
-from mrcnn.weights.tensors import write_safetensors
+from mrcnn.weights.files.tensors import write_safetensors
 
 FOLDER = Path(__file__).parents[1] / "goldens"
 CASES = sorted(path.stem for path in FOLDER.glob("*_[0-9].npz"))

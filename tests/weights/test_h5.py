@@ -7,7 +7,8 @@ import keras
 import numpy as np
 import pytest
 
-from mrcnn.weights import h5, loading, reading
+from mrcnn.weights import loading
+from mrcnn.weights.files import h5, reading
 from mrcnn.weights.source import open_source
 
 LAYERS = ("conv1", "bn_conv1", "rpn_conv_shared", "rpn_class_raw", "rpn_bbox_pred")

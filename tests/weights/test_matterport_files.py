@@ -7,8 +7,8 @@ from tiny import TinyConfig
 
 from mrcnn.config import Config
 from mrcnn.model import MaskRCNN
-from mrcnn.network.assemble import layer_weights, leaf_layers
-from mrcnn.weights import reading
+from mrcnn.network.layers.basic import layer_weights, leaf_layers
+from mrcnn.weights.files import reading
 
 HEADS = ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"]
 

@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from mrcnn.weights import pickles
+from mrcnn.weights.files import pickles
 
 
 def load(value, protocol=2):

@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from mrcnn.weights.tensors import read_safetensors, read_torch
+from mrcnn.weights.files.tensors import read_safetensors, read_torch
 
 KINDS = {"float32": "FloatStorage", "int64": "LongStorage", "float16": "HalfStorage",
          "uint16": "BFloat16Storage"}  # fmt: skip

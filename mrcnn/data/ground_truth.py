@@ -1,0 +1,147 @@
+"""Data sets and detections in COCO's formats: what pycocotools reads, and what files hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from pycocotools import mask as coco_mask
+from scipy.ndimage import find_objects
+
+from mrcnn.data.dataset import Dataset, describe_image
+from mrcnn.images.overlaps import to_xywh
+from mrcnn.images.rle import encode_rle, masks_to_rles, text_rle
+
+
+def coco_ground_truth(dataset, image_ids=None, masks=True) -> dict:
+    """The ground truth of a data set as COCO instances, one image in memory at a time.
+
+    Image and category ids are those of the source where they are different whole numbers above 0
+    for all (as in COCO), else the numbers of the data set. Objects without a pixel are left out.
+
+    Args:
+        dataset: a prepared `Dataset`.
+        image_ids: ids of the images; None: all.
+        masks: False takes `load_boxes` alone: no segmentation, and areas are those of boxes.
+
+    Returns:
+        {"images", "annotations", "categories"}, ready for JSON: segmentation as RLE with text
+        counts, iscrowd 1 for negative class ids.
+    """
+    image_ids = checked_image_ids(dataset, image_ids)
+    numbers, categories = image_numbers(dataset), category_numbers(dataset)
+    images, annotations = [], []
+    for image_id in image_ids:
+        number = numbers[image_id]
+        height, width, objects = _objects(dataset, image_id, masks)
+        images.append({"id": number, "height": height, "width": width})
+        if path := dataset.image_info[image_id].get("path"):
+            images[-1]["file_name"] = Path(path).name
+        for class_id, box, rle in objects:
+            check_class(dataset, abs(int(class_id)), f"image {describe_image(dataset, image_id)}")
+            annotation = {
+                "id": len(annotations) + 1,  # never 0: pycocotools takes it for "no match"
+                "image_id": number,
+                "category_id": categories[abs(int(class_id))],
+                "iscrowd": int(class_id < 0),
+                "bbox": [float(value) for value in box],
+                "area": float(box[2] * box[3]),
+            }
+            if rle is not None:
+                annotation["area"] = float(coco_mask.area(rle))
+                annotation["segmentation"] = text_rle(rle)
+            annotations.append(annotation)
+    names = {categories[i]: str(dataset.class_names[i]) for i in range(1, len(dataset.class_names))}
+    listed = [{"id": number, "name": name} for number, name in names.items()]
+    return {"images": images, "annotations": annotations, "categories": listed}
+
+
+def check_class(dataset, class_id, where):
+    """Refuses a class id that the data set does not have."""
+    if not 1 <= class_id < len(dataset.class_names):
+        raise ValueError(
+            f"{where}: class id {class_id}, but the data set has the classes 1 to "
+            f"{len(dataset.class_names) - 1}: {', '.join(map(str, dataset.class_names[1:6]))}. "
+            "The model and the data set must have the same classes."
+        )
+
+
+def checked_image_ids(dataset, image_ids=None) -> list[int]:
+    """Ids of the images to use, all for None; ValueError when there are none, or one twice."""
+    image_ids = [int(i) for i in (dataset.image_ids if image_ids is None else image_ids)]
+    if not image_ids:
+        raise ValueError(
+            "There are no images to evaluate on: the data set (or image_ids) is empty. Add images, "
+            "and call prepare() once they are added."
+        )
+    if len(set(image_ids)) != len(image_ids):
+        raise ValueError("image_ids holds an image twice: give each once.")
+    return image_ids
+
+
+def image_numbers(dataset):
+    """The id of every image in a COCO file: that of its source, or its number."""
+    return _whole_numbers([info.get("id") for info in dataset.image_info])
+
+
+def category_numbers(dataset):
+    """The id of every class in a COCO file, 0 for the background."""
+    return [0, *_whole_numbers([info.get("id") for info in dataset.class_info[1:]], first=1)]
+
+
+def _whole_numbers(ids, first=0):
+    """The ids themselves when all are different whole numbers above 0, else first, first + 1 ..."""
+    whole = all(isinstance(i, (int, np.integer)) and not isinstance(i, bool) and i > 0 for i in ids)
+    usable = whole and len(set(ids)) == len(ids)
+    return [int(i) for i in ids] if usable else list(range(first, first + len(ids)))
+
+
+def _objects(dataset, image_id, masks):
+    """(height, width, list of (class_id, xywh, rle or None)) of one image."""
+    if not masks:
+        boxes, class_ids = dataset.load_boxes(image_id)
+        height, width = _image_size(dataset, image_id)
+        return height, width, [(c, b, None) for c, b in zip(class_ids, to_xywh(boxes), strict=True)]
+    if hasattr(dataset, "load_label"):  # never [H, W, N]
+        labels, class_ids = dataset.load_label(image_id)
+        shape, rles = labels.shape, _label_rles(labels, len(class_ids))
+    else:
+        stack, class_ids = dataset.load_mask(image_id)
+        stack = np.asarray(stack)
+        shape = stack.shape[:2] if stack.size else _image_size(dataset, image_id)
+        rles = masks_to_rles(stack)
+    if len(rles) != len(class_ids):
+        raise ValueError(
+            f"Image {describe_image(dataset, image_id)}: {len(rles)} masks but {len(class_ids)} "
+            "class ids. load_mask must return one class id a mask."
+        )
+    kept = [(c, coco_mask.toBbox(r), r) for c, r in zip(class_ids, rles, strict=True)]
+    kept = [item for item in kept if coco_mask.area(item[2])]
+    return int(shape[0]), int(shape[1]), _own_boxes(dataset, image_id, kept)
+
+
+def _own_boxes(dataset, image_id, objects):
+    """Objects with the boxes of the annotation file, where it has some and they fit."""
+    if getattr(type(dataset), "load_boxes", Dataset.load_boxes) is Dataset.load_boxes:
+        return objects
+    boxes, class_ids = dataset.load_boxes(image_id)
+    if list(class_ids) != [class_id for class_id, _, _ in objects]:
+        return objects
+    return [(c, box, rle) for (c, _, rle), box in zip(objects, to_xywh(boxes), strict=True)]
+
+
+def _label_rles(labels, count):
+    rles = []
+    for number, place in enumerate(find_objects(labels, max_label=count), 1):
+        rows, cols = place or (slice(0, 0), slice(0, 0))
+        region = (rows.start, cols.start, rows.stop, cols.stop)
+        rles.append(encode_rle(labels[rows, cols] == number, region, labels.shape))
+    return rles
+
+
+def _image_size(dataset, image_id):
+    info = dataset.image_info[image_id]
+    if info.get("height") and info.get("width"):
+        return int(info["height"]), int(info["width"])
+    height, width = dataset.load_image(image_id).shape[:2]
+    return int(height), int(width)

@@ -1,0 +1,188 @@
+"""One image as a training sample: load, check, augment, fit, boxes from masks, padding."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mrcnn import batch as contract
+from mrcnn.data.augment import Augmenter
+from mrcnn.data.dataset import Dataset, describe_image
+from mrcnn.data.instances import Instances, from_labels, from_masks, masks_from_boxes
+from mrcnn.dialects import dialect
+from mrcnn.images.fit import apply_plan, plan_fit
+from mrcnn.images.values import to_channels, to_network_range
+
+_ORDER, _IMAGE = 0, 1  # streams of random numbers: order of an epoch, augmentation of an image
+
+
+# --- One image -----------------------------------------------------------------------------------
+def load_sample(dataset, config, image_id, augmentation=None, rng=None) -> dict:
+    """One image as a training sample.
+
+    Args:
+        dataset: a prepared Dataset.
+        config: a Config.
+        image_id: number of the image.
+        augmentation: as in `Batches`.
+        rng: `numpy.random.Generator`; None: seeded by the image id.
+
+    Returns:
+        The arrays of `batch.training_specs` without the batch axis.
+
+    Raises:
+        ValueError: a picture, mask or class id that does not fit; naming the image.
+    """
+    rng = np.random.default_rng([0, _IMAGE, 0, int(image_id)]) if rng is None else rng
+    image = load_network_image(dataset, config, image_id)
+    labels = _load_labels(dataset, config, image_id, augmentation)
+    if labels is None:
+        masks, class_ids = load_checked_masks(dataset, config, image_id, image.shape[:2])
+    else:
+        masks, class_ids = labels[0][..., None], labels[1]
+    image, masks, factor = _augment(image, masks, augmentation, rng, dataset, image_id)
+    numerics = dialect(config.NUMERICS)
+    plan = plan_fit(
+        image.shape,
+        mode=config.IMAGE_RESIZE_MODE,
+        min_dim=config.IMAGE_MIN_DIM,
+        max_dim=config.IMAGE_MAX_DIM,
+        min_scale=config.IMAGE_MIN_SCALE,
+        scale_factor=factor,
+        crop_rng=rng,
+        rounding=numerics.rounding,
+    )
+    fitted = apply_plan(image, plan, config.MEAN_PIXEL, numerics.interpolation)
+    if labels is None:
+        instances = from_masks(masks, class_ids, plan)
+    else:
+        instances = from_labels(masks[..., 0], class_ids, plan)
+    if len(instances.crops) > config.MAX_GT_INSTANCES:
+        rows = rng.choice(len(instances.crops), config.MAX_GT_INSTANCES, replace=False)
+        instances = instances.take(np.sort(rows))
+    sample = pad_sample(fitted.image, instances, config)
+    if numerics.takes_window:
+        sample[contract.WINDOW] = np.array(fitted.window, np.float32)
+    if numerics.molded_images:
+        sample |= _molded(fitted, image.shape, dataset, image_id, config)
+    return sample
+
+
+def _molded(fitted, original_shape, dataset, image_id, config) -> dict:
+    """The arrays of a sample that a dialect of molded images takes otherwise, or besides."""
+    active = np.zeros(config.NUM_CLASSES)
+    known = dataset.source_class_ids.get(dataset.image_info[image_id]["source"])
+    active[known or slice(None)] = 1
+    numbers = [
+        image_id, *original_shape, *fitted.image.shape, *fitted.window, fitted.scale, *active
+    ]  # fmt: skip
+    return {
+        contract.IMAGE: fitted.image - np.asarray(config.MEAN_PIXEL, np.float32),
+        contract.IMAGE_META: np.array(numbers, np.float32),
+    }
+
+
+def load_network_image(dataset, config, image_id) -> np.ndarray:
+    """The picture in 0..255 with the configured channels; errors name the image."""
+    image = dataset.load_image(image_id)
+    try:
+        image = to_network_range(image, config.MEAN_PIXEL, config.IMAGE_STRETCH)
+        return to_channels(image, config.IMAGE_CHANNEL_COUNT)
+    except ValueError as error:
+        raise ValueError(f"Image {describe_image(dataset, image_id)}: {error}") from error
+
+
+def _load_labels(dataset, config, image_id, augmentation):
+    """The label image and class ids, where a dataset has them and nothing needs single masks."""
+    plain = augmentation is None or isinstance(augmentation, Augmenter)
+    if not plain or not hasattr(dataset, "load_label"):
+        return None
+    labels, class_ids = dataset.load_label(image_id)
+    class_ids = np.asarray(class_ids)
+    _check_class_ids(class_ids, config, describe_image(dataset, image_id))
+    return labels, class_ids
+
+
+def load_checked_masks(dataset, config, image_id, shape):
+    """Masks and class ids of an image, checked, without the empty ones.
+
+    Where masks are not used and the dataset brings boxes of its own, a mask is its filled box.
+
+    Returns:
+        (masks, class_ids): bool [H, W, N] and int [N].
+
+    Raises:
+        ValueError: masks of another size than the image, another number of class ids than masks,
+            or class ids outside NUM_CLASSES.
+    """
+    name = describe_image(dataset, image_id)
+    if not config.USE_MASKS and type(dataset).load_boxes is not Dataset.load_boxes:
+        boxes, class_ids = dataset.load_boxes(image_id)
+        masks = masks_from_boxes(boxes, shape)
+    else:
+        masks, class_ids = dataset.load_mask(image_id)
+    masks, class_ids = np.asarray(masks), np.asarray(class_ids).reshape(-1)
+    if masks.ndim == 3 and masks.shape[-1] == 0 and class_ids.size == 0:
+        return np.zeros((*shape, 0), bool), class_ids.astype(np.int32)
+    if masks.ndim != 3 or masks.shape[:2] != tuple(shape):
+        raise ValueError(
+            f"Image {name}: the masks have shape {masks.shape}, but the image is "
+            f"{shape[0]}x{shape[1]} (height x width): load_mask must return [height, width, "
+            "instances] of the size of its image."
+        )
+    if masks.shape[-1] != class_ids.size:
+        raise ValueError(
+            f"Image {name}: {masks.shape[-1]} masks but {class_ids.size} class ids. "
+            "load_mask must return one class id a mask."
+        )
+    filled = masks.any(axis=(0, 1))
+    if not filled.all():  # an empty mask of class 0 is how some say that there is no object
+        masks, class_ids = masks[..., filled], class_ids[filled]
+    _check_class_ids(class_ids, config, name)
+    return masks if masks.dtype == bool else masks != 0, class_ids
+
+
+def _check_class_ids(class_ids, config, name):
+    bad = class_ids[(class_ids == 0) | (np.abs(class_ids) >= config.NUM_CLASSES)]
+    if bad.size:
+        raise ValueError(
+            f"Image {name}: class id {bad[0]} is outside 1..{config.NUM_CLASSES - 1} (negative: "
+            f"crowds): NUM_CLASSES = {config.NUM_CLASSES}, the background 0 included. Set "
+            "NUM_CLASSES to 1 + the number of classes, or correct the labels."
+        )
+
+
+def _augment(image, masks, augmentation, rng, dataset, image_id):
+    """Image, masks and factor of the scale jitter."""
+    if augmentation is None:
+        return image, masks, 1.0
+    if isinstance(augmentation, Augmenter):
+        return *augmentation(image, masks, rng), augmentation.draw_scale(rng)
+    image, new_masks = augmentation(image, masks)
+    if new_masks.shape[:2] != image.shape[:2] or new_masks.shape[-1] != masks.shape[-1]:
+        raise ValueError(
+            f"Image {describe_image(dataset, image_id)}: the augmentation returned an image of "
+            f"shape {image.shape} with masks of shape {new_masks.shape}; expected masks [H, W, "
+            f"{masks.shape[-1]}] of the size of the image, empty ones included."
+        )
+    return image, new_masks, 1.0
+
+
+def pad_sample(image, instances: Instances, config) -> dict:
+    """The arrays of one sample, ground truth padded to MAX_GT_INSTANCES rows."""
+    count, rows = len(instances.crops), config.MAX_GT_INSTANCES
+    class_ids = np.zeros(rows, np.int32)
+    boxes = np.zeros((rows, 4), np.float32)
+    class_ids[:count], boxes[:count] = instances.class_ids, instances.boxes
+    sample = {
+        contract.IMAGE: image,
+        contract.GT_CLASS_IDS: class_ids,
+        contract.GT_BOXES: boxes,
+    }
+    if config.USE_MASKS:
+        shape = tuple(config.MINI_MASK_SHAPE) if config.USE_MINI_MASK else image.shape[:2]
+        masks = np.zeros((rows, *shape), np.uint8)
+        if count:
+            mini = config.USE_MINI_MASK
+            masks[:count] = instances.mini_masks(shape) if mini else instances.full_masks(shape)
+        sample[contract.GT_MASKS] = masks
+    return sample

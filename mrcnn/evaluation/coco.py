@@ -1,0 +1,160 @@
+"""Evaluation: COCO AP by pycocotools, pooled TP / (TP + FP + FN), and their curves.
+
+The numbers are those of pycocotools itself (Lin et al. 2014), with two settings to know:
+
+* An image counts at most `max_detections` detections a class: COCO's 100, or, where an image has
+  more objects or detections, as many as that. At 100 the numbers equal `COCOeval.summarize`.
+* For masks, "small", "medium" and "large" (areas up to 32^2, 96^2 and above) go by mask area, in
+  detections too. pycocotools takes the box area when its results hold both boxes and masks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import math
+from collections import Counter
+
+import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from mrcnn.data.dataset import Dataset
+from mrcnn.data.ground_truth import checked_image_ids, coco_ground_truth
+from mrcnn.evaluation.detections import check_sizes, collect_results
+from mrcnn.evaluation.pooled import _pooled_counts
+from mrcnn.evaluation.report import Evaluation
+
+COCO_MAX_DETECTIONS = 100
+STATS = {  # name -> (which table, IoU or None for .50:.95, area)
+    "AP": ("precision", None, "all"),
+    "AP50": ("precision", 0.5, "all"),
+    "AP75": ("precision", 0.75, "all"),
+    "APs": ("precision", None, "small"),
+    "APm": ("precision", None, "medium"),
+    "APl": ("precision", None, "large"),
+    "AR": ("recall", None, "all"),
+    "ARs": ("recall", None, "small"),
+    "ARm": ("recall", None, "medium"),
+    "ARl": ("recall", None, "large"),
+}
+
+
+def evaluate(
+    dataset, results, image_ids=None, *, max_detections=None, score_threshold=0.5
+) -> Evaluation:
+    """Scores detections against a data set.
+
+    Args:
+        dataset: a prepared `Dataset`.
+        results: one dict an image, in the order of `image_ids`: rois [N, 4], class_ids [N],
+            scores [N] and masks bool [H, W, N] or rles (list of COCO codes); without either only
+            boxes are scored. A generator will do, and full masks are let go one image at a time.
+        image_ids: ids of the images; None: all.
+        max_detections: detections an image and class that AP looks at; None: 100, or the largest
+            number of objects or detections in an image where that is more.
+        score_threshold: least score that counts in the pooled score. AP takes all.
+
+    Returns:
+        `Evaluation`.
+
+    Raises:
+        ValueError: no images, results that do not fit the images, masks of another size.
+    """
+    image_ids = checked_image_ids(dataset, image_ids)
+    rows, has_masks = collect_results(dataset, results, image_ids)
+    has_masks = has_masks and type(dataset).load_mask is not Dataset.load_mask
+    truth = coco_ground_truth(dataset, image_ids, masks=has_masks)
+    kinds = ["bbox", "segm"] if has_masks else ["bbox"]
+    if has_masks:
+        check_sizes(truth, rows)
+    if max_detections is not None and max_detections < 1:
+        raise ValueError(f"max_detections must be at least 1, got {max_detections!r}.")
+    limit = max_detections or _most_in_one_image(truth["annotations"], rows)
+    tables = {kind: _run_coco(truth, rows, kind, limit) for kind in kinds}
+    counts = _pooled_counts(truth, rows, kinds[-1], score_threshold)
+    return Evaluation(
+        bbox=_stats(tables["bbox"]),
+        segm=_stats(tables["segm"]) if has_masks else None,
+        per_class=_per_class(dataset, truth, rows, tables),
+        pooled={iou: _ratio(c[0], sum(c)) for iou, c in counts.items()},
+        pooled_counts=counts,
+        num_images=len(image_ids),
+        num_objects=sum(not a["iscrowd"] for a in truth["annotations"]),
+        num_detections=len(rows),
+        max_detections=limit,
+        score_threshold=score_threshold,
+        precision_recall={kind: _curves(table) for kind, table in tables.items()},
+    )
+
+
+# --- COCO AP -------------------------------------------------------------------------------------
+def _most_in_one_image(annotations, rows):
+    most = COCO_MAX_DETECTIONS
+    for listed in (annotations, rows):
+        counts = Counter(entry["image_id"] for entry in listed)
+        most = max(most, max(counts.values(), default=0))
+    return most
+
+
+def _run_coco(truth, rows, kind, limit):
+    """The evaluated COCOeval of one kind, with nothing printed."""
+    other = "segmentation" if kind == "bbox" else "bbox"
+    rows = [{key: value for key, value in row.items() if key != other} for row in rows]
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco_truth, coco_rows = COCO(), COCO()
+        coco_truth.dataset = copy.deepcopy(truth)  # pycocotools writes into what it is given
+        coco_truth.createIndex()
+        if rows:
+            coco_rows = coco_truth.loadRes(rows)
+        else:  # loadRes cannot take an empty list
+            coco_rows.dataset = {**truth, "annotations": []}
+            coco_rows.createIndex()
+        table = COCOeval(coco_truth, coco_rows, kind)
+        table.params.maxDets = [limit]
+        table.evaluate()
+        table.accumulate()
+    return table
+
+
+def _stats(table) -> dict:
+    return {name: _mean(table, *choice) for name, choice in STATS.items()}
+
+
+def _mean(table, which, iou, area, category=slice(None)):
+    """As COCOeval.summarize, which knows 100 detections only; nan instead of -1."""
+    values = table.eval[which][..., table.params.areaRngLbl.index(area), -1]
+    if iou is not None:
+        values = values[np.isclose(table.params.iouThrs, iou)]
+    values = values[..., category]
+    values = values[values > -1]
+    return float(np.mean(values)) if values.size else math.nan
+
+
+def _per_class(dataset, truth, rows, tables) -> list[dict]:
+    objects = Counter(a["category_id"] for a in truth["annotations"] if not a["iscrowd"])
+    detections = Counter(row["category_id"] for row in rows)
+    listed = []
+    for class_id, category in enumerate(truth["categories"], 1):
+        row = {
+            "class_id": class_id,
+            "name": category["name"],
+            "objects": objects[category["id"]],
+            "detections": detections[category["id"]],
+        }
+        for kind, table in tables.items():
+            column = list(table.params.catIds).index(category["id"])
+            row[f"{kind}_AP"] = _mean(table, "precision", None, "all", column)
+            row[f"{kind}_AP50"] = _mean(table, "precision", 0.5, "all", column)
+        listed.append(row)
+    return listed
+
+
+def _curves(table):
+    values = table.eval["precision"][..., table.params.areaRngLbl.index("all"), -1]
+    return np.where(values > -1, values, np.nan)
+
+
+def _ratio(part, whole):
+    return part / whole if whole else math.nan

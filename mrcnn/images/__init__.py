@@ -1,0 +1,1 @@
+"""Images and masks as NumPy arrays and as files."""

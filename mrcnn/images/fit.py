@@ -1,0 +1,254 @@
+"""Pictures before the network: value range, channels, scaling, cropping and padding.
+
+Training and detection both use `fit_image`, so that a picture looks the same in both.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image
+
+PAD_MULTIPLE = 64  # the stride of P6: every pyramid level then has whole cells
+EDGE_MULTIPLE = 32  # the stride of P5, what torchvision and Detectron2 pad to (mode shortest_edge)
+MODES = ("square", "pad64", "crop", "none", "shortest_edge")  # of Config.IMAGE_RESIZE_MODE
+
+
+class FitPlan(NamedTuple):
+    """Where a picture goes when it is fitted.
+
+    Attributes:
+        scale: factor that both sides were to be scaled by (before rounding to whole pixels).
+        scaled_shape: height and width of the whole picture after scaling.
+        offset: (y, x) of the kept part in the scaled picture; (0, 0) when nothing is cropped.
+        valid_shape: height and width of the kept part; it lies at the top left of the canvas.
+        canvas_shape: height and width of the result, padding included.
+    """
+
+    scale: float
+    scaled_shape: tuple[int, int]
+    offset: tuple[int, int]
+    valid_shape: tuple[int, int]
+    canvas_shape: tuple[int, int]
+
+
+class FittedImage(NamedTuple):
+    """A picture scaled, cropped and padded for the network.
+
+    Attributes:
+        image: float32 [H, W, C]; the picture at the top left, the rest filled with the pad value.
+        scale: factor that both sides were to be scaled by.
+        window: (y1, x1, y2, x2), int: the part of `image` that is not padding.
+        offset: (y, x) of the window in the scaled picture; (0, 0) when nothing was cropped.
+    """
+
+    image: np.ndarray
+    scale: float
+    window: tuple[int, int, int, int]
+    offset: tuple[int, int]
+
+
+# --- Scaling, cropping and padding ---------------------------------------------------------------
+def plan_fit(
+    shape, *, mode, min_dim, max_dim, min_scale=0.0, scale_factor=1.0, crop_rng=None,
+    rounding="half_even",
+) -> FitPlan:  # fmt: skip
+    """Decides scale, crop and padding of a picture from its size alone.
+
+    Modes. `square`: the short side is scaled up to `min_dim` (never down), less where the long side
+    would pass `max_dim`, and padded to a square of `max_dim`. `pad64`: the same without the cap,
+    padded to multiples of 64. `none`: not scaled, padded to multiples of 64. `crop`: scaled as
+    `pad64`; with `crop_rng` a random part of `min_dim` x `min_dim` is kept (padded where the
+    picture is smaller), without it everything is kept as in `pad64`. `shortest_edge`: the short
+    side becomes `min_dim`, larger or smaller, less where the long side would pass `max_dim`; padded
+    to multiples of 32, with `crop_rng` to a square that any picture fits, so that batches can be
+    made.
+
+    Args:
+        shape: height and width of the picture (more entries are ignored).
+        mode: "square", "pad64", "none", "crop" or "shortest_edge".
+        min_dim, max_dim: pixels; see the modes.
+        min_scale: the picture is scaled by at least this factor (`square`: before the cap).
+        scale_factor: multiplies the scale at the end (scale jitter); what then exceeds a fixed
+            canvas is cropped: at random with `crop_rng`, else at the top left.
+        crop_rng: `numpy.random.Generator` that places crops.
+        rounding: how sides become whole pixels: "half_even", "floor" (torchvision) or "half_up"
+            (Detectron2).
+
+    Raises:
+        ValueError: unknown mode, or a picture without pixels.
+    """
+    height, width = int(shape[0]), int(shape[1])
+    if height < 1 or width < 1:
+        raise ValueError(f"An image needs at least one pixel, got height {height}, width {width}.")
+    scale = _fit_scale(height, width, mode, min_dim, max_dim, min_scale) * scale_factor
+    sides = (height * scale, width * scale)
+    if rounding == "half_up" and mode == "shortest_edge" and scale_factor == 1.0:
+        sides = _sides_in_steps(height, width, min_dim, max_dim)
+    scaled = tuple(max(1, _ROUND[rounding](side)) for side in sides)
+    if mode == "square":
+        canvas = (int(max_dim), int(max_dim))
+    elif mode == "crop" and crop_rng is not None:
+        canvas = (int(min_dim), int(min_dim))
+    elif mode == "shortest_edge":
+        sides = scaled if crop_rng is None else (max_dim, max_dim)
+        canvas = tuple(multiple(side, EDGE_MULTIPLE) for side in sides)
+    else:
+        canvas = tuple(multiple(side, PAD_MULTIPLE) for side in scaled)
+    valid = (min(scaled[0], canvas[0]), min(scaled[1], canvas[1]))
+    room = (scaled[0] - valid[0], scaled[1] - valid[1])
+    offset = (0, 0)
+    if crop_rng is not None and any(room):
+        offset = tuple(int(crop_rng.integers(0, side + 1)) for side in room)
+    return FitPlan(float(scale), scaled, offset, valid, canvas)
+
+
+def multiple(side, of: int) -> int:
+    """The smallest multiple of `of` that is no less than `side`."""
+    return -(-int(side) // of) * of
+
+
+_ROUND = {"half_even": round, "floor": math.floor, "half_up": lambda side: math.floor(side + 0.5)}
+
+
+def _fit_scale(height, width, mode, min_dim, max_dim, min_scale):
+    if mode not in MODES:
+        raise ValueError(
+            f"IMAGE_RESIZE_MODE must be one of {', '.join(map(repr, MODES))}, got {mode!r}."
+        )
+    if mode == "none":
+        return 1.0
+    if mode == "shortest_edge":
+        return min(min_dim / min(height, width), max_dim / max(height, width))
+    scale = max(1.0, (min_dim or 0) / min(height, width), min_scale or 0.0)
+    if mode == "square" and round(max(height, width) * scale) > max_dim:
+        scale = max_dim / max(height, width)
+    return scale
+
+
+def _sides_in_steps(height, width, min_dim, max_dim):
+    """Mode `shortest_edge` in Detectron2's order, since a half can hang on the last bit."""
+    scale = min_dim / min(height, width)
+    sides = (min_dim, scale * width) if height < width else (scale * height, min_dim)
+    if max(sides) > max_dim:
+        scale = max_dim / max(sides)
+        sides = (sides[0] * scale, sides[1] * scale)
+    return sides
+
+
+def resize(image, shape, interpolation="area") -> np.ndarray:
+    """Scales a picture, half-pixel consistent: pixel centres lie at whole numbers plus one half.
+
+    Args:
+        image: [h, w] or [h, w, C], uint8, uint16 or float32.
+        shape: height and width wanted.
+        interpolation: "area": area average on an axis that shrinks, bilinear on one that grows.
+            "bilinear": of the four nearest pixels even where it shrinks, as float32 (torchvision).
+            "triangle": bilinear over a wider triangle where it shrinks, Pillow's, to whole numbers
+            where the picture is uint8 (Detectron2).
+
+    Returns:
+        The same number of axes, [height, width] or [height, width, C], and but for "bilinear" the
+        same dtype.
+    """
+    rows, cols = int(shape[0]), int(shape[1])
+    if interpolation == "bilinear":
+        return _bilinear(image, rows, cols)
+    if interpolation == "triangle":
+        return _triangle(image, rows, cols)
+    result = image
+    small = (min(rows, image.shape[0]), min(cols, image.shape[1]))
+    if small != image.shape[:2]:
+        result = cv2.resize(_contiguous(result), small[::-1], interpolation=cv2.INTER_AREA)
+    if (rows, cols) != small:
+        result = cv2.resize(_contiguous(result), (cols, rows), interpolation=cv2.INTER_LINEAR)
+    return result[..., None] if result.ndim < image.ndim else result
+
+
+def _bilinear(image, rows, cols):
+    """Linear along one axis, then the other; positions in float32, as PyTorch has them."""
+    result = np.asarray(image, np.float32)
+    for axis, size in enumerate((rows, cols)):
+        last = result.shape[axis] - 1
+        scale = np.float32(result.shape[axis]) / np.float32(size)
+        at = np.maximum(scale * (np.arange(size, dtype=np.float32) + np.float32(0.5)) - 0.5, 0)
+        low = np.minimum(at.astype(np.int32), last)
+        share = (at - low.astype(np.float32)).reshape(
+            [-1 if i == axis else 1 for i in range(result.ndim)]
+        )
+        near, far = (result.take(index, axis) for index in (low, np.minimum(low + 1, last)))
+        result = near * (1 - share) + far * share
+    return result
+
+
+def _triangle(image, rows, cols):
+    planes = image[..., None] if image.ndim == 2 else image
+    if planes.dtype != np.uint8:
+        planes = planes.astype(np.float32)
+    scaled = [
+        np.asarray(Image.fromarray(_contiguous(planes[..., i])).resize((cols, rows), _TRIANGLE))
+        for i in range(planes.shape[-1])
+    ]
+    return np.stack(scaled, axis=-1).reshape(rows, cols, *image.shape[2:]).astype(image.dtype)
+
+
+_TRIANGLE = Image.Resampling.BILINEAR
+
+
+def _contiguous(array):
+    """OpenCV misreads some views (flipped, transposed): give it plain memory."""
+    return np.ascontiguousarray(array)
+
+
+def apply_plan(image, plan: FitPlan, pad_value, interpolation="area") -> FittedImage:
+    """Scales, crops and pads a picture as planned. See `fit_image` for the result."""
+    y, x = plan.offset
+    height, width = plan.valid_shape
+    scaled = resize(image, plan.scaled_shape, interpolation)[y : y + height, x : x + width]
+    canvas = np.empty((*plan.canvas_shape, image.shape[2]), np.float32)
+    if plan.valid_shape != plan.canvas_shape:
+        canvas[height:] = pad_value
+        canvas[:height, width:] = pad_value
+    canvas[:height, :width] = scaled
+    return FittedImage(canvas, plan.scale, (0, 0, height, width), plan.offset)
+
+
+def fit_image(
+    image,
+    *,
+    mode,
+    min_dim,
+    max_dim,
+    min_scale=0.0,
+    pad_value=0.0,
+    crop_rng=None,
+    scale_factor=1.0,
+    rounding="half_even",
+    interpolation="area",
+) -> FittedImage:
+    """Scales, crops and pads one picture for the network; the picture stays at the top left.
+
+    Args:
+        image: [h, w, C], uint8 or float32, 0..255.
+        mode, min_dim, max_dim, min_scale, crop_rng, scale_factor, rounding: see `plan_fit`.
+        interpolation: see `resize`.
+        pad_value: one number or one a channel; fills the padding.
+
+    Returns:
+        FittedImage: float32 image, scale, window and offset. A point p of the picture lies at
+        p * scale - offset in the result.
+    """
+    plan = plan_fit(
+        image.shape,
+        mode=mode,
+        min_dim=min_dim,
+        max_dim=max_dim,
+        min_scale=min_scale,
+        scale_factor=scale_factor,
+        crop_rng=crop_rng,
+        rounding=rounding,
+    )
+    return apply_plan(image, plan, pad_value, interpolation)

@@ -1,0 +1,1 @@
+"""Backbones: image to the feature maps C2..C5."""

@@ -1,0 +1,1 @@
+"""The heads: RPN, box and mask."""

@@ -1,0 +1,1 @@
+"""Regions of interest: anchors, proposals, pooling, training targets, detections."""

@@ -1,0 +1,130 @@
+"""Training curves and precision-recall curves as PNG files."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import math
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from mrcnn.images.atomic import atomic_path
+
+_KINDS = {"bbox": "boxes", "segm": "masks"}
+
+
+# --- Pictures ------------------------------------------------------------------------------------
+def plot_precision_recall(evaluation, path):
+    """Writes precision over recall at IoU .5 to .9, mean of the classes, as a PNG.
+
+    Args:
+        evaluation: `Evaluation`.
+        path: file to write, whole or not at all.
+    """
+    kinds = list(evaluation.precision_recall)
+    figure, axes = _figure(len(kinds))
+    recall = np.linspace(0, 1, 101)
+    for axis, kind in zip(axes, kinds, strict=True):
+        curves = evaluation.precision_recall[kind]
+        defined = ~np.isnan(curves).all(axis=(0, 1))
+        for step, iou in enumerate((0.5, 0.6, 0.7, 0.8, 0.9)):
+            if defined.any():
+                mean = curves[2 * step][:, defined].mean(axis=1)
+                color = matplotlib.colormaps["viridis"](0.9 - step / 4.6)
+                axis.plot(recall, mean, color=color, label=f"IoU {iou:g}: {mean.mean():.3f}")
+        stats = evaluation.bbox if kind == "bbox" else evaluation.segm
+        axis.set(title=f"{_KINDS[kind]}, AP {stats['AP']:.3f}", xlabel="recall")
+        axis.set(ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+        if defined.any():
+            axis.legend(loc="lower left", title="average precision")
+        else:
+            axis.text(0.5, 0.5, "no objects", ha="center", va="center")
+    _write(figure, path)
+
+
+def plot_history(history, path):
+    """Writes the curves of a training as a PNG: losses, and AP where it was measured.
+
+    Args:
+        history: list of dicts, one an epoch ("epoch", "loss", "val_loss", "val_mask_AP", ...), or
+            the path of a CSV file with these columns. Gaps are fine.
+        path: file to write, whole or not at all.
+
+    Raises:
+        ValueError: no epochs.
+    """
+    if not isinstance(history, (list, tuple)):
+        with open(history, newline="", encoding="utf-8") as file:
+            history = list(csv.DictReader(file))
+    if not history:
+        raise ValueError("The history holds no epochs: there is nothing to draw yet.")
+    scores = sorted(name for name in _columns(history) if "AP" in name)
+    losses = [name for name in _columns(history) if name.endswith("loss") and "val_" not in name]
+    parts = sorted(set(losses) - {"loss"})
+    figure, axes = _figure(2 if scores else 1)
+    _draw_column(axes[0], history, "loss", label="training", color="black", linewidth=2)
+    _draw_column(axes[0], history, "val_loss", label="validation", color="crimson", linewidth=2)
+    for name in parts:
+        _draw_column(axes[0], history, name, linewidth=1, alpha=0.6)
+    axes[0].set(title="loss", xlabel="epoch", yscale=_loss_scale(history))
+    for name in scores:
+        kind, measure = name.removeprefix("val_").rsplit("_", 1)
+        style = {"color": "tab:blue" if kind == "mask" else "tab:orange"}
+        style["linestyle"] = "-" if measure == "AP" else "--"
+        _draw_column(axes[1], history, name, label=f"{kind} {measure}", **style)
+    if scores:
+        axes[1].set(title="validation AP", xlabel="epoch", ylim=(0, 1))
+    for axis in axes:
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.legend()
+    _write(figure, path)
+
+
+def _columns(history):
+    return dict.fromkeys(name for row in history for name in row if name)
+
+
+def _points(history, name):
+    """(epochs, values) of the rows that have a finite value in a column."""
+    points = []
+    for index, row in enumerate(history, 1):
+        with contextlib.suppress(TypeError, ValueError, KeyError):
+            value = float(row[name])
+            if math.isfinite(value):
+                points.append((float(row.get("epoch") or index), value))
+    return np.array(points).reshape(-1, 2).T
+
+
+def _draw_column(axis, history, name, **style):
+    epochs, values = _points(history, name)
+    if len(values):
+        style = {
+            "label": name,
+            "marker": "o" if len(values) < 30 else None,
+            "markersize": 3,
+        } | style
+        axis.plot(epochs, values, **style)
+
+
+def _loss_scale(history):
+    """Logarithmic where the total loss falls far."""
+    values = np.concatenate([_points(history, name)[1] for name in ("loss", "val_loss")])
+    far = values.size and values.min() > 0 and values.max() > 20 * values.min()
+    return "log" if far else "linear"
+
+
+def _figure(panels):
+    figure = Figure(figsize=(6 * panels, 4.5), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)  # no pyplot: works in threads, and without a screen
+    axes = [figure.add_subplot(1, panels, index + 1) for index in range(panels)]
+    for axis in axes:
+        axis.grid(alpha=0.3)
+    return figure, axes
+
+
+def _write(figure, path):
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")

@@ -1,0 +1,1 @@
+"""Weight file formats: HDF5, PyTorch pickles, safetensors."""

@@ -1,0 +1,1 @@
+"""Name maps: weights of other packages to the layers of this one."""

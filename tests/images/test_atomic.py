@@ -1,0 +1,53 @@
+import os
+import stat
+
+import pytest
+
+from mrcnn.images.atomic import atomic_path, write_text
+
+
+def test_writes_and_leaves_nothing_else(tmp_path):
+    target = tmp_path / "deep" / "a.json"
+    write_text(target, "één")
+    write_text(target, "twee")
+    assert target.read_text(encoding="utf-8") == "twee"
+    assert os.listdir(target.parent) == ["a.json"]
+    assert stat.S_IMODE(target.stat().st_mode) & 0o077 == 0o066 & ~_umask() & 0o077
+
+
+def test_temporary_has_the_suffix(tmp_path):
+    with atomic_path(tmp_path / "a.png") as temporary:
+        assert temporary.suffix == ".png" and temporary.parent == tmp_path
+
+
+def test_an_error_keeps_the_old_file(tmp_path):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(KeyboardInterrupt), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert target.read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_full_disk_is_explained(tmp_path):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(
+        OSError, match="No space left.*previous.*a.txt is whole.*Free space"
+    ) as info:
+        with atomic_path(target):
+            raise OSError(28, "No space left on device")
+    assert info.value.errno == 28
+    assert target.read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_file_where_a_folder_is_needed(tmp_path):
+    (tmp_path / "a").write_text("")
+    with pytest.raises(OSError, match="cannot write"):
+        write_text(tmp_path / "a" / "b.txt", "")
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+from tiny import TinyConfig
+
+from mrcnn.dialects import dialect
+from mrcnn.images.fit import FittedImage
+from mrcnn.inference import detect
+
+RESULT = {
+    "class_ids": np.array([3, 1, 2], "int32"), "scores": np.array([0.9, 0.8, 0.7], "float32"),
+    "rois": np.arange(12).reshape(3, 4), "rles": ["a", "b", "c"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "ours, theirs, class_ids, rles",
+    [
+        (["BG", "person", "N/A", "cat"], ["BG", "cat", "person"], [1, 2], ["a", "b"]),  # by name
+        (["BG", "class 1", "class 2", "class 3"], ["BG", "cat", "dog"], [1, 2], ["b", "c"]),
+        (["BG", "x", "y", "z"], ["BG", "x", "y", "z"], [3, 1, 2], ["a", "b", "c"]),
+        (["BG", "x"], ["BG", "x"], [1], ["b"]),  # fewer names than classes
+        (["BG", "x", "x", "x"], ["BG", "x", "x"], [1, 2], ["b", "c"]),  # names that tell nothing
+    ],
+)
+def test_classes_of_a_data_set(ours, theirs, class_ids, rles):
+    found = detect.in_classes(RESULT, ours, theirs)
+    assert found["class_ids"].tolist() == class_ids and found["rles"] == rles
+    assert len(found["scores"]) == len(found["rois"]) == len(rles)
+
+
+def test_boxes_come_back_by_each_axis():
+    """Sides were rounded to whole pixels: 97 x 150 became 799 x 1237, not 800 x 1237.1."""
+    fitted = FittedImage(np.zeros((800, 1248, 3), "float32"), 8.247, (0, 0, 799, 1237), (0, 0))
+    outputs = {"boxes": np.array([[0, 0, 799, 1237], [799, 0, 800, 9]], "float32")}
+    (whole, outside), masks = detect.to_image(outputs, fitted, (97, 150))
+    np.testing.assert_allclose(whole, [0, 0, 97, 150], atol=1e-4)
+    assert outside is None and masks is None  # it lies in the padding
+
+
+def test_rois_are_the_rounded_boxes():
+    boxes = [np.array([0.4, 1.6, 2.2, 9.7]), None, np.array([5.1, 5.1, 5.2, 5.2])]
+    outputs = {"class_ids": np.array([1, 2, 3]), "scores": np.array([0.9, 0.8, 0.7])}
+    result = detect.to_result(outputs, boxes, None, (10, 10))
+    assert result["rois"].tolist() == [[0, 2, 2, 10], [5, 5, 6, 6]]
+    np.testing.assert_allclose(result["boxes"], [boxes[0], boxes[2]], atol=1e-6)
+    assert result["class_ids"].tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("name, sides", [("torchvision", (80, 123)), ("detectron2", (80, 124))])
+def test_pictures_are_fitted_as_the_dialect_does(name, sides):
+    config = TinyConfig(NUMERICS=name, IMAGE_RESIZE_MODE="shortest_edge", IMAGE_MIN_DIM=80,
+                        IMAGE_MAX_DIM=133)  # fmt: skip
+    picture = np.full((97, 150, 3), 200, np.uint8)
+    geometry = detect.geometry_of(dialect(name))
+    fitted = geometry.fit(picture, config)
+    assert fitted.image.shape == (96, 128, 3) and fitted.window == (0, 0, *sides)
+    np.testing.assert_allclose(fitted.image[sides[0] :, 0], [config.MEAN_PIXEL] * (96 - sides[0]))
+    image, window = geometry.inputs(fitted)
+    assert window.tolist() == [0, 0, *sides]
