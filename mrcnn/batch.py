@@ -1,70 +1,71 @@
 """The contract between data and network: name, shape and dtype of every array of a batch.
 
-The pipeline makes these arrays, the training graph takes them; neither knows the other.
+The pipeline makes these arrays and the training graph takes them. Neither knows the other.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-# Matterport's names of the network's inputs.
+# Names of the network's inputs. Matterport's package has the same ones, except for the window and
+# the active classes, which are columns of its `input_image_meta`.
 IMAGE = "input_image"
-IMAGE_META = "input_image_meta"
-ANCHORS = "input_anchors"
-WINDOW = "input_window"  # ours, for dialects that clip boxes to it
+WINDOW = "input_window"
+ACTIVE_CLASSES = "input_active_class_ids"
 GT_CLASS_IDS = "input_gt_class_ids"
 GT_BOXES = "input_gt_boxes"
 GT_MASKS = "input_gt_masks"
-# Columns of image_meta before one flag a class, and those flags.
-META_COLUMNS = {
-    "image_id": slice(0, 1),
-    "original_image_shape": slice(1, 4),
-    "image_shape": slice(4, 7),
-    "window": slice(7, 11),
-    "scale": slice(11, 12),
-    "active_class_ids": slice(12, None),
-}
 
 
 class ArraySpec(NamedTuple):
-    """Shape (without the batch dimension; None: any) and dtype of one array of a batch."""
+    """Shape and dtype of one array of a batch.
 
-    shape: tuple
+    Attributes:
+        shape: tuple of int or None. Without the batch dimension; None stands for any size.
+        dtype: str. Name of the dtype.
+    """
+
+    shape: tuple[int | None, ...]
     dtype: str
 
 
 def training_specs(
-    image_shape: tuple, max_instances: int, mask_shape: tuple | None, meta_size: int | None = None,
-    window: bool = False,
-) -> dict[str, ArraySpec]:  # fmt: skip
-    """The arrays of a training batch.
+    image_shape: tuple[int | None, ...],
+    max_instances: int,
+    mask_shape: tuple[int, int] | None,
+    active_classes: int | None = None,
+) -> dict[str, ArraySpec]:
+    """Describes the arrays of a training batch.
 
     Args:
-        image_shape: height, width (None: any) and channels.
-        max_instances: G, rows of ground truth an image; unused rows are padding.
-        mask_shape: height and width of a ground-truth mask; None: no masks (Faster R-CNN).
-        meta_size: length of Matterport's image_meta, for a dialect of molded images; None: none.
-        window: for a dialect that takes the window of the picture in the image.
+        image_shape: tuple of int or None. Height, width (None: any) and channels of the images.
+        max_instances: int. G, the rows of ground truth per image. Unused rows are padding.
+        mask_shape: tuple of int or None. Height and width of a ground-truth mask. None: there are
+            no masks (Faster R-CNN).
+        active_classes: int or None. The number of classes, for a dialect whose class loss knows
+            which of them the source of an image has. Defaults to None: there is no such array.
 
     Returns:
-        By name:
-        `input_image` float32 [H, W, C], 0..255, RGB, the picture at the top left, the padding
-        filled with the mean pixel. `input_gt_class_ids` int32 [G]: 0 padding, negative a crowd.
-        `input_gt_boxes` float32 [G, 4]: y1, x1, y2, x2 in pixels of the image, zeros in padding.
-        `input_gt_masks` uint8 [G, mh, mw]: 0..255, soft edges; the frame of a mask is its box (mini
-        masks) or the image. With `meta_size`, the image is less its mean pixel ("molded"), and
-        `input_image_meta` float32 [meta_size] is as `compat.images.compose_image_meta` makes it.
-        With `window`, `input_window` float32 [4]: y1, x1, y2, x2 in pixels, the rest is padding.
+        Dict of `ArraySpec` by name:
+
+        - `input_image`: float32 `[H, W, C]`, RGB in 0..255. Where padding goes and how it is filled
+          is up to the dialect; see `dialects.pixels.Frame`.
+        - `input_window`: float32 `[4]`, y1, x1, y2, x2 in pixels: what boxes are clipped to.
+        - `input_gt_class_ids`: int32 `[G]`. 0 is padding, negative numbers are crowds.
+        - `input_gt_boxes`: float32 `[G, 4]`, y1, x1, y2, x2 in pixels of the image. Zeros in padding.
+        - `input_gt_masks`: uint8 `[G, mask height, mask width]` in 0..255, with soft edges. A mask
+          covers its box (mini-masks) or the whole image.
+        - `input_active_class_ids`: float32 `[active_classes]`, 1 for the classes that the source of
+          the image has.
     """
     specs = {
         IMAGE: ArraySpec(tuple(image_shape), "float32"),
+        WINDOW: ArraySpec((4,), "float32"),
         GT_CLASS_IDS: ArraySpec((max_instances,), "int32"),
         GT_BOXES: ArraySpec((max_instances, 4), "float32"),
     }
-    if meta_size is not None:
-        specs[IMAGE_META] = ArraySpec((meta_size,), "float32")
-    if window:
-        specs[WINDOW] = ArraySpec((4,), "float32")
     if mask_shape is not None:
         specs[GT_MASKS] = ArraySpec((max_instances, *mask_shape), "uint8")
+    if active_classes is not None:
+        specs[ACTIVE_CLASSES] = ArraySpec((active_classes,), "float32")
     return specs

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mrcnn import dialects
+
 logger = logging.getLogger("mrcnn")
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
@@ -388,10 +390,7 @@ _CHOICES = {
     "HEAD_NORM": (None, "group"),
     "OPTIMIZER": ("sgd", "adamw"),
     "LR_SCHEDULE": ("constant", "step", "cosine"),
-    "NUMERICS": (
-        "auto", "standard", "matterport",
-        "torchvision", "torchvision_v2", "detectron2", "detectron2_x",
-    ),
+    "NUMERICS": ("auto", *dialects.names()),
     "TRAIN_BN": (None, True, False),
     "USE_RPN_ROIS": (True,),
     "USE_MASKS": (True, False),

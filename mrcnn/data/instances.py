@@ -62,7 +62,8 @@ def from_masks(masks, class_ids, plan: FitPlan) -> Instances:
         if bounds is None:
             continue
         y1, x1, y2, x2 = bounds
-        boxes.append(bounds)
+        top, left = plan.origin
+        boxes.append((y1 + top, x1 + left, y2 + top, x2 + left))
         crops.append(fitted[y1:y2, x1:x2].copy())
         kept.append(class_ids[index])
     return _pack(kept, boxes, crops)
@@ -104,7 +105,7 @@ def from_labels(labels, class_ids, plan: FitPlan) -> Instances:
         labels[y1:y2, x1:x2] == number + 1
         for number, (y1, x1, y2, x2) in zip(kept, boxes, strict=True)
     ]
-    return _pack(np.asarray(class_ids)[kept], boxes, crops)
+    return _pack(np.asarray(class_ids)[kept], boxes + np.tile(plan.origin, 2), crops)
 
 
 def _source_rows(axis, shape, plan):

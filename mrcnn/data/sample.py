@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from mrcnn import batch as contract
+from mrcnn import dialects
 from mrcnn.data.augment import Augmenter
 from mrcnn.data.dataset import Dataset, describe_image
 from mrcnn.data.instances import Instances, from_labels, from_masks, masks_from_boxes
-from mrcnn.dialects import dialect
-from mrcnn.images.fit import apply_plan, plan_fit
 from mrcnn.images.values import to_channels, to_network_range
 
 _ORDER, _IMAGE = 0, 1  # streams of random numbers: order of an epoch, augmentation of an image
@@ -40,18 +39,9 @@ def load_sample(dataset, config, image_id, augmentation=None, rng=None) -> dict:
     else:
         masks, class_ids = labels[0][..., None], labels[1]
     image, masks, factor = _augment(image, masks, augmentation, rng, dataset, image_id)
-    numerics = dialect(config.NUMERICS)
-    plan = plan_fit(
-        image.shape,
-        mode=config.IMAGE_RESIZE_MODE,
-        min_dim=config.IMAGE_MIN_DIM,
-        max_dim=config.IMAGE_MAX_DIM,
-        min_scale=config.IMAGE_MIN_SCALE,
-        scale_factor=factor,
-        crop_rng=rng,
-        rounding=numerics.rounding,
-    )
-    fitted = apply_plan(image, plan, config.MEAN_PIXEL, numerics.interpolation)
+    frame = dialects.of(config).frame
+    plan = frame.plan(image.shape, config, scale_factor=factor, rng=rng)
+    fitted = frame.apply(image, plan, config)
     if labels is None:
         instances = from_masks(masks, class_ids, plan)
     else:
@@ -60,25 +50,18 @@ def load_sample(dataset, config, image_id, augmentation=None, rng=None) -> dict:
         rows = rng.choice(len(instances.crops), config.MAX_GT_INSTANCES, replace=False)
         instances = instances.take(np.sort(rows))
     sample = pad_sample(fitted.image, instances, config)
-    if numerics.takes_window:
-        sample[contract.WINDOW] = np.array(fitted.window, np.float32)
-    if numerics.molded_images:
-        sample |= _molded(fitted, image.shape, dataset, image_id, config)
+    sample[contract.WINDOW] = frame.window(fitted)
+    if dialects.of(config).active_classes:
+        sample[contract.ACTIVE_CLASSES] = _active_classes(dataset, image_id, config)
     return sample
 
 
-def _molded(fitted, original_shape, dataset, image_id, config) -> dict:
-    """The arrays of a sample that a dialect of molded images takes otherwise, or besides."""
-    active = np.zeros(config.NUM_CLASSES)
+def _active_classes(dataset, image_id, config) -> np.ndarray:
+    """Flags of the classes that the source of an image knows, float32 `[NUM_CLASSES]`."""
+    active = np.zeros(config.NUM_CLASSES, np.float32)
     known = dataset.source_class_ids.get(dataset.image_info[image_id]["source"])
     active[known or slice(None)] = 1
-    numbers = [
-        image_id, *original_shape, *fitted.image.shape, *fitted.window, fitted.scale, *active
-    ]  # fmt: skip
-    return {
-        contract.IMAGE: fitted.image - np.asarray(config.MEAN_PIXEL, np.float32),
-        contract.IMAGE_META: np.array(numbers, np.float32),
-    }
+    return active
 
 
 def load_network_image(dataset, config, image_id) -> np.ndarray:

@@ -1,208 +1,256 @@
-"""The dialects of Mask R-CNN side by side: the arithmetic that weights were trained with.
+"""The dialects of Mask R-CNN: the arithmetic that weights were trained with, one file per dialect.
 
-Weights only give the right answer in the arithmetic of their training. One frozen record a dialect
-holds every such choice, so that the network code names no family of weights.
+Weights only give the right answer with the arithmetic of their training. A `Dialect` is a record in
+groups, and the field names of a group are the keyword arguments of the layer or function that reads
+it. So the network hands groups on and never names a dialect. To add one, add a file to this folder
+with a tuple `DIALECTS`.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+import dataclasses
+import functools
+import importlib
+import pkgutil
+from dataclasses import dataclass, field
+from typing import Any
+
+from mrcnn.dialects.pixels import Frame
 
 
 @dataclass(frozen=True)
-class Numerics:
-    """Arithmetic choices of one dialect.
+class ResNet:
+    """How a ResNet is built; see `network.backbones.resnet.resnet`.
 
     Attributes:
-        batch_norm_epsilon: added to the variance in the backbone's normalisation.
-        backbone_bias: the convolutions of a ResNet have biases beside their normalisation.
-        stride_in_first_conv: the stride of a bottleneck sits in its first 1x1, not in its 3x3.
-        same_padded_pool: the stem's max-pool pads below and right alone, as "same" does.
-        head_norm: None, or "statistics": batch normalisation by moving statistics in both heads,
-            and convolutions in the box head.
-        pyramid_norm: None, or "statistics": the same behind every convolution of the pyramid.
-        box_convolutions: 3x3 convolutions in the box head, normalised as `head_norm` says, in front
-            of one fully connected layer; 0: two of these alone.
-        rpn_convolutions: 3x3 convolutions in front of the RPN's outputs.
-        rpn_channels: of the RPN's shared convolution; None: those of the pyramid.
-        rpn_softmax: the RPN gives two logits an anchor, background and object.
-        normalised_boxes: the graph reckons in the coordinates of `ops.boxes.normalise`, pools one
-            sample a cell from corner to corner and cuts mask targets so.
-        takes_window: the network also takes the window of each image, which is not padding, and
-            clips proposals and detections to it.
-        rounding, interpolation: see `ops.images.plan_fit` and `resize`.
-        molded_images: the network takes Matterport's inputs: images less their mean pixel, their
-            image_meta and, to detect, the anchors.
-        merged_levels: proposals of all levels compete in one NMS.
-        best_class_only: a RoI is a candidate for its likeliest class alone.
-        balanced_rois: see `ops.matching.sample_indices`.
-        losses_over_positives: the box losses are means over the positives, and padding rows count
-            as background in the class loss.
-        ratio_is_width: an anchor's ratio is width / height, not height / width.
-        anchor_offset: share of a stride between the corner of a cell and the centre of its anchors.
-        whole_anchors: half sides of anchors are whole pixels, and the stride of a level is the
-            side of the padded image divided by that of the map, rounded down.
-        delta_clamp: upper bound of the log height and width deltas, before exp.
-        rpn_positive_iou, rpn_negative_iou: an anchor is positive from the first (or when it is the
-            best for an object) and negative below the second.
-        roi_positive_iou: a proposal is foreground from this IoU on; exactly this counts.
-        append_gt_boxes: in training, ground-truth boxes join the proposals.
-        min_proposal_side: proposals with a shorter side are dropped, pixels.
-        min_detection_side: the same of detections, in pixels of the network's image.
-        smooth_l1_beta: where the box losses turn from quadratic to linear; 0: L1.
-        roi_sampling_ratio: samples per side of a RoIAlign cell; 0: as many as it has cells of the
-            map.
-        roi_aligned: see `ops.roi_align.roi_align`.
-        level_tolerance: see `ops.roi_align.assign_levels`.
-        bordered_masks: masks are pasted by torchvision's rule, see `ops.masks.paste_bordered_mask`.
-        min_score: smallest score of a detection that leaves the graph; users filter higher.
-        canonical_roi_size: a RoI of this side, in pixels, is pooled from P4 (FPN, equation 1).
+        bias: bool. Whether convolutions have biases beside their normalization.
+        stride_in_first_conv: bool. Whether the stride of a bottleneck is in its first 1x1
+            convolution, not in its 3x3 convolution.
+        same_padded_pool: bool. Whether the max-pooling of the stem pads below and right alone, as
+            "same" does.
+        epsilon: float. Added to the variance in every batch normalization of the network.
     """
 
-    batch_norm_epsilon: float = 1e-5
-    backbone_bias: bool = False
+    bias: bool = False
     stride_in_first_conv: bool = False
     same_padded_pool: bool = False
-    head_norm: str | None = None
-    pyramid_norm: str | None = None
-    box_convolutions: int = 0
-    rpn_convolutions: int = 1
-    rpn_channels: int | None = None
-    rpn_softmax: bool = False
-    normalised_boxes: bool = False
-    takes_window: bool = False
-    rounding: str = "half_even"
-    interpolation: str = "area"
-    molded_images: bool = False
-    merged_levels: bool = False
-    best_class_only: bool = False
-    balanced_rois: bool = False
-    losses_over_positives: bool = False
+    epsilon: float = 1e-5
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """How the feature pyramid is normalized; see `network.layers.fpn.feature_pyramid`.
+
+    Attributes:
+        lateral_norm: str or None. Kind of normalization behind the lateral convolutions.
+    """
+
+    lateral_norm: str | None = None
+
+
+@dataclass(frozen=True)
+class RPN:
+    """How the region proposal network is built; see `network.heads.rpn.rpn_model`.
+
+    Attributes:
+        channels: int or None. Channels of the shared convolutions. None: those of the pyramid.
+        softmax: bool. Whether there are two logits per anchor, background and object.
+        convolutions: int. Shared 3x3 convolutions.
+    """
+
+    channels: int | None = None
+    softmax: bool = False
+    convolutions: int = 1
+
+
+@dataclass(frozen=True)
+class BoxHead:
+    """How the box head is built; see `network.heads.box.build_box_head`.
+
+    Attributes:
+        norm: str or None. Kind of normalization behind each hidden layer.
+        convolutions: int. 3x3 convolutions in front of one dense layer. 0: two dense layers alone.
+    """
+
+    norm: str | None = None
+    convolutions: int = 0
+
+
+@dataclass(frozen=True)
+class MaskHead:
+    """How the mask head is built; see `network.heads.mask.build_mask_head`.
+
+    Attributes:
+        norm: str or None. Kind of normalization behind each convolution.
+        bias: bool. Whether normalized convolutions have biases too.
+        probabilities: bool. Whether masks are returned as probabilities, not as logits.
+    """
+
+    norm: str | None = None
+    bias: bool = False
+    probabilities: bool = False
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """Where anchors are; see `network.rois.anchors.PyramidAnchors`.
+
+    Attributes:
+        ratio_is_width: bool. Whether a ratio is width / height, not height / width.
+        offset: float. Share of a stride between the corner of a cell and the center of its anchors.
+        whole: bool. Whether half sides are whole pixels, and strides are the sides of the image
+            divided by those of the map, rounded down.
+    """
+
     ratio_is_width: bool = False
-    anchor_offset: float = 0.5
-    whole_anchors: bool = False
-    delta_clamp: float = math.log(1000 / 16)
-    rpn_positive_iou: float = 0.7
-    rpn_negative_iou: float = 0.3
-    roi_positive_iou: float = 0.5
-    append_gt_boxes: bool = True
-    min_proposal_side: float = 1e-3
-    min_detection_side: float = 0.0
-    smooth_l1_beta: float = 1 / 9
-    roi_sampling_ratio: int = 2
-    roi_aligned: bool = True
-    level_tolerance: float = 0.0
-    bordered_masks: bool = False
-    min_score: float = 0.05
-    canonical_roi_size: float = 224.0
+    offset: float = 0.5
+    whole: bool = False
 
 
-# The paper with today's settings. Anchors sit at cell centres, where half-pixel aligned RoIAlign
-# has them; smooth L1 with beta 1/9 as in torchvision and Detectron; the clamp is Detectron's.
-STANDARD = Numerics()
-# Matterport's Mask_RCNN at its last commit (3deaec5), for weights that were trained with it.
-MATTERPORT = Numerics(
-    batch_norm_epsilon=1e-3,
-    backbone_bias=True,
-    stride_in_first_conv=True,
-    same_padded_pool=True,
-    head_norm="statistics",
-    rpn_channels=512,
-    rpn_softmax=True,
-    normalised_boxes=True,
-    molded_images=True,
-    merged_levels=True,
-    best_class_only=True,
-    balanced_rois=True,
-    losses_over_positives=True,
-    ratio_is_width=True,
-    anchor_offset=0.0,
-    append_gt_boxes=False,
-    min_proposal_side=0.0,
-    smooth_l1_beta=1.0,
-)
-# torchvision's maskrcnn_resnet50_fpn (read in 0.29), for weights that were trained with it. The
-# epsilon is that of its published weights (`overwrite_eps`); see Config.BATCH_NORM_EPSILON.
-TORCHVISION = Numerics(
-    batch_norm_epsilon=0.0,
-    takes_window=True,
-    rounding="floor",
-    interpolation="bilinear",
-    anchor_offset=0.0,
-    whole_anchors=True,
-    min_detection_side=1e-2,
-    roi_aligned=False,
-    level_tolerance=1e-6,
-    bordered_masks=True,
-)
-# Its maskrcnn_resnet50_fpn_v2: batch normalisation everywhere, a deeper RPN and box head.
-TORCHVISION_V2 = replace(
-    TORCHVISION,
-    batch_norm_epsilon=1e-5,
-    head_norm="statistics",
-    pyramid_norm="statistics",
-    box_convolutions=4,
-    rpn_convolutions=2,
-)
-# Detectron2's Mask R-CNN with FPN (commit 02b5c4e), on the ResNets of MSRA: stride in the first 1x1
-# and a deviation of 1, since those swallowed it.
-DETECTRON2 = Numerics(
-    stride_in_first_conv=True,
-    takes_window=True,
-    rounding="half_up",
-    interpolation="triangle",
-    anchor_offset=0.0,
-    min_proposal_side=1e-30,  # anything above 0
-    smooth_l1_beta=0.0,
-    roi_sampling_ratio=0,
-)
-# The same on ResNets from PyTorch or Caffe2 ("X-style"): stride in the 3x3, pixels divided by their
-# deviation.
-DETECTRON2_X = replace(DETECTRON2, stride_in_first_conv=False)
-DIALECTS = {
-    "standard": STANDARD,
-    "matterport": MATTERPORT,
-    "torchvision": TORCHVISION,
-    "torchvision_v2": TORCHVISION_V2,
-    "detectron2": DETECTRON2,
-    "detectron2_x": DETECTRON2_X,
-}
+@dataclass(frozen=True)
+class Proposals:
+    """How proposals are chosen; see `network.rois.proposals.ProposalLayer`.
+
+    Attributes:
+        merged_levels: bool. Whether proposals of all levels compete in one NMS.
+        min_side: float. Proposals with a shorter side are dropped, in pixels.
+        bounds: tuple or None. `(y1, x1, y2, x2)` that proposals are clipped to. None: the window.
+    """
+
+    merged_levels: bool = False
+    min_side: float = 1e-3
+    bounds: tuple[float, float, float, float] | None = None
 
 
-def dialect(name: str) -> Numerics:
-    """The record of a dialect; "auto" is `standard`, what new training uses."""
-    return STANDARD if name == "auto" else DIALECTS[name]
+@dataclass(frozen=True)
+class Pooling:
+    """How regions are pooled by RoIAlign; see `network.rois.pooling.PyramidROIAlign`.
+
+    Attributes:
+        sampling_ratio: int. Samples per side of a cell. 0: as many as it has cells of the map.
+        aligned: bool. Whether pixel centers lie half a cell in.
+        tolerance: float. Added to the logarithm that chooses the level.
+    """
+
+    sampling_ratio: int = 2
+    aligned: bool = True
+    tolerance: float = 0.0
 
 
-# What torchvision and Detectron2 have in common, on COCO.
-_SHORTEST_EDGE = {
-    "IMAGE_RESIZE_MODE": "shortest_edge",
-    "IMAGE_MIN_DIM": 800,
-    "IMAGE_MAX_DIM": 1333,
-    "BACKBONE_NORM": "frozen",
-    "PRE_NMS_LIMIT": 2000,
-    "PRE_NMS_LIMIT_INFERENCE": 1000,
-    "POST_NMS_ROIS_TRAINING": 2000,
-    "POST_NMS_ROIS_INFERENCE": 1000,
-    "TRAIN_ROIS_PER_IMAGE": 512,
-    "ROI_POSITIVE_RATIO": 0.25,
-    "DETECTION_MIN_CONFIDENCE": 0.05,
-    "DETECTION_NMS_THRESHOLD": 0.5,
-}
-# Defaults of Config that a dialect brings along; what a user has set himself stays.
-SETTINGS = {
-    "standard": {},
-    "matterport": {
-        "MEAN_PIXEL": (123.7, 116.8, 103.9),
-        "PIXEL_STD": (1.0, 1.0, 1.0),
-        "BACKBONE_NORM": "statistics",
-        "RPN_BBOX_STD_DEV": (0.1, 0.1, 0.2, 0.2),
-        "PRE_NMS_LIMIT": 6000,
-    },
-    "torchvision": _SHORTEST_EDGE,
-    "torchvision_v2": _SHORTEST_EDGE | {"BACKBONE_NORM": "statistics"},
-    "detectron2": _SHORTEST_EDGE | {"PIXEL_STD": (1.0, 1.0, 1.0), "POST_NMS_ROIS_TRAINING": 1000},
-    "detectron2_x": _SHORTEST_EDGE
-    | {"PIXEL_STD": (58.395, 57.12, 57.375), "POST_NMS_ROIS_TRAINING": 1000},
-}
+@dataclass(frozen=True)
+class CornerPooling:
+    """One sample per cell, from corner to corner; see `network.layers.matterport.CornerPooling`."""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """How RoIs are sampled for training; see `network.rois.targets.DetectionTargets`.
+
+    Attributes:
+        append_gt: bool. Whether ground-truth boxes join the proposals.
+        balanced: bool. Whether there are no more negatives than keep the share of positives.
+    """
+
+    append_gt: bool = True
+    balanced: bool = False
+
+
+@dataclass(frozen=True)
+class BoxLoss:
+    """The box losses; see `network.layers.losses.box_loss`.
+
+    Attributes:
+        beta: float. Where smooth L1 turns from quadratic to linear. 0: L1.
+        over_positives: bool. Whether the loss is a mean over the numbers of the positives.
+    """
+
+    beta: float = 1 / 9
+    over_positives: bool = False
+
+
+@dataclass(frozen=True)
+class ClassLoss:
+    """The class loss; see `network.layers.losses.class_loss`.
+
+    Attributes:
+        all_rows: bool. Whether padding rows count, as background.
+    """
+
+    all_rows: bool = False
+
+
+@dataclass(frozen=True)
+class Detections:
+    """How detections are chosen; see `network.rois.detections.DetectionLayer`.
+
+    Attributes:
+        best_class_only: bool. Whether a RoI is a candidate for its most likely class alone.
+        min_side: float or None. Detections with a shorter side are dropped, as are empty ones, in
+            pixels of the network's input. None: none is dropped.
+    """
+
+    best_class_only: bool = False
+    min_side: float | None = 0.0
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """The arithmetic that weights were trained with, in groups.
+
+    Attributes:
+        name: str. The value of the `NUMERICS` setting.
+        normalized_boxes: bool. Whether the graph uses the coordinates of `ops.boxes.normalize`.
+        active_classes: bool. Whether the class loss knows which classes an image's source has.
+        same_layers_as: str or None. Name of the dialect whose weight files look the same, so that
+            a user has to choose between the two.
+        settings: dict. Defaults of `Config` that the dialect brings along. What a user sets stays.
+    """
+
+    name: str
+    frame: Frame = Frame()
+    resnet: ResNet = ResNet()
+    pyramid: Pyramid = Pyramid()
+    rpn: RPN = RPN()
+    box_head: BoxHead = BoxHead()
+    mask_head: MaskHead = MaskHead()
+    anchors: Anchors = Anchors()
+    proposals: Proposals = Proposals()
+    pooling: Pooling | CornerPooling = Pooling()
+    targets: Targets = Targets()
+    box_loss: BoxLoss = BoxLoss()
+    class_loss: ClassLoss = ClassLoss()
+    detections: Detections = Detections()
+    normalized_boxes: bool = False
+    active_classes: bool = False
+    same_layers_as: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@functools.cache
+def dialects() -> dict[str, Dialect]:
+    """Returns the dialects by name: those of every file in this folder, "standard" first."""
+    found: list[Dialect] = []
+    for module in pkgutil.iter_modules(__path__):
+        content = importlib.import_module(f"{__name__}.{module.name}")
+        found += getattr(content, "DIALECTS", ())
+    found.sort(key=lambda dialect: dialect.name != "standard")
+    return {dialect.name: dialect for dialect in found}
+
+
+def names() -> tuple[str, ...]:
+    """Returns the names of the dialects, "standard" first."""
+    return tuple(dialects())
+
+
+def named(name: str) -> Dialect:
+    """Returns the dialect of a name; "auto" is "standard", which new training uses."""
+    return dialects()["standard" if name == "auto" else name]
+
+
+def of(config: Any) -> Dialect:
+    """Returns the dialect of a Config, with what the Config sets otherwise."""
+    dialect = named(config.NUMERICS)
+    if config.BATCH_NORM_EPSILON is None:
+        return dialect
+    resnet = dataclasses.replace(dialect.resnet, epsilon=config.BATCH_NORM_EPSILON)
+    return dataclasses.replace(dialect, resnet=resnet)

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 
 from mrcnn.network.backbones.resnet import BLOCKS
-from mrcnn.network.layers.basic import layer_weights, numerics_of
+from mrcnn import dialects
+from mrcnn.network.layers.basic import layer_weights
 from mrcnn.weights.files.tensors import write_safetensors
 from mrcnn.weights.maps import torchvision
 
@@ -49,7 +50,7 @@ def write_torchvision(path, layers, config):
         entry.theirs: entry.layout.to_theirs(keras.ops.convert_to_numpy(weights[place].value))
         for place, entry in places.items()
     }
-    if numerics_of(config).batch_norm_epsilon:  # live normalisation, which counts its batches
+    if dialects.of(config).resnet.epsilon:  # live normalisation, which counts its batches
         means = [name for name in arrays if name.endswith("running_mean")]
         count = np.zeros((), np.int64)
         arrays |= {name.replace("running_mean", "num_batches_tracked"): count for name in means}

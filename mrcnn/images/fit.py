@@ -6,7 +6,7 @@ Training and detection both use `fit_image`, so that a picture looks the same in
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -24,8 +24,9 @@ class FitPlan(NamedTuple):
         scale: factor that both sides were to be scaled by (before rounding to whole pixels).
         scaled_shape: height and width of the whole picture after scaling.
         offset: (y, x) of the kept part in the scaled picture; (0, 0) when nothing is cropped.
-        valid_shape: height and width of the kept part; it lies at the top left of the canvas.
+        valid_shape: height and width of the kept part.
         canvas_shape: height and width of the result, padding included.
+        origin: (y, x) of the kept part in the canvas; (0, 0), the top left, by default.
     """
 
     scale: float
@@ -33,13 +34,14 @@ class FitPlan(NamedTuple):
     offset: tuple[int, int]
     valid_shape: tuple[int, int]
     canvas_shape: tuple[int, int]
+    origin: tuple[int, int] = (0, 0)
 
 
 class FittedImage(NamedTuple):
     """A picture scaled, cropped and padded for the network.
 
     Attributes:
-        image: float32 [H, W, C]; the picture at the top left, the rest filled with the pad value.
+        image: float32 [H, W, C]; the image, and padding around it.
         scale: factor that both sides were to be scaled by.
         window: (y1, x1, y2, x2), int: the part of `image` that is not padding.
         offset: (y, x) of the window in the scaled picture; (0, 0) when nothing was cropped.
@@ -203,52 +205,39 @@ def _contiguous(array):
     return np.ascontiguousarray(array)
 
 
-def apply_plan(image, plan: FitPlan, pad_value, interpolation="area") -> FittedImage:
-    """Scales, crops and pads a picture as planned. See `fit_image` for the result."""
-    y, x = plan.offset
-    height, width = plan.valid_shape
-    scaled = resize(image, plan.scaled_shape, interpolation)[y : y + height, x : x + width]
-    canvas = np.empty((*plan.canvas_shape, image.shape[2]), np.float32)
-    if plan.valid_shape != plan.canvas_shape:
-        canvas[height:] = pad_value
-        canvas[:height, width:] = pad_value
-    canvas[:height, :width] = scaled
-    return FittedImage(canvas, plan.scale, (0, 0, height, width), plan.offset)
-
-
-def fit_image(
-    image,
-    *,
-    mode,
-    min_dim,
-    max_dim,
-    min_scale=0.0,
-    pad_value=0.0,
-    crop_rng=None,
-    scale_factor=1.0,
-    rounding="half_even",
-    interpolation="area",
+def apply_plan(
+    image: np.ndarray, plan: FitPlan, pad_value: Any, interpolation: str = "area"
 ) -> FittedImage:
-    """Scales, crops and pads one picture for the network; the picture stays at the top left.
+    """Scales, crops and pads an image as planned.
 
     Args:
-        image: [h, w, C], uint8 or float32, 0..255.
-        mode, min_dim, max_dim, min_scale, crop_rng, scale_factor, rounding: see `plan_fit`.
-        interpolation: see `resize`.
-        pad_value: one number or one a channel; fills the padding.
+        image: array `[height, width, channels]`, uint8 or float32, 0..255.
+        plan: FitPlan. Made for the size of this image.
+        pad_value: float or sequence of float, one per channel. Fills the padding.
+        interpolation: str. See `resize`. Defaults to "area".
 
     Returns:
-        FittedImage: float32 image, scale, window and offset. A point p of the picture lies at
-        p * scale - offset in the result.
+        A `FittedImage`.
     """
-    plan = plan_fit(
-        image.shape,
-        mode=mode,
-        min_dim=min_dim,
-        max_dim=max_dim,
-        min_scale=min_scale,
-        scale_factor=scale_factor,
-        crop_rng=crop_rng,
-        rounding=rounding,
-    )
-    return apply_plan(image, plan, pad_value, interpolation)
+    return place(resize(image, plan.scaled_shape, interpolation), plan, pad_value)
+
+
+def place(scaled: np.ndarray, plan: FitPlan, pad_value: Any) -> FittedImage:
+    """Crops and pads an image that is scaled already.
+
+    Args:
+        scaled: array `[height, width, channels]` of the plan's `scaled_shape`.
+        plan: FitPlan. What is kept, and where it goes.
+        pad_value: float or sequence of float, one per channel. Fills the padding.
+
+    Returns:
+        A `FittedImage`.
+    """
+    (y, x), (top, left) = plan.offset, plan.origin
+    height, width = plan.valid_shape
+    canvas = np.empty((*plan.canvas_shape, scaled.shape[2]), np.float32)
+    if plan.valid_shape != plan.canvas_shape:
+        canvas[:] = pad_value
+    canvas[top : top + height, left : left + width] = scaled[y : y + height, x : x + width]
+    window = (top, left, top + height, left + width)
+    return FittedImage(canvas, plan.scale, window, plan.offset)

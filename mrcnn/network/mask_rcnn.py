@@ -1,297 +1,348 @@
-"""The two graphs of a model, training and inference, over one set of layers.
+"""Mask R-CNN as a recipe: its parts, and the two graphs over them.
 
-Read `trunk`, then `build_training_model`, then `build_inference_models`: the whole network from top
-to bottom. This is the one file of the network that reads a Config.
+Read `trunk`, `detections` and `losses`: the whole network from top to bottom. This is the one file
+of the network that reads a Config.
 """
 
 from __future__ import annotations
 
-import types
-from typing import NamedTuple
+import functools
+from typing import Any, NamedTuple
 
 import keras
 
-from mrcnn import batch
-from mrcnn.network.backbones.build import backbone_maps
+from mrcnn import batch, dialects
+from mrcnn.network import backbones
 from mrcnn.network.heads.box import build_box_head
 from mrcnn.network.heads.mask import build_mask_head
-from mrcnn.network.heads.rpn import rpn_head
-from mrcnn.network.layers import losses
-from mrcnn.network.layers.basic import Loss, Normalise, numerics_of
+from mrcnn.network.heads.rpn import RPNOutputs, join_levels, rpn_head
+from mrcnn.network.layers import losses as loss_functions
+from mrcnn.network.layers.basic import Loss, Normalize, leaf_layers
 from mrcnn.network.layers.fpn import feature_pyramid
-from mrcnn.network.layers.matterport import JoinDetections, NormaliseBoxes
+from mrcnn.network.layers.matterport import (
+    CornerMaskTargets,
+    CornerPooling,
+    Margin,
+    NormalizeBoxes,
+)
 from mrcnn.network.rois.anchors import PyramidAnchors
-from mrcnn.network.rois.detections import DetectionLayer, SelectMasks
+from mrcnn.network.rois.detections import MIN_SCORE, DetectionLayer, SelectMasks
 from mrcnn.network.rois.pooling import PyramidROIAlign
 from mrcnn.network.rois.proposals import ProposalLayer
-from mrcnn.network.rois.targets import DetectionTargets, RPNTargets
+from mrcnn.network.rois.targets import DetectionTargets, MaskTargets, RPNTargets
 
 
-class Network(NamedTuple):
-    """The graphs of one network; they share every weight.
+# --- The forward path ----------------------------------------------------------------------------
+class Trunk(NamedTuple):
+    """What both graphs share.
 
     Attributes:
-        training: takes the arrays of `batch.training_specs`, returns a dict of loss scalars.
-        detector: takes an image batch [batch, height, width, channels] 0..255, sides multiples of
-            32, returns a dict of `boxes`, `class_ids`, `scores` and, with masks, `masks`. In a
-            dialect that takes windows it takes image and window. In one of molded images it takes
-            image, image_meta and anchors, and boxes come in the coordinates of
-            `ops.boxes.normalise`.
-        inference: the same graph, in such a dialect with Matterport's seven outputs.
-        proposal_inputs: inputs of the proposal layer in inference, for `ProposalLayer.stages`.
+        image: tensor `[batch, height, width, channels]`.
+        maps: list of tensors. C2..C5.
+        pyramid: list of tensors. P2..P6.
+        rpn: RPNOutputs. Lists with one entry per level.
+        pixel_anchors: list of tensors `[anchors, 4]`, in pixels.
+        anchors: the same in the coordinates of the graph.
     """
 
-    training: keras.Model
-    detector: keras.Model
-    inference: keras.Model
-    proposal_inputs: tuple
+    image: Any
+    maps: list
+    pyramid: list
+    rpn: RPNOutputs
+    pixel_anchors: list
+    anchors: list
 
 
-def build_network(config, mode="training") -> Network:
-    """Builds the graphs of a checked Config.
+def trunk(parts: Parts, image: Any, pixels: Any) -> Trunk:
+    """Image to pyramid, RPN outputs and anchors; `pixels` is the normalized image."""
+    maps = parts.backbone(pixels)
+    pyramid = parts.pyramid(maps)
+    pixel_anchors = parts.anchors(image, pyramid)
+    anchors = [parts.coordinates(image, level) for level in pixel_anchors]
+    return Trunk(image, maps, pyramid, parts.rpn(pyramid), pixel_anchors, anchors)
+
+
+def detections(parts: Parts, trunk: Trunk, window: Any) -> dict[str, Any]:
+    """Pyramid to detections: boxes, classes and scores, and the masks of the boxes."""
+    window = parts.coordinates(trunk.image, window)
+    rois = parts.proposals(trunk.rpn.scores, trunk.rpn.deltas, trunk.anchors, window)
+    _, probabilities, deltas = parts.box_head(parts.pool_boxes(trunk.pyramid[:4], rois))
+    found = parts.detections(rois, probabilities, deltas, window)
+    if not parts.has_masks:
+        return found
+    masks = parts.mask_head(parts.pool_masks(trunk.pyramid[:4], found["boxes"]))
+    return found | {"masks": parts.select_masks(masks, found["class_ids"])}
+
+
+def losses(parts: Parts, trunk: Trunk, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Pyramid and ground truth to the five losses; without masks there are four."""
+    class_ids, pixel_boxes = inputs[batch.GT_CLASS_IDS], inputs[batch.GT_BOXES]
+    rpn_targets = parts.rpn_targets(
+        keras.ops.concatenate(trunk.pixel_anchors, axis=0), class_ids, pixel_boxes
+    )
+    found = parts.rpn_losses(trunk.rpn, *rpn_targets)
+    boxes = parts.coordinates(trunk.image, pixel_boxes)
+    window = parts.coordinates(trunk.image, inputs[batch.WINDOW])
+    proposals = parts.training_proposals(
+        trunk.rpn.scores, trunk.rpn.deltas, trunk.anchors, window
+    )
+    rois = parts.roi_targets(proposals, class_ids, boxes)
+    logits, _, deltas = parts.box_head(parts.pool_boxes(trunk.pyramid[:4], rois["rois"]))
+    found |= parts.box_losses(rois, logits, deltas, inputs.get(batch.ACTIVE_CLASSES))
+    if not parts.has_masks:
+        return found
+    # Positives come first: the mask head sees no other row.
+    positives = {name: rows[:, : parts.roi_targets.max_positives] for name, rows in rois.items()}
+    targets = parts.mask_targets(
+        trunk.image, boxes, inputs[batch.GT_MASKS], positives["rois"], positives["matched"]
+    )
+    masks = parts.mask_head(parts.pool_masks(trunk.pyramid[:4], positives["rois"]))
+    return found | {"mrcnn_mask_loss": parts.mask_loss(targets, positives["class_ids"], masks)}
+
+
+# --- The parts -----------------------------------------------------------------------------------
+class Parts:
+    """The layers and functions that a network is made of, built from a checked Config.
+
+    The groups of the dialect go to the parts as they are: their fields are the keyword arguments.
+    Heads are created once, and applied in both graphs.
 
     Args:
-        config: see above.
-        mode: the graph that is built first, "training" or "inference": a layer's `output` is what
-            it gives in that one.
+        config: Config. It was checked by `validate`.
     """
-    pieces = trunk(config)
-    if mode == "training":
-        training = build_training_model(pieces, config)
-        return Network(training, *build_inference_models(pieces, config))
-    inference = build_inference_models(pieces, config)
-    return Network(build_training_model(pieces, config), *inference)
 
+    def __init__(self, config: Any):
+        dialect = dialects.of(config)
+        self.has_masks = config.USE_MASKS
+        self._trunk_parts(config, dialect)
+        self._roi_parts(config, dialect)
+        self._heads(config, dialect)
+        self._targets(config, dialect)
+        self._losses(config, dialect)
 
-def trunk(config) -> types.SimpleNamespace:
-    """What the graphs share: image to pyramid, RPN outputs, anchors, and the heads' layers."""
-    numerics = numerics_of(config)
-    image = keras.Input((None, None, config.IMAGE_CHANNEL_COUNT), name=batch.IMAGE)
-    pixels = image
-    if not numerics.molded_images:
-        pixels = Normalise(config.MEAN_PIXEL, config.PIXEL_STD, name="normalise_pixels")(image)
-    maps = backbone_maps(
-        pixels, config.BACKBONE, config.BACKBONE_NORM, numerics, config.BACKBONE_WIDTH
-    )
-    pyramid = feature_pyramid(
-        maps,
-        config.TOP_DOWN_PYRAMID_SIZE,
-        numerics.pyramid_norm or config.HEAD_NORM,
-        numerics.pyramid_norm,
-        numerics.batch_norm_epsilon,
-    )
-    ratios = config.RPN_ANCHOR_RATIOS
-    logits, deltas, scores, rpn_class = rpn_head(
-        pyramid,
-        len(ratios),
-        config.RPN_ANCHOR_STRIDE,
-        numerics.rpn_channels,
-        numerics.rpn_softmax,
-        numerics.rpn_convolutions,
-    )
-    pieces = types.SimpleNamespace(
-        image=image,
-        pyramid=pyramid,
-        logits=logits,
-        deltas=deltas,
-        scores=scores,
-        rpn_class=rpn_class,
-        anchors=PyramidAnchors(
-            config.RPN_ANCHOR_SCALES,
-            [1 / ratio for ratio in ratios] if numerics.ratio_is_width else ratios,
-            config.BACKBONE_STRIDES,
-            config.RPN_ANCHOR_STRIDE,
-            numerics.anchor_offset,
-            numerics.whole_anchors,
-            name="anchors_in_pixels" if numerics.normalised_boxes else "anchors",
-        )(image, pyramid),
-        proposals=_proposal_layer(config, numerics),
-        align_box=_align(config, numerics, config.POOL_SIZE, "roi_align_classifier"),
-        box_head=build_box_head(
-            config.NUM_CLASSES,
-            config.FPN_CLASSIF_FC_LAYERS_SIZE,
-            numerics.head_norm,
-            numerics.batch_norm_epsilon,
-            config.POOL_SIZE,
-            numerics.box_convolutions,
-            config.TOP_DOWN_PYRAMID_SIZE,
-        ),
-    )
-    if numerics.molded_images:
-        pieces.meta = keras.Input((config.IMAGE_META_SIZE,), name=batch.IMAGE_META)
-    if numerics.takes_window:
-        pieces.window = keras.Input((4,), name=batch.WINDOW)
-    if config.USE_MASKS:
-        pieces.align_mask = _align(config, numerics, config.MASK_POOL_SIZE, "roi_align_mask")
-        pieces.mask_head = build_mask_head(
-            config.NUM_CLASSES,
-            config.MASK_CHANNELS,
-            config.MASK_CONV_LAYERS,
-            numerics.head_norm or config.HEAD_NORM,
-            numerics.batch_norm_epsilon,
-            bias=numerics.backbone_bias,
-            probabilities=numerics.molded_images,
+    def _trunk_parts(self, config, dialect):
+        epsilon = dialect.resnet.epsilon
+        self.pixels = Normalize(config.MEAN_PIXEL, config.PIXEL_STD, name="normalize_pixels")
+        self.backbone = functools.partial(
+            backbones.build,
+            backbone=config.BACKBONE,
+            norm=config.BACKBONE_NORM,
+            width=config.BACKBONE_WIDTH,
+            **vars(dialect.resnet),
         )
-    return pieces
+        self.pyramid = functools.partial(
+            feature_pyramid,
+            channels=config.TOP_DOWN_PYRAMID_SIZE,
+            norm=dialect.pyramid.lateral_norm or config.HEAD_NORM,
+            epsilon=epsilon,
+            **vars(dialect.pyramid),
+        )
+        self.rpn = functools.partial(
+            rpn_head,
+            anchors_per_cell=len(config.RPN_ANCHOR_RATIOS),
+            anchor_stride=config.RPN_ANCHOR_STRIDE,
+            **vars(dialect.rpn),
+        )
+        self.anchors = PyramidAnchors(
+            sizes=config.RPN_ANCHOR_SCALES,
+            ratios=config.RPN_ANCHOR_RATIOS,
+            strides=config.BACKBONE_STRIDES,
+            anchor_stride=config.RPN_ANCHOR_STRIDE,
+            **vars(dialect.anchors),
+            name="anchors",
+        )
+        self.coordinates = NormalizeBoxes() if dialect.normalized_boxes else _in_pixels
+
+    def _roi_parts(self, config, dialect):
+        proposals = functools.partial(
+            ProposalLayer,
+            nms_threshold=config.RPN_NMS_THRESHOLD,
+            std=config.RPN_BBOX_STD_DEV,
+            **vars(dialect.proposals),
+        )
+        self.proposals = proposals(
+            pre_nms=config.PRE_NMS_LIMIT_INFERENCE or config.PRE_NMS_LIMIT,
+            post_nms=config.POST_NMS_ROIS_INFERENCE,
+            name="ROI",
+        )
+        self.training_proposals = proposals(
+            pre_nms=config.PRE_NMS_LIMIT,
+            post_nms=config.POST_NMS_ROIS_TRAINING,
+            name="training_ROI",
+        )
+        in_corners = isinstance(dialect.pooling, dialects.CornerPooling)
+        pooling = functools.partial(
+            CornerPooling if in_corners else PyramidROIAlign,
+            strides=config.BACKBONE_STRIDES[:4],
+            **vars(dialect.pooling),
+        )
+        self.pool_boxes = pooling(size=config.POOL_SIZE, name="roi_align_classifier")
+        self.pool_masks = pooling(size=config.MASK_POOL_SIZE, name="roi_align_mask")
+        self.detections = DetectionLayer(
+            count=config.DETECTION_MAX_INSTANCES,
+            min_confidence=min(MIN_SCORE, config.DETECTION_MIN_CONFIDENCE),
+            nms_threshold=config.DETECTION_NMS_THRESHOLD,
+            std=config.BBOX_STD_DEV,
+            **vars(dialect.detections),
+            name="detections",
+        )
+
+    def _heads(self, config, dialect):
+        epsilon = dialect.resnet.epsilon
+        self.box_head = build_box_head(
+            config.NUM_CLASSES,
+            width=config.FPN_CLASSIF_FC_LAYERS_SIZE,
+            epsilon=epsilon,
+            size=config.POOL_SIZE,
+            channels=config.TOP_DOWN_PYRAMID_SIZE,
+            **vars(dialect.box_head),
+        )
+        self.mask_head = build_mask_head(
+            config.NUM_CLASSES,
+            channels=config.MASK_CHANNELS,
+            depth=config.MASK_CONV_LAYERS,
+            epsilon=epsilon,
+            **(vars(dialect.mask_head) | {"norm": dialect.mask_head.norm or config.HEAD_NORM}),
+        )
+        self.select_masks = SelectMasks(
+            probabilities=dialect.mask_head.probabilities, name="mrcnn_mask_select"
+        )
+
+    def _targets(self, config, dialect):
+        self.rpn_targets = RPNTargets(
+            count=config.RPN_TRAIN_ANCHORS_PER_IMAGE,
+            std=config.RPN_BBOX_STD_DEV,
+            seed=config.SEED,
+            name="rpn_targets",
+        )
+        self.roi_targets = DetectionTargets(
+            count=config.TRAIN_ROIS_PER_IMAGE,
+            positive_ratio=config.ROI_POSITIVE_RATIO,
+            std=config.BBOX_STD_DEV,
+            seed=config.SEED,
+            **vars(dialect.targets),
+            name="proposal_targets",
+        )
+        in_corners = isinstance(dialect.pooling, dialects.CornerPooling)
+        self.mask_targets = (CornerMaskTargets if in_corners else MaskTargets)(
+            mask_shape=config.MASK_SHAPE, full_masks=not config.USE_MINI_MASK, name="mask_targets"
+        )
+
+    def _losses(self, config, dialect):
+        def loss(function, name, **options):
+            return Loss(function, name=name, **options)
+
+        box_options = vars(dialect.box_loss)
+        self._rpn_class_loss = loss(loss_functions.rpn_class_loss, "rpn_class_loss")
+        self._rpn_box_loss = loss(loss_functions.rpn_box_loss, "rpn_bbox_loss", **box_options)
+        self._class_loss = loss(
+            loss_functions.class_loss, "mrcnn_class_loss", **vars(dialect.class_loss)
+        )
+        self._box_loss = loss(loss_functions.box_loss, "mrcnn_bbox_loss", **box_options)
+        self.mask_loss = loss(
+            loss_functions.mask_loss,
+            "mrcnn_mask_loss",
+            probabilities=dialect.mask_head.probabilities,
+        )
+
+    def rpn_losses(
+        self, rpn: RPNOutputs, positive: Any, negative: Any, target: Any
+    ) -> dict[str, Any]:
+        """Returns the losses of the RPN: class and box."""
+        logits = join_levels(rpn.logits, "rpn_class_logits")
+        if rpn.probabilities is not None:
+            logits = Margin(name="rpn_objectness")(logits)
+        deltas = join_levels(rpn.deltas, "rpn_bbox")
+        return {
+            "rpn_class_loss": self._rpn_class_loss(logits, positive, negative),
+            "rpn_bbox_loss": self._rpn_box_loss(target, deltas, positive, negative),
+        }
+
+    def box_losses(
+        self, rois: dict[str, Any], logits: Any, deltas: Any, active: Any = None
+    ) -> dict[str, Any]:
+        """Returns the losses of the box head: class and box."""
+        class_ids, valid = rois["class_ids"], rois["valid"]
+        known = [] if active is None else [active]
+        return {
+            "mrcnn_class_loss": self._class_loss(class_ids, logits, valid, *known),
+            "mrcnn_bbox_loss": self._box_loss(rois["deltas"], class_ids, deltas, valid),
+        }
 
 
-def _proposal_layer(config, numerics):
-    return ProposalLayer(
-        config.PRE_NMS_LIMIT,
-        config.POST_NMS_ROIS_INFERENCE,
-        config.POST_NMS_ROIS_TRAINING,
-        config.RPN_NMS_THRESHOLD,
-        config.RPN_BBOX_STD_DEV,
-        numerics.delta_clamp,
-        numerics.min_proposal_side,
-        config.RPN_ANCHOR_STRIDE,
-        numerics.merged_levels,
-        numerics.normalised_boxes,
-        config.PRE_NMS_LIMIT_INFERENCE,
-        name="ROI",
-    )
+def _in_pixels(image, boxes):
+    """The coordinates of dialects whose graph uses pixels."""
+    return boxes
 
 
-def _align(config, numerics, size, name):
-    return PyramidROIAlign(
-        size,
-        config.BACKBONE_STRIDES[:4],
-        numerics.roi_sampling_ratio,
-        numerics.canonical_roi_size,
-        numerics.normalised_boxes,
-        numerics.roi_aligned,
-        numerics.level_tolerance,
-        name=name,
-    )
+# --- The graphs ----------------------------------------------------------------------------------
+class Network:
+    """The graphs of one network. They share every weight, and are built when first asked for.
+
+    `layer.output` is the output in the graph that was built first.
+
+    Args:
+        config: Config. It was checked by `validate`.
+
+    Attributes:
+        parts: Parts. The layers that the graphs are made of.
+        image: tensor. The input `[batch, height, width, channels]`, pixels in 0..255, sides
+            multiples of 32.
+        window: tensor. The input `[batch, 4]`, y1, x1, y2, x2 in pixels: what boxes are clipped to.
+    """
+
+    def __init__(self, config: Any):
+        self.config = config
+        self.parts = Parts(config)
+        self.image = keras.Input((None, None, config.IMAGE_CHANNEL_COUNT), name=batch.IMAGE)
+        self.window = keras.Input((4,), name=batch.WINDOW)
+
+    @functools.cached_property
+    def trunk(self) -> Trunk:
+        """What the graphs share."""
+        return trunk(self.parts, self.image, self.parts.pixels(self.image))
+
+    @functools.cached_property
+    def training(self) -> keras.Model:
+        """Takes the arrays of `training_inputs`, returns a dict of loss scalars."""
+        inputs = {batch.IMAGE: self.image, batch.WINDOW: self.window}
+        for name, spec in training_specs(self.config).items():
+            if name not in inputs:
+                inputs[name] = keras.Input(spec.shape, dtype=spec.dtype, name=name)
+        outputs = losses(self.parts, self.trunk, inputs)
+        return keras.Model(inputs, outputs, name="mask_rcnn_training")
+
+    @functools.cached_property
+    def detector(self) -> keras.Model:
+        """Takes image and window, returns a dict of `boxes`, `class_ids`, `scores` and `masks`."""
+        outputs = detections(self.parts, self.trunk, self.window)
+        return keras.Model([self.image, self.window], outputs, name="mask_rcnn")
+
+    @property
+    def layers(self) -> list:
+        """The layers of the graph that was built first; both have the same weights."""
+        built = [name for name in ("training", "detector") if name in vars(self)]
+        return leaf_layers(getattr(self, built[0] if built else "detector"))
+
+    @functools.cached_property
+    def stages(self) -> dict[int, set[str]]:
+        """Layer names of the backbone by stage 2..5; see `backbones.stages`."""
+        return backbones.stages(self.image, self.trunk.maps)
 
 
-def ground_truth_shape(config) -> tuple | None:
-    """Height and width of a ground-truth mask in a batch; None without masks."""
-    if not config.USE_MASKS:
-        return None
-    shape = config.MINI_MASK_SHAPE if config.USE_MINI_MASK else config.IMAGE_SHAPE[:2]
-    return tuple(int(side) for side in shape)
-
-
-def build_training_model(pieces, config) -> keras.Model:
-    """Image and ground truth to the five losses; without masks there are four."""
-    numerics = numerics_of(config)
-    specs = batch.training_specs(
-        tuple(pieces.image.shape[1:]),
+def training_specs(config: Any) -> dict[str, batch.ArraySpec]:
+    """Describes the arrays of a training batch for a Config; see `batch.training_specs`."""
+    return batch.training_specs(
+        (None, None, config.IMAGE_CHANNEL_COUNT),
         config.MAX_GT_INSTANCES,
         ground_truth_shape(config),
-        config.IMAGE_META_SIZE if numerics.molded_images else None,
-        numerics.takes_window,
+        config.NUM_CLASSES if dialects.of(config).active_classes else None,
     )
-    inputs = {batch.IMAGE: pieces.image}
-    if numerics.molded_images:
-        inputs[batch.IMAGE_META] = pieces.meta
-    window = []
-    if numerics.takes_window:
-        inputs[batch.WINDOW] = pieces.window
-        window = [pieces.window]
-    for name, spec in specs.items():
-        if name not in inputs:
-            inputs[name] = keras.Input(spec.shape, dtype=spec.dtype, name=name)
-    ids, boxes, anchors = inputs[batch.GT_CLASS_IDS], inputs[batch.GT_BOXES], pieces.anchors
-    positive, negative, rpn_target = RPNTargets(
-        config.RPN_TRAIN_ANCHORS_PER_IMAGE,
-        numerics.rpn_positive_iou,
-        numerics.rpn_negative_iou,
-        config.RPN_BBOX_STD_DEV,
-        seed=config.SEED,
-        name="rpn_targets",
-    )(anchors, ids, boxes)
-    if numerics.normalised_boxes:
-        boxes = NormaliseBoxes(name="gt_boxes_normalised")(pieces.image, boxes)
-        anchors = NormaliseBoxes(name="anchors")(pieces.image, anchors)
-    proposals = pieces.proposals(
-        pieces.image, pieces.pyramid, pieces.scores, pieces.deltas, anchors, *window, training=True
-    )
-    sampler = DetectionTargets(
-        config.TRAIN_ROIS_PER_IMAGE,
-        config.ROI_POSITIVE_RATIO,
-        numerics.roi_positive_iou,
-        config.BBOX_STD_DEV,
-        append_gt=numerics.append_gt_boxes,
-        mask_shape=config.MASK_SHAPE if config.USE_MASKS else None,
-        full_masks=not config.USE_MINI_MASK,
-        balanced=numerics.balanced_rois,
-        corners=numerics.normalised_boxes,
-        seed=config.SEED,
-        name="proposal_targets",
-    )
-    targets = sampler(pieces.image, proposals, ids, boxes, inputs.get(batch.GT_MASKS))
-    box_options = {
-        "beta": numerics.smooth_l1_beta,
-        "over_positives": numerics.losses_over_positives,
-    }
-    logits, _, deltas = pieces.box_head(pieces.align_box(pieces.pyramid[:4], targets["rois"]))
-    valid, class_ids = targets["valid"], targets["class_ids"]
-    active = []
-    if numerics.molded_images:
-        active = [pieces.meta[:, batch.META_COLUMNS["active_class_ids"]]]
-    outputs = {
-        "rpn_class_loss": Loss(losses.rpn_class_loss, name="rpn_class_loss")(
-            pieces.logits, positive, negative
-        ),
-        "rpn_bbox_loss": Loss(losses.rpn_box_loss, name="rpn_bbox_loss", **box_options)(
-            rpn_target, pieces.deltas, positive, negative
-        ),
-        "mrcnn_class_loss": Loss(
-            losses.class_loss, name="mrcnn_class_loss", all_rows=numerics.losses_over_positives
-        )(class_ids, logits, valid, *active),
-        "mrcnn_bbox_loss": Loss(losses.box_loss, name="mrcnn_bbox_loss", **box_options)(
-            targets["deltas"], class_ids, deltas, valid
-        ),
-    }
-    if config.USE_MASKS:
-        n = sampler.max_positives  # positives come first: the mask head sees no other row
-        masks = pieces.mask_head(pieces.align_mask(pieces.pyramid[:4], targets["rois"][:, :n]))
-        outputs["mrcnn_mask_loss"] = Loss(
-            losses.mask_loss, name="mrcnn_mask_loss", probabilities=numerics.molded_images
-        )(targets["masks"], class_ids[:, :n], masks)
-    return keras.Model(inputs, outputs, name="mask_rcnn_training")
 
 
-def build_inference_models(pieces, config) -> tuple:
-    """Image to detections: `detector`, `inference` and `proposal_inputs` of a `Network`."""
-    numerics = numerics_of(config)
-    image, inputs, anchors, window = pieces.image, pieces.image, pieces.anchors, []
-    proposal_window = []
-    if numerics.takes_window:
-        inputs = [image, pieces.window]
-        window = proposal_window = [pieces.window]
-    if numerics.molded_images:
-        anchors = keras.Input((None, 4), name=batch.ANCHORS)
-        inputs = [image, pieces.meta, anchors]
-        corners = pieces.meta[:, batch.META_COLUMNS["window"]]
-        window = [NormaliseBoxes(name="window_normalised")(image, corners)]
-    proposal_inputs = (
-        image, pieces.pyramid, pieces.scores, pieces.deltas, anchors, *proposal_window,
-    )  # fmt: skip
-    rois = pieces.proposals(*proposal_inputs, training=False)
-    _, probabilities, deltas = pieces.box_head(pieces.align_box(pieces.pyramid[:4], rois))
-    detections = DetectionLayer(
-        config.DETECTION_MAX_INSTANCES,
-        min(numerics.min_score, config.DETECTION_MIN_CONFIDENCE),
-        config.DETECTION_NMS_THRESHOLD,
-        config.BBOX_STD_DEV,
-        numerics.delta_clamp,
-        numerics.best_class_only,
-        numerics.normalised_boxes,
-        numerics.min_detection_side,
-        name="detections" if numerics.molded_images else "mrcnn_detection",
-    )(image, rois, probabilities, deltas, *window)
-    outputs, masks = detections, []
-    if config.USE_MASKS:
-        masks = [pieces.mask_head(pieces.align_mask(pieces.pyramid[:4], detections["boxes"]))]
-        select = SelectMasks(numerics.molded_images, name="mrcnn_mask_select")
-        outputs = detections | {"masks": select(masks[0], detections["class_ids"])}
-    detector = inference = keras.Model(inputs, outputs, name="mask_rcnn")
-    if numerics.molded_images:
-        join = JoinDetections(config.DETECTION_MIN_CONFIDENCE, name="mrcnn_detection")
-        rows = join(detections)
-        old = [rows, probabilities, deltas, *masks, rois, pieces.rpn_class, pieces.deltas]
-        inference = keras.Model(inputs, old, name="mask_rcnn")
-    return detector, inference, proposal_inputs
+def ground_truth_shape(config: Any) -> tuple[int, int] | None:
+    """Returns height and width of a ground-truth mask in a batch, None without masks."""
+    if not config.USE_MASKS:
+        return None
+    height, width = config.MINI_MASK_SHAPE if config.USE_MINI_MASK else config.IMAGE_SHAPE[:2]
+    return int(height), int(width)

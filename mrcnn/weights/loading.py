@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mrcnn.network.layers.basic import layer_weights
+from mrcnn.network.layers.basic import is_head, layer_weights
 from mrcnn.weights.files.reading import NESTED, finite
 from mrcnn.weights.source import Source, open_source
 
@@ -157,8 +157,7 @@ def _adapted(value, weight, layer, bgr):
 
 def _raise_without_backbone(path, report, pairs, exclude, model):
     """Refuses a file that leaves most of the backbone at random."""
-    heads = ("mrcnn_", "rpn_", "fpn_", "proposal_")
-    backbone = [name for name in model if not name.startswith(heads) and name not in exclude]
+    backbone = [name for name in model if not is_head(name) and name not in exclude]
     missing = [name for name in backbone if name not in pairs]
     if len(missing) > len(backbone) / 2:
         instead = f" It has {_some(report.unexpected)} instead." if report.unexpected else ""

@@ -16,7 +16,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from mrcnn.dialects import DIALECTS
+from mrcnn import dialects
+from mrcnn.network.layers.basic import is_head
 from mrcnn.weights.coco import CLASS_NAMES, NAMES_BY_CATEGORY
 from mrcnn.weights.files import pickles, tensors
 from mrcnn.weights.files.reading import LayerWeights, open_weights, read_metadata
@@ -81,13 +82,13 @@ def _of_hdf5(path, layers) -> Source:
     classes = metadata.get("classes")
     if isinstance(classes, list) and all(isinstance(name, str) for name in classes):
         source.class_names = classes
-    if metadata.get("numerics") in [name for name in DIALECTS if name != "standard"]:
+    if metadata.get("numerics") in set(dialects.names()) - {"standard"}:
         source.dialect = metadata["numerics"]
         source.settings = {"BATCH_NORM_EPSILON": metadata.get("batch_norm_epsilon")}
     head = layers.get("mrcnn_class_conv1", {})
     convolutions = any(len(head.shape(name)) == 4 for name in head)  # ours are Dense
     # Keras' first ResNet-50, which Matterport's weights were trained from: biases, and no head.
-    heads = any(name.startswith(("mrcnn_", "rpn_", "fpn_")) for name in layers)
+    heads = any(is_head(name) for name in layers)
     source.bgr = not heads and len(layers.get("res2a_branch2a", ())) == 2
     if convolutions or source.bgr:
         source.dialect = "matterport"

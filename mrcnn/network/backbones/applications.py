@@ -1,55 +1,69 @@
-"""Backbones by name: our ResNets, convolutional networks of keras.applications, or a callable."""
+"""Backbones of `keras.applications`: any convolutional network with maps of the usual strides."""
 
 from __future__ import annotations
 
-import difflib
 import re
+from collections.abc import Callable
+from typing import Any
 
 import keras
 
-from mrcnn.network.backbones import resnet
-from mrcnn.network.layers import normalization
+from mrcnn.network.layers.normalization import is_normalization
 
 STRIDES = (4, 8, 16, 32)
+_SIDE = 256  # of the image that a network is probed with, because strides are read off the shapes
 
 
-def _applications(image, name: str, norm: str) -> list:
-    builders = {
-        key.lower(): value
-        for key, value in vars(keras.applications).items()
-        if callable(value) and not key.startswith("_")
-    }
-    if str(name).lower() not in builders:
-        choices = [*resnet.BLOCKS, *builders]
-        near = difflib.get_close_matches(str(name).lower(), choices, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(
-            f"BACKBONE must be one of {', '.join(resnet.BLOCKS)}, the name of a network in "
-            f"keras.applications, or a callable; got {name!r}.{hint}"
-        )
+def names() -> list[str]:
+    """Returns the names of the networks in `keras.applications`, in lower case."""
+    return list(_builders())
+
+
+def build(image: Any, name: str, *, norm: str, **options: Any) -> list:
+    """Applies a network, which starts from random weights.
+
+    Args:
+        image: tensor `[batch, height, width, channels]`, normalized pixels.
+        name: str. One of `names()`.
+        norm: str. "frozen" makes its normalization constant. "group" is refused: the networks come
+            with a normalization of their own.
+        **options: Ignored; they are for our ResNets.
+
+    Returns:
+        List of tensors C2..C5: of each stride the last map, which is the richest.
+
+    Raises:
+        ValueError: `norm` is "group", or the network has no maps of strides 4, 8, 16 and 32.
+    """
     if norm == "group":
         raise ValueError(
-            f"BACKBONE_NORM='group' works with {', '.join(resnet.BLOCKS)}; {name} comes with its "
-            "own normalisation: use 'batch' or 'frozen'."
+            "BACKBONE_NORM='group' works with resnet18, resnet34, resnet50 and resnet101; "
+            f"{name} comes with its own normalization: use 'batch' or 'frozen'."
         )
-    # Probed at a fixed size, because the strides are read off the shapes.
-    side = 256
-    options = {"include_top": False, "weights": None}
-    build = builders[str(name).lower()]
-    probe = build(input_shape=(side, side, image.shape[-1]), **options)
-    wanted = [_last_layer(probe, side // stride, name, stride) for stride in STRIDES]
-    body = build(input_tensor=image, **options)
-    # From the end: the body also holds the layers in front of `image`, the probe does not.
-    wanted = [index - len(probe.layers) for index in wanted]
+    create = _builders()[name]
+    channels = image.shape[-1]
+    probe = create(input_shape=(_SIDE, _SIDE, channels), include_top=False, weights=None)
+    wanted = [_last_layer(probe, stride, name) for stride in STRIDES]
+    body = create(input_tensor=image, include_top=False, weights=None)
     if norm == "frozen":
         for layer in body.layers:
-            if normalization.is_normalisation(layer):
+            if is_normalization(layer):
                 layer.trainable = False
-    return [body.layers[index].output for index in wanted]
+    # Count from the end: the body also holds the layers in front of `image`, the probe does not.
+    return [body.layers[index - len(probe.layers)].output for index in wanted]
 
 
-def _last_layer(model, side: int, name: str, stride: int) -> int:
-    """Index of the last layer whose output has this side: the richest map of its stride."""
+def _builders() -> dict[str, Callable]:
+    return {
+        name.lower(): function
+        for name, function in vars(keras.applications).items()
+        if callable(function) and not name.startswith("_")
+    }
+
+
+def _last_layer(model: keras.Model, stride: int, name: str) -> int:
+    """Index of the last layer whose output has this stride."""
+    side = _SIDE // stride
     found = [
         index
         for index, layer in enumerate(model.layers)

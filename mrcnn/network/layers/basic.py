@@ -1,49 +1,68 @@
-"""Helpers for layers and their weights, pixel normalization, losses as layers."""
+"""Helpers for layers and their weights, pixel normalization, and losses as layers."""
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import layers
 
-from mrcnn.dialects import dialect
 from mrcnn.network.layers import losses
 
 
-def numerics_of(config):
-    """The `Numerics` of a Config: its dialect, with what it sets otherwise."""
-    numerics = dialect(config.NUMERICS)
-    if config.BATCH_NORM_EPSILON is None:
-        return numerics
-    return dataclasses.replace(numerics, batch_norm_epsilon=config.BATCH_NORM_EPSILON)
+# What the names of all layers of pyramid and heads begin with. Every other layer is the backbone's.
+HEAD_PREFIXES = ("mrcnn_", "rpn_", "fpn_")
 
 
-def leaf_layers(model) -> list:
-    """The layers of a model, those of models inside it instead of these (the RPN is one)."""
+def is_head(name: str) -> bool:
+    """Returns whether a layer name is that of the pyramid or a head."""
+    return name.startswith(HEAD_PREFIXES)
+
+
+class Unweighted(layers.Layer):
+    """Base of layers without weights: they are not trainable, so summaries do not count them."""
+
+    def __init__(self, trainable: bool = False, **kwargs: Any):
+        super().__init__(trainable=trainable, **kwargs)
+
+
+def leaf_layers(model: keras.Model) -> list:
+    """Returns the layers of a model, with those of nested models in place of these."""
     leaves = []
     for layer in model.layers:
-        leaves += leaf_layers(layer) if isinstance(layer, keras.Model) else [layer]
+        if isinstance(layer, keras.Model):  # the RPN is one
+            leaves += leaf_layers(layer)
+        else:
+            leaves.append(layer)
     return leaves
 
 
-def layer_weights(layer) -> list:
-    """The weights of a layer, without the state of a random generator."""
+def layer_weights(layer: keras.layers.Layer) -> list:
+    """Returns the weights of a layer, without the state of a random generator."""
     return [weight for weight in layer.weights if "seed_generator" not in weight.path]
 
 
 @keras.saving.register_keras_serializable("mrcnn")
-class Normalise(layers.Layer):
-    """(pixels - mean) / std, channel by channel; pixels 0..255."""
+class Normalize(Unweighted):
+    """Normalizes pixels: `(pixels - mean) / std`, channel by channel.
 
-    def __init__(self, mean, std, **kwargs):
-        super().__init__(**{"trainable": False} | kwargs)
+    Args:
+        mean: sequence of float. One value per channel, in 0..255.
+        std: sequence of float. One value per channel.
+
+    Call arguments:
+        image: tensor `[batch, height, width, channels]`, in 0..255.
+    """
+
+    def __init__(self, mean: Any, std: Any, **kwargs: Any):
+        super().__init__(**kwargs)
         self.mean, self.std = tuple(mean), tuple(std)
 
     def call(self, image):
-        return (image - keras.ops.array(self.mean, "float32")) / keras.ops.array(
-            self.std, "float32"
-        )
+        mean = keras.ops.array(self.mean, "float32")
+        std = keras.ops.array(self.std, "float32")
+        return (image - mean) / std
 
     def compute_output_spec(self, image):
         return keras.KerasTensor(image.shape, "float32")
@@ -57,11 +76,24 @@ class Loss(layers.Layer):
     """Gives one of the pure functions of `losses` a name in the graph.
 
     Args:
-        function: of `losses`, or its name.
-        **options: keyword arguments of the function.
+        function: callable or str. A function of `losses`, or its name.
+        name: str or None. Name of the layer. Defaults to None: made up by Keras.
+        trainable: bool. Defaults to False: there are no weights.
+        dtype: str or None. Defaults to None: the global dtype.
+        **options: Keyword arguments of the function.
+
+    Call arguments:
+        *arrays: tensors. The positional arguments of the function.
     """
 
-    def __init__(self, function, name=None, trainable=False, dtype=None, **options):
+    def __init__(
+        self,
+        function: Callable | str,
+        name: str | None = None,
+        trainable: bool = False,
+        dtype: Any = None,
+        **options: Any,
+    ):
         super().__init__(name=name, trainable=trainable, dtype=dtype)
         self.function = getattr(losses, function) if isinstance(function, str) else function
         self.options = options

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import keras
 from keras import layers
 
 
-def normalisation(norm: str, channels: int, name: str, epsilon: float = 1e-5):
-    """A layer that normalises feature maps [batch, height, width, channels].
+def normalization(
+    norm: str, channels: int, name: str, epsilon: float = 1e-5
+) -> keras.layers.Layer:
+    """Returns a layer that normalizes feature maps `[batch, height, width, channels]`.
 
     Args:
-        norm: "batch" (statistics of the batch in training), "statistics" (moving statistics, but
-            scale and offset learn), "frozen" (moving statistics, constant scale and offset) or
-            "group" (Wu and He 2018: 32 groups, fewer where channels are few).
-        channels: of the maps.
-        name: of the layer.
-        epsilon: added to the variance.
+        norm: str. "batch" (statistics of the batch in training), "statistics" (moving statistics,
+            but scale and offset learn), "frozen" (moving statistics, constant scale and offset) or
+            "group" (Wu and He 2018: 32 groups, fewer if there are few channels).
+        channels: int. Channels of the maps.
+        name: str. Name of the layer.
+        epsilon: float. Added to the variance. Defaults to 1e-5.
     """
     if norm == "group":
         return group_norm(channels, name, epsilon)
@@ -25,28 +28,34 @@ def normalisation(norm: str, channels: int, name: str, epsilon: float = 1e-5):
     return kind(epsilon=epsilon, momentum=0.9, name=name, trainable=norm != "frozen")
 
 
-def normalise(x, name: str, norm: str, epsilon: float = 1e-5):
-    """Applies such a layer to the maps `x`."""
-    return normalisation(norm, x.shape[-1], name, epsilon)(x)
+def normalize(x: Any, name: str, norm: str, epsilon: float = 1e-5) -> Any:
+    """Applies a new layer of `normalization` to the maps `x`."""
+    return normalization(norm, x.shape[-1], name, epsilon)(x)
 
 
 @keras.saving.register_keras_serializable("mrcnn")
 class FixedStatistics(layers.BatchNormalization):
-    """Batch normalisation by its moving statistics, in training too; scale and offset learn."""
+    """Batch normalization with its moving statistics, in training too; scale and offset learn."""
 
     def call(self, inputs, training=None, mask=None):
         return super().call(inputs, training=False, mask=mask)
 
 
-def group_norm(channels: int, name: str, epsilon: float = 1e-5):
-    """Group normalisation of so many channels: 32 groups from 128 channels on (Wu and He 2018).
+def group_norm(channels: int, name: str, epsilon: float = 1e-5) -> keras.layers.Layer:
+    """Returns a group normalization layer: 32 groups from 128 channels on (Wu and He 2018).
 
-    Narrower layers have fewer, so that a group holds several channels; the number always divides.
+    Narrower layers have fewer groups, so that a group holds several channels. The number of groups
+    always divides the number of channels.
+
+    Args:
+        channels: int. Channels of the maps.
+        name: str. Name of the layer.
+        epsilon: float. Added to the variance. Defaults to 1e-5.
     """
     groups = math.gcd(32, channels) // (1 if channels >= 128 else 4)
     return layers.GroupNormalization(max(groups, 1), epsilon=epsilon, name=name)
 
 
-def is_normalisation(layer) -> bool:
-    """Whether a layer is batch or group normalisation, whose weights are not decayed."""
+def is_normalization(layer: keras.layers.Layer) -> bool:
+    """Returns whether a layer is a batch or group normalization."""
     return isinstance(layer, (keras.layers.BatchNormalization, keras.layers.GroupNormalization))

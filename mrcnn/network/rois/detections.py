@@ -1,50 +1,68 @@
-"""The detection layer, and the layer that pools regions from the pyramid."""
+"""The detection layer: from the outputs of the box head to detections."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import layers, ops
 
+from mrcnn.network.layers.basic import Unweighted
 from mrcnn.ops import boxes as box_ops
 from mrcnn.ops import nms
 
+# Scores below this never leave the graph, as in torchvision and Detectron2. Users filter higher.
+MIN_SCORE = 0.05
+# Scores of one RoI sum to 1, so only few classes of each can matter: this many are kept per RoI.
+_CLASSES_PER_ROI = 4
+
 
 @keras.saving.register_keras_serializable("mrcnn")
-class DetectionLayer(layers.Layer):
-    """Turns the box head's outputs into detections.
+class DetectionLayer(Unweighted):
+    """Turns the outputs of the box head into detections.
 
-    Every class of every RoI is a candidate: decoded with that class's deltas, clipped to the image,
-    dropped below `min_confidence`; NMS within each class; over all classes the best `count`.
+    Every class of every RoI is a candidate: it is decoded with the deltas of that class, clipped,
+    and dropped if its score is below `min_confidence`. After NMS within each class, the `count`
+    best over all classes are kept.
 
     Args:
-        count: detections an image.
-        min_confidence: smallest score.
-        nms_threshold: IoU above which the lower-scored of one class is dropped.
-        std: four scales of the deltas.
-        delta_clamp: upper bound of the log size deltas.
-        best_class_only: of each RoI only the likeliest class is a candidate, the background too
-            (Matterport's rule).
-        normalised: boxes come in the coordinates of `ops.boxes.normalise`, and so they leave.
-        min_side: detections with a shorter side are dropped, pixels.
+        count: int. Detections per image.
+        min_confidence: float. Lowest score.
+        nms_threshold: float. IoU above which the lower-scored detection of one class is dropped.
+        std: sequence of float. Four numbers that the deltas are multiplied with.
+        best_class_only: bool. Whether a RoI is a candidate only for its most likely class, the
+            background included (Matterport). Defaults to False.
+        min_side: float or None. Detections with a shorter side are dropped, as are empty ones.
+            Defaults to 0. None: none is dropped, for coordinates in which one pixel has no area.
 
-    Call: image [batch, height, width, channels], rois [batch, rois, 4], probabilities
-    [batch, rois, classes], deltas [batch, rois, classes, 4] and perhaps window [batch, 4] in the
-    coordinates of the boxes, which boxes are clipped to instead of the image -> dict of `boxes`
-    [batch, count, 4], `class_ids` int32 [batch, count], `scores` [batch, count], best first, zeros
-    behind the last.
+    Call arguments:
+        rois: tensor `[batch, rois, 4]`.
+        probabilities: tensor `[batch, rois, classes]`.
+        deltas: tensor `[batch, rois, classes, 4]`.
+        window: tensor `[batch, 4]`, in the coordinates of the RoIs. Boxes are clipped to it.
+
+    Returns:
+        Dict of `boxes` `[batch, count, 4]`, `class_ids` int32 `[batch, count]` and `scores`
+        `[batch, count]`, best first, with zeros behind the last.
     """
 
     def __init__(
-        self, count, min_confidence, nms_threshold, std, delta_clamp, best_class_only=False,
-        normalised=False, min_side=0.0, **kwargs,
-    ):  # fmt: skip
-        super().__init__(**{"trainable": False} | kwargs)
+        self,
+        count: int,
+        min_confidence: float,
+        nms_threshold: float,
+        std: Sequence[float],
+        best_class_only: bool = False,
+        min_side: float | None = 0.0,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
         self.count, self.min_confidence = count, min_confidence
-        self.nms_threshold, self.std, self.delta_clamp = nms_threshold, tuple(std), delta_clamp
-        self.best_class_only, self.normalised = best_class_only, normalised
-        self.min_side = min_side
+        self.nms_threshold, self.std = nms_threshold, tuple(std)
+        self.best_class_only, self.min_side = best_class_only, min_side
 
-    def call(self, image, rois, probabilities, deltas, window=None):
+    def call(self, rois, probabilities, deltas, window):
         rois_per_image, classes = probabilities.shape[1:]
         foreground = classes - 1
         scores = probabilities[..., 1:]
@@ -54,19 +72,18 @@ class DetectionLayer(layers.Layer):
             usable = ops.logical_and(usable, best_class == ops.arange(1, classes))
         else:
             usable = ops.logical_and(usable, box_ops.area(rois)[..., None] > 0)  # padding rows
-        flat = ops.reshape(ops.where(usable, scores, -1e30), (-1, rois_per_image * foreground))
-        # Scores of one RoI sum to 1, so few classes of each can be of use: four a RoI are kept.
-        best, index = ops.top_k(flat, min(rois_per_image * foreground, 4 * rois_per_image))
+        candidates = rois_per_image * foreground
+        flat = ops.reshape(ops.where(usable, scores, -1e30), (-1, candidates))
+        best, index = ops.top_k(flat, min(candidates, _CLASSES_PER_ROI * rois_per_image))
         roi_index, class_index = index // foreground, index % foreground
-        flat_deltas = ops.reshape(deltas[:, :, 1:], (-1, rois_per_image * foreground, 4))
+        flat_deltas = ops.reshape(deltas[:, :, 1:], (-1, candidates, 4))
         boxes = box_ops.decode(
             ops.take_along_axis(rois, roi_index[..., None], axis=1),
             ops.take_along_axis(flat_deltas, index[..., None], axis=1),
             self.std,
-            clamp=self.delta_clamp,
         )
-        boxes = self._clip(boxes, image, window)
-        if not self.normalised:  # where one pixel has no area
+        boxes = box_ops.clip_to_window(boxes, window)
+        if self.min_side is not None:
             side = ops.minimum(boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1])
             best = ops.where(ops.logical_and(side > 0, side >= self.min_side), best, -1e30)
         keep, valid = nms.grouped_nms(boxes, best, class_index, self.count, self.nms_threshold)
@@ -78,13 +95,7 @@ class DetectionLayer(layers.Layer):
             "scores": ops.where(valid, ops.take_along_axis(best, keep, axis=1), 0.0),
         }
 
-    def _clip(self, boxes, image, window):
-        if window is not None:
-            return box_ops.clip_to_window(boxes, window)
-        height, width = (1, 1) if self.normalised else ops.shape(image)[1:3]
-        return box_ops.clip(boxes, height, width)
-
-    def compute_output_spec(self, image, rois, probabilities, deltas, window=None):
+    def compute_output_spec(self, rois, probabilities, deltas, window):
         batch = rois.shape[0]
         return {
             "boxes": keras.KerasTensor((batch, self.count, 4), "float32"),
@@ -94,25 +105,31 @@ class DetectionLayer(layers.Layer):
 
     def get_config(self):
         return super().get_config() | {
-            "count": self.count, "min_confidence": self.min_confidence, "std": self.std,
-            "nms_threshold": self.nms_threshold, "delta_clamp": self.delta_clamp,
-            "best_class_only": self.best_class_only, "normalised": self.normalised,
+            "count": self.count,
+            "min_confidence": self.min_confidence,
+            "nms_threshold": self.nms_threshold,
+            "std": self.std,
+            "best_class_only": self.best_class_only,
             "min_side": self.min_side,
-        }  # fmt: skip
+        }
 
 
 @keras.saving.register_keras_serializable("mrcnn")
 class SelectMasks(layers.Layer):
-    """The mask of each detection's class, as probabilities.
+    """Selects the mask of each detection's class, as probabilities.
 
     Args:
-        probabilities: masks come as probabilities, not as logits.
+        probabilities: bool. Whether the masks come as probabilities. Defaults to False: logits.
 
-    Call: masks [batch, n, height, width, classes], class_ids int32 [batch, n] ->
-    [batch, n, height, width], 0..1.
+    Call arguments:
+        masks: tensor `[batch, n, height, width, classes]`.
+        class_ids: int32 tensor `[batch, n]`.
+
+    Returns:
+        Tensor `[batch, n, height, width]`, in 0..1.
     """
 
-    def __init__(self, probabilities=False, **kwargs):
+    def __init__(self, probabilities: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
         self.probabilities = probabilities
 

@@ -2,50 +2,61 @@
 
 from __future__ import annotations
 
-import keras
-from keras import layers, ops
+from collections.abc import Sequence
+from typing import Any
 
+import keras
+
+from mrcnn.network.layers.basic import Unweighted
 from mrcnn.ops import roi_align
 
 
 @keras.saving.register_keras_serializable("mrcnn")
-class PyramidROIAlign(layers.Layer):
+class PyramidROIAlign(Unweighted):
     """Pools each region from the pyramid level that fits its size (RoIAlign, He et al. 2017).
 
     Args:
-        size: cells per side.
-        strides: of the maps, P2 first.
-        sampling_ratio, aligned: see `ops.roi_align.pyramid_roi_align`.
-        canonical_size, tolerance: see `ops.roi_align.assign_levels`.
-        corners: boxes are in the coordinates of `ops.boxes.normalise` and pooled by
-            `ops.roi_align.pyramid_crop`; the four arguments above mean nothing then.
+        size: int. Cells per side of a pooled region.
+        strides: sequence of int. Pixels per cell of the maps, P2 first.
+        sampling_ratio: int. See `ops.roi_align.pyramid_roi_align`. Defaults to 2.
+        aligned: bool. See there. Defaults to True.
+        tolerance: float. See `ops.roi_align.assign_levels`. Defaults to 0.
 
-    Call: maps (P2..P5), boxes [batch, rois, 4] in pixels, inside the image ->
-    [batch, rois, size, size, channels].
+    Call arguments:
+        maps: list of tensors. P2..P5, `[batch, height, width, channels]`.
+        boxes: tensor `[batch, rois, 4]` in pixels, inside the image.
+
+    Returns:
+        Tensor `[batch, rois, size, size, channels]`.
     """
 
     def __init__(
-        self, size, strides, sampling_ratio=2, canonical_size=224.0, corners=False, aligned=True,
-        tolerance=0.0, **kwargs,
-    ):  # fmt: skip
-        super().__init__(**{"trainable": False} | kwargs)
-        self.aligned, self.tolerance = aligned, tolerance
-        self.size, self.strides, self.corners = size, tuple(strides), corners
-        self.sampling_ratio, self.canonical_size = sampling_ratio, canonical_size
+        self,
+        size: int,
+        strides: Sequence[int],
+        sampling_ratio: int = 2,
+        aligned: bool = True,
+        tolerance: float = 0.0,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.size, self.strides = size, tuple(strides)
+        self.sampling_ratio, self.aligned, self.tolerance = sampling_ratio, aligned, tolerance
 
     def call(self, maps, boxes, training=False):
-        if self.corners:
-            rows, columns = ops.shape(maps[0])[1:3]
-            levels = roi_align.assign_nearest_levels(boxes, rows * columns * self.strides[0] ** 2)
-            return roi_align.pyramid_crop(maps, boxes, self.size, levels)
         levels = roi_align.assign_levels(
-            boxes, min_level=2, max_level=1 + len(self.strides),
-            canonical_size=self.canonical_size, tolerance=self.tolerance,
-        )  # fmt: skip
+            boxes, min_level=2, max_level=1 + len(self.strides), tolerance=self.tolerance
+        )
         return roi_align.pyramid_roi_align(
-            maps, boxes, self.strides, self.size, levels, self.sampling_ratio, self.aligned,
+            maps,
+            boxes,
+            self.strides,
+            self.size,
+            levels,
+            sampling_ratio=self.sampling_ratio,
+            aligned=self.aligned,
             bounded=training,
-        )  # fmt: skip
+        )
 
     def compute_output_spec(self, maps, boxes, training=False):
         shape = (*boxes.shape[:2], self.size, self.size, maps[0].shape[-1])
@@ -53,7 +64,9 @@ class PyramidROIAlign(layers.Layer):
 
     def get_config(self):
         return super().get_config() | {
-            "size": self.size, "strides": self.strides,
-            "sampling_ratio": self.sampling_ratio, "canonical_size": self.canonical_size,
-            "corners": self.corners, "aligned": self.aligned, "tolerance": self.tolerance,
-        }  # fmt: skip
+            "size": self.size,
+            "strides": self.strides,
+            "sampling_ratio": self.sampling_ratio,
+            "aligned": self.aligned,
+            "tolerance": self.tolerance,
+        }
