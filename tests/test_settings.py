@@ -11,6 +11,7 @@ import pytest
 from mrcnn import settings
 from mrcnn.config import DERIVED, Config
 from mrcnn.settings import checks
+from mrcnn.training.schedule import build_optimizer
 
 GROUPS = [group for group in Config.__mro__ if issubclass(group, settings.Group)]
 GROUPS = [group for group in GROUPS if not issubclass(group, Config.__bases__[0])]
@@ -164,3 +165,15 @@ def test_config_does_not_import_keras():
         "sys.exit('keras' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_optimizer_follows_a_schedule_of_keras():
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([2], [0.5, 0.25])
+    config = Config(NUM_CLASSES=2, LR_SCHEDULE=schedule).resolved()
+    weight = keras.Variable(1.0)
+    optimizer = build_optimizer(config, 0.001, 10, [weight])
+    rates = []
+    for _ in range(5):
+        rates.append(float(optimizer.learning_rate))
+        optimizer.apply([keras.ops.zeros(())])
+    assert rates == [0.5, 0.5, 0.5, 0.25, 0.25]
