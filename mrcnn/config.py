@@ -129,10 +129,14 @@ class BaseConfig:
     # --- Copies ------------------------------------------------------------------------------
     def copy(self: Self) -> Self:
         """Returns an independent Config of the same class with the same values."""
-        made = object.__new__(type(self))
-        for name, value in vars(self).items():
-            is_container = isinstance(value, (list, dict, np.ndarray))
-            vars(made)[name] = copy.deepcopy(value) if is_container else value
+        made = object.__new__(type(self))  # without __init__, which may want arguments
+        vars(made).update(vars(self))
+        for name in self.names():
+            value = getattr(self, name)
+            if isinstance(
+                value, (list, dict, np.ndarray)
+            ):  # else the copy could change it in place
+                vars(made)[name] = copy.deepcopy(value)
         return made
 
     def resolved(self: Self, defaults: dict[str, Any] | None = None) -> Self:

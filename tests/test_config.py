@@ -349,6 +349,8 @@ def test_a_copy_shares_nothing_with_the_original():
     made.SEED = 9
     assert original.MEAN_PIXEL == [1, 2, 3] and original.SEED == 0
     assert original.AUGMENTATION == {"scale": [0.5, 2]}
+    made.LOSS_WEIGHTS["mrcnn_mask_loss"] = 9.0  # not even what both have from the class
+    assert original.LOSS_WEIGHTS["mrcnn_mask_loss"] == 1.0
 
 
 def test_a_copy_of_a_config_with_an_init_of_its_own():
