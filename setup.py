@@ -1,4 +1,4 @@
-"""For tools that still ask for a setup.py; everything stands in pyproject.toml."""
+"""For tools that still ask for a setup.py; everything is declared in pyproject.toml."""
 
 from setuptools import setup
 

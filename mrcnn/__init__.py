@@ -6,9 +6,15 @@
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what type checkers and editors see; __getattr__ below does it at run time
+    from mrcnn.config import Config
+    from mrcnn.data.dataset import Dataset
+    from mrcnn.models.mask_rcnn import MaskRCNN
 
 __all__ = ["Config", "Dataset", "MaskRCNN", "__version__"]
-__version__ = "3.0.0"  # also in pyproject.toml
+__version__ = "3.0.0"  # the only place; pyproject.toml reads it
 
 _HOMES = {
     "Config": "mrcnn.config",
@@ -17,13 +23,13 @@ _HOMES = {
 }
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'mrcnn' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value  # from now on found without this function
+    globals()[name] = value  # found without this function from now on
     return value
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted({*globals(), *_HOMES})

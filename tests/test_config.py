@@ -3,9 +3,11 @@ import json
 import numpy as np
 import pytest
 
-from mrcnn.config import _CHOICES, Config
+from mrcnn.config import BaseConfig, Config
 from mrcnn.dialects import DIALECTS, SETTINGS
 from mrcnn.images.fit import MODES
+from mrcnn.settings import Group, Images, Learning, Training
+from mrcnn.settings.checks import whole
 
 
 class CellConfig(Config):
@@ -41,7 +43,7 @@ def test_unknown_name_is_refused_with_the_nearest(wrong, near):
 
 
 def test_a_name_like_no_other_gets_no_suggestion():
-    with pytest.raises(AttributeError, match="ZZZ is not a setting of Config. See mrcnn/config.py"):
+    with pytest.raises(AttributeError, match="ZZZ is not a setting. See mrcnn/settings"):
         Config(ZZZ=1)
 
 
@@ -111,7 +113,9 @@ def test_a_batch_size_set_as_in_old_notebooks():
 def test_whole_numbers_that_a_division_made():
     c = config(STEPS_PER_EPOCH=100 / 2)
     c.validate()
-    assert c.STEPS_PER_EPOCH == 50 and isinstance(c.STEPS_PER_EPOCH, int)
+    assert isinstance(c.STEPS_PER_EPOCH, float)  # judged, and left alone
+    resolved = c.resolved()
+    assert resolved.STEPS_PER_EPOCH == 50 and isinstance(resolved.STEPS_PER_EPOCH, int)
     with pytest.raises(ValueError, match="STEPS_PER_EPOCH.*33.5"):
         config(STEPS_PER_EPOCH=33.5).validate()
 
@@ -131,7 +135,8 @@ def test_channels_that_are_not_three():
     """Old Configs give MEAN_PIXEL as many values as channels, and know no PIXEL_STD."""
     c = config(IMAGE_CHANNEL_COUNT=5, MEAN_PIXEL=np.full(5, 50.0))
     c.validate()
-    assert len(c.PIXEL_STD) == 5
+    assert c.PIXEL_STD == Config.PIXEL_STD
+    np.testing.assert_allclose(c.resolved().PIXEL_STD, [np.mean(Config.PIXEL_STD)] * 5)
     with pytest.raises(ValueError, match="MEAN_PIXEL"):
         config(IMAGE_CHANNEL_COUNT=5).validate()
 
@@ -188,6 +193,16 @@ def test_derived_values_are_not_set(name, source):
         ("IMAGE_RESIZE_MODE", "stretch"),
         ("OPTIMIZER", "SGD"),
         ("LR_SCHEDULE", None),
+        ("NUMERICS", "caffe"),
+        ("NAME", "../cells"),
+        ("BACKBONE", None),
+        ("AUGMENTATION", ["fliplr"]),
+        ("IMAGE_STRETCH", (1, 101)),
+        ("RPN_ANCHOR_RATIOS", 1),
+        ("BBOX_STD_DEV", (0.1, 0.1, 0.2)),
+        ("PIXEL_STD", (0, 1, 1)),
+        ("MINI_MASK_SHAPE", 28),
+        ("JIT_COMPILE", "yes"),
         ("BACKBONE_NORM", "layer"),
         ("HEAD_NORM", "batch"),
         ("USE_MASKS", None),
@@ -200,6 +215,10 @@ def test_derived_values_are_not_set(name, source):
         ("MASK_SHAPE", (56, 56)),
         ("IMAGE_MAX_DIM", 1000),
         ("LOSS_WEIGHTS", {"rpn_loss": 1}),
+        ("LOSS_WEIGHTS", {"rpn_loss": "much", "rpn_class_loss": "much"}),
+        ("TRAIN_BN", "no"),
+        ("IMAGE_CHANNEL_COUNT", "three"),
+        ("OPTIMIZER", np.array(["sgd", "adamw"])),
     ],
 )
 def test_errors_name_the_setting_and_the_value(name, value):
@@ -296,10 +315,11 @@ def test_display_shows_every_setting_once(capsys):
     assert "NAME                           cells" in text
 
 
-def test_choices_are_those_that_there_are():
-    """Config imports nothing of the package, so it repeats two lists."""
-    assert set(_CHOICES["NUMERICS"]) == {"auto", *DIALECTS} == {"auto", *SETTINGS}
-    assert _CHOICES["IMAGE_RESIZE_MODE"] == MODES
+def test_dialects_and_resize_modes_are_known():
+    for name in ("auto", *DIALECTS):
+        config(NUMERICS=name).validate()
+    for mode in MODES:
+        config(IMAGE_RESIZE_MODE=mode, IMAGE_MIN_DIM=768).validate()
     for settings in SETTINGS.values():
         assert set(settings) <= set(Config.names())
 
@@ -308,3 +328,126 @@ def test_the_canvas_of_shortest_edge():
     made = config(IMAGE_RESIZE_MODE="shortest_edge", IMAGE_MIN_DIM=800, IMAGE_MAX_DIM=1333)
     made.validate()
     assert made.IMAGE_SHAPE.tolist() == [1344, 1344, 3]
+
+
+# --- Copies ------------------------------------------------------------------------------------
+
+
+def test_validate_changes_nothing():
+    c = config(STEPS_PER_EPOCH=5.0, TRAIN_BN=False, IMAGE_CHANNEL_COUNT=1, MEAN_PIXEL=[7])
+    before = dict(vars(c))
+    c.validate()
+    assert vars(c) == before
+
+
+def test_a_copy_shares_nothing_with_the_original():
+    original = CellConfig(MEAN_PIXEL=[1, 2, 3], AUGMENTATION={"scale": [0.5, 2]})
+    made = original.copy()
+    assert type(made) is CellConfig and made.to_dict() == original.to_dict()
+    made.MEAN_PIXEL[0] = 9
+    made.AUGMENTATION["scale"][0] = 9
+    made.SEED = 9
+    assert original.MEAN_PIXEL == [1, 2, 3] and original.SEED == 0
+    assert original.AUGMENTATION == {"scale": [0.5, 2]}
+    made.LOSS_WEIGHTS["mrcnn_mask_loss"] = 9.0  # not even what both have from the class
+    assert original.LOSS_WEIGHTS["mrcnn_mask_loss"] == 1.0
+
+
+def test_a_copy_of_a_config_with_an_init_of_its_own():
+    class Old(Config):
+        def __init__(self, classes):  # an argument that a copy cannot know
+            self.NUM_CLASSES = classes
+            super().__init__()
+
+    assert Old(5).copy().NUM_CLASSES == 5
+
+
+class Mixin:
+    PRE_NMS_LIMIT = 77
+
+
+def test_defaults_are_for_what_nobody_has_set():
+    class Mixed(Mixin, CellConfig):
+        pass
+
+    defaults = {"PRE_NMS_LIMIT": 6000, "NUM_CLASSES": 91, "SEED": 1, "MASK_CHANNELS": 8}
+    c = Mixed(SEED=5)
+    resolved = c.resolved(defaults)
+    found = [resolved.PRE_NMS_LIMIT, resolved.NUM_CLASSES, resolved.SEED, resolved.MASK_CHANNELS]
+    assert found == [77, 2, 5, 8]  # of the mixin, the subclass, the object and the defaults
+    assert c.MASK_CHANNELS == 256 and type(resolved) is Mixed
+    with pytest.raises(AttributeError, match="MASK_CHANEL.* Did you mean MASK_CHANNELS"):
+        c.resolved({"MASK_CHANEL": 8})
+    with pytest.raises(ValueError, match="MASK_CHANNELS must be .* got 0"):
+        c.resolved({"MASK_CHANNELS": 0})
+
+
+@pytest.mark.parametrize(
+    "train_bn, norm", [(None, "frozen"), (False, "statistics"), (True, "batch")]
+)
+def test_train_bn_comes_before_the_dialect(train_bn, norm):
+    defaults = {"BACKBONE_NORM": "frozen"}
+    assert config(TRAIN_BN=train_bn).resolved(defaults).BACKBONE_NORM == norm
+    chosen = config(TRAIN_BN=train_bn, BACKBONE_NORM="group")
+    assert chosen.resolved(defaults).BACKBONE_NORM == "group"
+
+
+def test_other_channels_take_the_std_of_the_dialect():
+    """Matterport's network divides by nothing, whatever the number of channels."""
+    c = config(NUMERICS="matterport", IMAGE_CHANNEL_COUNT=5, MEAN_PIXEL=np.full(5, 50.0))
+    assert c.resolved(SETTINGS["matterport"]).PIXEL_STD == (1.0,) * 5
+    c.PIXEL_STD = (2,) * 5
+    assert c.resolved(SETTINGS["matterport"]).PIXEL_STD == (2,) * 5
+
+
+def test_resolving_twice_changes_nothing_more():
+    c = config(NUMERICS="matterport", TRAIN_BN=True, IMAGE_CHANNEL_COUNT=1, MEAN_PIXEL=(9,))
+    once = c.resolved(SETTINGS["matterport"])
+    assert once.resolved(SETTINGS["matterport"]).to_dict() == once.to_dict()
+
+
+def test_resolve_changes_the_object_or_leaves_it():
+    c = config(STEPS_PER_EPOCH=5.0)
+    c.resolve({"MASK_CHANNELS": 8})
+    assert (c.STEPS_PER_EPOCH, c.MASK_CHANNELS) == (5, 8) and isinstance(c.STEPS_PER_EPOCH, int)
+    before = dict(vars(c))
+    with pytest.raises(ValueError, match="POOL_SIZE"):
+        c.resolve({"MASK_SHAPE": (14, 14), "MASK_POOL_SIZE": 7, "POOL_SIZE": 0})
+    assert vars(c) == before
+
+
+# --- Other networks ----------------------------------------------------------------------------
+
+
+class Decoder(Group):
+    DECODER_CHANNELS = 32
+    CHECKS = {"DECODER_CHANNELS": whole(1)}
+
+
+class OtherConfig(BaseConfig, Learning, Images, Training, Decoder):
+    """A network without boxes."""
+
+
+def test_another_network_composes_its_own_settings(tmp_path):
+    class Cells(OtherConfig):
+        NUM_CLASSES = 3
+        OWN = 1
+
+    c = Cells(DECODER_CHANNELS=8, GPU_COUNT=2, IMAGES_PER_GPU=2)
+    assert c.BATCH_SIZE == 4 and c.names()[-2:] == ["DECODER_CHANNELS", "OWN"]
+    c.validate()
+    with pytest.raises(ValueError, match="DECODER_CHANNELS must be a whole number"):
+        Cells(DECODER_CHANNELS=0).validate()
+    (tmp_path / "config.json").write_text(c.to_json())
+    again = OtherConfig.from_json(tmp_path / "config.json")
+    assert again.to_dict() == c.to_dict() and "OWN" not in c.to_dict()
+
+
+def test_unknown_names_are_refused_per_network():
+    with pytest.raises(AttributeError, match="RPN_NMS_THRESHOLD is not a setting"):
+        OtherConfig(RPN_NMS_THRESHOLD=0.5)
+    with pytest.raises(AttributeError, match="DECODER_CHANNELS is not a setting"):
+        Config(DECODER_CHANNELS=8)
+    c = OtherConfig(NUM_CLASSES=2)
+    c.IMAGE_META_SIZE = 5  # derived in a Mask R-CNN, unknown here
+    assert c.IMAGE_META_SIZE == 5

@@ -1,7 +1,6 @@
 """Imports point one way, the core needs nothing optional, and `import mrcnn` is instant."""
 
 import ast
-import re
 import subprocess
 import sys
 import time
@@ -12,7 +11,6 @@ import pytest
 import mrcnn
 
 ROOT = Path(mrcnn.__file__).parent
-REPOSITORY = Path(__file__).parent.parent
 
 # First part of a module's name inside mrcnn -> its layer. A module imports only lower layers or
 # its own part; two parts of one layer never import each other.
@@ -151,10 +149,3 @@ def test_public_names():
     assert mrcnn.Config.__module__ == "mrcnn.config"
     with pytest.raises(AttributeError, match="no attribute 'Confg'"):
         mrcnn.Confg  # noqa: B018 - the access is the test
-
-
-def test_version_and_requirements_stand_the_same_everywhere():
-    project = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
-    assert f'\nversion = "{mrcnn.__version__}"\n' in project
-    core = re.search(r"\ndependencies = \[\n(.*?)\n\]", project, re.DOTALL).group(1)
-    assert re.findall(r'"(.+?)"', core) == (REPOSITORY / "requirements.txt").read_text().split()

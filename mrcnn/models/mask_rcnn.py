@@ -65,7 +65,7 @@ class MaskRCNN(OldMethods):
         if mode not in ("training", "inference"):
             raise ValueError(f"mode must be 'training' or 'inference', got {mode!r}.")
         config = config() if isinstance(config, type) else config
-        config.validate()
+        config.resolve(SETTINGS.get(config.NUMERICS))
         self.model_dir = os.fspath(model_dir)
         if config.SEED is not None:
             seed = runtime.make_repeatable if mode == "training" else keras.utils.set_random_seed
@@ -213,7 +213,6 @@ class MaskRCNN(OldMethods):
         own = ("NUM_CLASSES", "USE_MASKS")
         config.adopt({name: v for name, v in source.settings.items() if name not in own})
         if config.to_dict() != before:
-            config.validate()
             self.keras_model = self.build(self.mode, config)
 
     def build(self, mode, config) -> keras.Model:
@@ -222,9 +221,7 @@ class MaskRCNN(OldMethods):
         Returns:
             The graph of the mode, for `keras_model`.
         """
-        if config.TRAIN_BN is not None:
-            config.adopt({"BACKBONE_NORM": "batch" if config.TRAIN_BN else "statistics"})
-        config.adopt(SETTINGS.get(config.NUMERICS, {}))
+        config.resolve(SETTINGS.get(config.NUMERICS))
         self.mode, self.config, self._predict = mode, config, None
         self._devices = runtime.devices_scope(config.GPU_COUNT if mode == "training" else 1)
         with self._devices():

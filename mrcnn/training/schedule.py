@@ -52,7 +52,9 @@ def build_optimizer(config, learning_rate: float, steps: int, variables: list):
     is per variable.
     """
     rate = learning_rate
-    if config.LR_SCHEDULE != "constant" or config.WARMUP_STEPS:
+    if not isinstance(config.LR_SCHEDULE, str):
+        rate = config.LR_SCHEDULE  # a Keras schedule, which holds its own rates
+    elif config.LR_SCHEDULE != "constant" or config.WARMUP_STEPS:
         rate = Schedule(
             learning_rate,
             steps,

@@ -282,7 +282,7 @@ def test_full_mask_gives_the_same_target_as_a_mini_mask():
 
 
 def test_masks_without_boxes():
-    none = run(roi.crop_masks, 
+    none = run(roi.crop_masks,
         np.zeros((2, 3, 4, 4), "float32"), np.zeros((2, 3, 4), "float32"),
         np.zeros((2, 0, 4), "float32"), np.zeros((2, 0), "int32"), (28, 28),
     )  # fmt: skip

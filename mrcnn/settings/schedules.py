@@ -1,0 +1,64 @@
+"""Learning-rate schedules of Keras as values of LR_SCHEDULE, and how they are written as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+# Schedules that are chosen by name; training.schedule computes them.
+KINDS = ("constant", "step", "cosine")
+
+
+def is_schedule(value: Any) -> bool:
+    """Whether a value is a Keras LearningRateSchedule. Never imports Keras."""
+    keras = sys.modules.get("keras")  # a schedule can only exist once Keras is imported
+    return keras is not None and isinstance(value, keras.optimizers.schedules.LearningRateSchedule)
+
+
+def save(schedule: Any) -> dict[str, Any]:
+    """Returns the class name and the config of a schedule, for JSON.
+
+    Raises:
+        ValueError: the schedule cannot be built again from plain values.
+    """
+    from keras import saving
+
+    name = saving.get_registered_name(type(schedule))
+    try:
+        saved = {"class_name": name, "config": schedule.get_config()}
+        json.dumps(saved)
+        load(saved)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"LR_SCHEDULE = {schedule!r} cannot be saved in config.json: its class needs a "
+            "get_config() that returns plain values, and the decorator "
+            "@keras.saving.register_keras_serializable()."
+        ) from error
+    return saved
+
+
+def load(saved: Mapping[str, Any]) -> Any:
+    """Builds the schedule that `save` described.
+
+    Only schedules of Keras and registered ones are built, so that a config.json of unknown origin
+    cannot name any other code.
+
+    Raises:
+        ValueError: no such schedule.
+    """
+    from keras import optimizers, saving
+
+    schedules, name = optimizers.schedules, saved.get("class_name")
+    found = getattr(schedules, str(name), None) or saving.get_registered_object(name)
+    is_class = isinstance(found, type)
+    if not is_class or not issubclass(found, schedules.LearningRateSchedule):
+        raise ValueError(
+            f"LR_SCHEDULE names {name!r}, which is no schedule of Keras and not registered: import "
+            "the module that defines it, with @keras.saving.register_keras_serializable(), first."
+        )
+    try:
+        return found.from_config(dict(saved["config"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"LR_SCHEDULE: {name} cannot be built from {saved!r}: {error}") from error
