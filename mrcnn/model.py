@@ -5,7 +5,13 @@ from __future__ import annotations
 import importlib
 
 from mrcnn.compat.names import *  # noqa: F403 - what old scripts and notebooks import from here
-from mrcnn.models.mask_rcnn import MaskRCNN  # noqa: F401
+from mrcnn.compat.model import OldMethods
+from mrcnn.models import mask_rcnn
+
+
+class MaskRCNN(OldMethods, mask_rcnn.MaskRCNN):
+    """`mrcnn.MaskRCNN` with the methods of old; see `compat.model.OldMethods`."""
+
 
 _OLD_NAMES = {
     "utils": "mrcnn.utils", "tf": "tensorflow", "np": "numpy", "K": "keras.backend",

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from mrcnn.dialects.matterport import denorm_boxes, norm_boxes  # noqa: F401 - old names
 from mrcnn.images.masks import boxes_from_masks
-
-_PIXEL_SHIFT = np.array([0.0, 0.0, 1.0, 1.0])  # between excluded and included upper bounds
 
 
 def extract_bboxes(mask) -> np.ndarray:
@@ -84,21 +83,6 @@ def box_refinement(box, gt_box) -> np.ndarray:
     centre, gt_centre = box[:, :2] + 0.5 * size, gt_box[:, :2] + 0.5 * gt_size
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.concatenate([(gt_centre - centre) / size, np.log(gt_size / size)], axis=1)
-
-
-def norm_boxes(boxes, shape) -> np.ndarray:
-    """Pixel boxes [N, 4] of a picture (height, width) as normalised ones, float32."""
-    return ((np.asarray(boxes) - _PIXEL_SHIFT) / _scale(shape)).astype(np.float32)
-
-
-def denorm_boxes(boxes, shape) -> np.ndarray:
-    """Normalised boxes [N, 4] of a picture (height, width) as pixel ones, int32 (ties to even)."""
-    return np.around(np.asarray(boxes) * _scale(shape) + _PIXEL_SHIFT).astype(np.int32)
-
-
-def _scale(shape):
-    height, width = shape
-    return np.array([height - 1, width - 1, height - 1, width - 1])
 
 
 def trim_zeros(x) -> np.ndarray:

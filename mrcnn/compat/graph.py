@@ -6,23 +6,23 @@ themselves, as most of `image_meta`, are not read.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 from keras import layers, ops
 
-from mrcnn import batch
-from mrcnn.dialects import MATTERPORT
+from mrcnn.compat.images import META_COLUMNS
+from mrcnn.dialects.matterport import DIALECTS
 from mrcnn.network.backbones import resnet
 from mrcnn.network.heads import box as box_head
 from mrcnn.network.heads import mask as mask_head
 from mrcnn.network.heads import rpn
 from mrcnn.network.layers import losses, matterport
-from mrcnn.network.rois import detections, pooling, proposals, targets
+from mrcnn.network.rois import detections, proposals, targets
 from mrcnn.ops import boxes as box_ops
 
 _STRIDES = (4, 8, 16, 32)
-_EPSILON = MATTERPORT.batch_norm_epsilon
+(MATTERPORT,) = DIALECTS
+_EPSILON = MATTERPORT.resnet.epsilon
 _ONES = (1.0, 1.0, 1.0, 1.0)
 
 
@@ -70,15 +70,13 @@ def conv_block(
 
 def _bottleneck(x, kernel_size, filters, stage, block, strides, use_bias, train_bn):
     """`strides` 0: no convolution in the shortcut."""
-    numerics = dataclasses.replace(MATTERPORT, backbone_bias=use_bias)
-    name, norm = f"{{}}{stage}{block}_branch", _norm(train_bn)
-    y = resnet.conv_norm(x, filters[0], 1, name + "2a", norm, numerics, strides or 1)
-    y = resnet.conv_norm(y, filters[1], kernel_size, name + "2b", norm, numerics)
-    y = resnet.conv_norm(y, filters[2], 1, name + "2c", norm, numerics, activation=False)
+    blocks = resnet.Blocks(_norm(train_bn), use_bias, epsilon=_EPSILON)
+    name = f"{{}}{stage}{block}_branch"
+    y = blocks.conv_norm(x, filters[0], 1, name + "2a", strides or 1)
+    y = blocks.conv_norm(y, filters[1], kernel_size, name + "2b")
+    y = blocks.conv_norm(y, filters[2], 1, name + "2c", activation=False)
     if strides:
-        x = resnet.conv_norm(
-            x, filters[2], 1, name + "1", norm, numerics, strides, activation=False
-        )
+        x = blocks.conv_norm(x, filters[2], 1, name + "1", strides, activation=False)
     y = layers.Add(name=f"res{stage}{block}_add")([y, x])
     return layers.ReLU(name=f"res{stage}{block}_out")(y)
 
@@ -89,7 +87,7 @@ def _norm(train_bn):
 
 def resnet_graph(input_image, architecture, stage5=False, train_bn=True):
     """The maps [C1, C2, C3, C4, C5] of a "resnet50" or "resnet101"; C5 None without `stage5`."""
-    maps = resnet.resnet(input_image, architecture, _norm(train_bn), MATTERPORT)
+    maps = resnet.resnet(input_image, architecture, norm=_norm(train_bn), **vars(MATTERPORT.resnet))
     return [*maps[:4], maps[4] if stage5 else None]
 
 
@@ -108,7 +106,10 @@ def rpn_graph(feature_map, anchors_per_location, anchor_stride):
 def build_rpn_model(anchor_stride, anchors_per_location, depth):
     """The RPN as a model of maps with `depth` channels; see `rpn_graph`."""
     return rpn.rpn_model(
-        depth, anchors_per_location, anchor_stride, MATTERPORT.rpn_channels, softmax=True
+        depth,
+        anchors_per_cell=anchors_per_location,
+        anchor_stride=anchor_stride,
+        **vars(MATTERPORT.rpn),
     )
 
 
@@ -127,15 +128,17 @@ class ProposalLayer(_OldLayer):
     def __init__(self, proposal_count, nms_threshold, config=None, **kwargs):
         super().__init__(**kwargs)
         self.proposals = proposals.ProposalLayer(
-            config.PRE_NMS_LIMIT, proposal_count, proposal_count, nms_threshold,
-            config.RPN_BBOX_STD_DEV, MATTERPORT.delta_clamp, MATTERPORT.min_proposal_side,
-            merged_levels=True, normalised=True,
-        )  # fmt: skip
+            pre_nms=config.PRE_NMS_LIMIT,
+            post_nms=proposal_count,
+            nms_threshold=nms_threshold,
+            std=config.RPN_BBOX_STD_DEV,
+            **vars(MATTERPORT.proposals),
+        )
 
     def call(self, inputs):
         """See the class."""
         probabilities, deltas, anchors = inputs
-        return self.proposals.call(None, None, probabilities[..., 1], deltas, anchors)
+        return self.proposals.call([probabilities[..., 1]], [deltas], [anchors], window=None)
 
     def compute_output_shape(self, input_shape):
         """Shape of the proposals."""
@@ -156,7 +159,7 @@ class PyramidROIAlign(_OldLayer):
     def __init__(self, pool_shape, **kwargs):
         super().__init__(**kwargs)
         self.pool_shape = tuple(pool_shape)
-        self.align = pooling.PyramidROIAlign(self.pool_shape[0], _STRIDES, corners=True)
+        self.align = matterport.CornerPooling(self.pool_shape[0], _STRIDES)
 
     def call(self, inputs):
         """See the class."""
@@ -184,7 +187,11 @@ def fpn_classifier_graph(
     """
     align = PyramidROIAlign([pool_size, pool_size], name="roi_align_classifier")
     head = box_head.build_box_head(
-        num_classes, fc_layers_size, _norm(train_bn), _EPSILON, pool_size
+        num_classes,
+        width=fc_layers_size,
+        norm=_norm(train_bn),
+        epsilon=_EPSILON,
+        size=pool_size,
     )
     return head(align([rois, image_meta, *feature_maps]))
 
@@ -193,7 +200,11 @@ def build_fpn_mask_graph(rois, feature_maps, image_meta, pool_size, num_classes,
     """The mask head: probabilities [batch, rois, 2 pool_size, 2 pool_size, classes]."""
     align = PyramidROIAlign([pool_size, pool_size], name="roi_align_mask")
     head = mask_head.build_mask_head(
-        num_classes, 256, 4, _norm(train_bn), _EPSILON, bias=True, probabilities=True
+        num_classes,
+        channels=256,
+        depth=4,
+        epsilon=_EPSILON,
+        **(vars(MATTERPORT.mask_head) | {"norm": _norm(train_bn)}),
     )
     return head(align([rois, image_meta, *feature_maps]))
 
@@ -214,22 +225,31 @@ class DetectionTargetLayer(_OldLayer):
         super().__init__(**kwargs)
         self.config = config
         self.sampler = targets.DetectionTargets(
-            config.TRAIN_ROIS_PER_IMAGE, config.ROI_POSITIVE_RATIO, MATTERPORT.roi_positive_iou,
-            config.BBOX_STD_DEV, append_gt=False, mask_shape=config.MASK_SHAPE,
-            full_masks=not config.USE_MINI_MASK, balanced=True, corners=True, seed=config.SEED,
-        )  # fmt: skip
+            count=config.TRAIN_ROIS_PER_IMAGE,
+            positive_ratio=config.ROI_POSITIVE_RATIO,
+            std=config.BBOX_STD_DEV,
+            seed=config.SEED,
+            **vars(MATTERPORT.targets),
+        )
+        self.masks = matterport.CornerMaskTargets(
+            mask_shape=config.MASK_SHAPE, full_masks=not config.USE_MINI_MASK
+        )
 
     def call(self, inputs):
         """See the class."""
         proposals, class_ids, boxes, masks = inputs
+        boxes = ops.cast(boxes, "float32")
         masks = ops.transpose(ops.cast(masks, "float32"), (0, 3, 1, 2)) * 255.0
         found = self.sampler.call(
-            None, ops.cast(proposals, "float32"), ops.cast(class_ids, "int32"),
-            ops.cast(boxes, "float32"), masks,
-        )  # fmt: skip
+            ops.cast(proposals, "float32"), ops.cast(class_ids, "int32"), boxes
+        )
+        rois, matched = (
+            found[name][:, : self.sampler.max_positives] for name in ("rois", "matched")
+        )
+        cut = self.masks.call(None, boxes, masks, rois, matched)
         is_object = found["class_ids"] > 0
         rows = self.config.TRAIN_ROIS_PER_IMAGE - self.sampler.max_positives
-        cut = ops.pad(found["masks"], ((0, 0), (0, rows), (0, 0), (0, 0)))
+        cut = ops.pad(cut, ((0, 0), (0, rows), (0, 0), (0, 0)))
         deltas = ops.where(is_object[..., None], found["deltas"], 0.0)
         cut = ops.where(is_object[..., None, None], cut, 0.0)
         return [found["rois"], found["class_ids"], deltas, cut]
@@ -268,22 +288,24 @@ class DetectionLayer(_OldLayer):
         super().__init__(**kwargs)
         self.config = config
         self.detections = detections.DetectionLayer(
-            config.DETECTION_MAX_INSTANCES, config.DETECTION_MIN_CONFIDENCE,
-            config.DETECTION_NMS_THRESHOLD, config.BBOX_STD_DEV, MATTERPORT.delta_clamp,
-            best_class_only=True, normalised=True,
-        )  # fmt: skip
+            count=config.DETECTION_MAX_INSTANCES,
+            min_confidence=config.DETECTION_MIN_CONFIDENCE,
+            nms_threshold=config.DETECTION_NMS_THRESHOLD,
+            std=config.BBOX_STD_DEV,
+            **vars(MATTERPORT.detections),
+        )
 
     def call(self, inputs):
         """See the class."""
         rois, probabilities, deltas, meta = inputs
         meta = ops.cast(meta, "float32")
-        shape = meta[0, batch.META_COLUMNS["image_shape"]]
-        windows = norm_boxes_graph(meta[:, batch.META_COLUMNS["window"]], shape[:2])
+        shape = meta[0, META_COLUMNS["image_shape"]]
+        windows = norm_boxes_graph(meta[:, META_COLUMNS["window"]], shape[:2])
         return self.rows(rois, probabilities, deltas, windows)
 
     def rows(self, rois, probabilities, deltas, windows):
         """The same with normalised windows [batch, 4]."""
-        found = self.detections.call(None, rois, probabilities, deltas, windows)
+        found = self.detections.call(rois, probabilities, deltas, windows)
         return matterport.JoinDetections().call(found)
 
     def compute_output_shape(self, input_shape):

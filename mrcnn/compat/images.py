@@ -8,7 +8,15 @@ import numpy as np
 import scipy.ndimage
 import skimage.transform
 
-from mrcnn.batch import META_COLUMNS
+# Columns of image_meta: numbers about the image, then one flag per class.
+META_COLUMNS = {
+    "image_id": slice(0, 1),
+    "original_image_shape": slice(1, 4),
+    "image_shape": slice(4, 7),
+    "window": slice(7, 11),
+    "scale": slice(11, 12),
+    "active_class_ids": slice(12, None),
+}
 
 
 def resize(

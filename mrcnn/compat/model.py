@@ -9,17 +9,21 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from mrcnn import dialects
 from mrcnn.compat import detections as geometry
 from mrcnn.compat import images
+from mrcnn.compat.augment import augmenter
 from mrcnn.compat.boxes import generate_pyramid_anchors, norm_boxes
 from mrcnn.compat.generator import compute_backbone_shapes
-from mrcnn.dialects import dialect
+from mrcnn.compat.images import as_pictures
+from mrcnn.compat.inference_graph import OldNetwork
 from mrcnn.folder import ModelFolder
 from mrcnn.images.fit import FittedImage
 from mrcnn.inference import detect as detection
 from mrcnn.network.layers.basic import layer_weights, leaf_layers
 from mrcnn.network.layers.matterport import ProposalStages
 from mrcnn.network.layers.regions import PerRegion
+from mrcnn.network.mask_rcnn import Network
 from mrcnn.training import fit as training
 from mrcnn.training import stages
 from mrcnn.weights import loading
@@ -45,11 +49,95 @@ def log(text, array=None):
 
 
 class OldMethods:
-    """What scripts and notebooks written for Matterport's Mask_RCNN call on a model.
+    """What scripts and notebooks written for Matterport's Mask_RCNN expect of a model.
 
-    Needs of the class that takes it in: `mode`, `config`, `network`, `keras_model`, `predict`,
-    `folder`, `epoch`, `model_dir`.
+    Mixed into `models.mask_rcnn.MaskRCNN` by the page of old names, `mrcnn.model`. The model keeps
+    the Config of the caller, since old scripts change it after building.
     """
+
+    def _own(self, config):
+        """Returns the caller's Config itself, checked and completed."""
+        config.resolve(dialects.named(config.NUMERICS).settings)
+        return config
+
+    def _network(self):
+        old_inputs = self.mode == "inference" and dialects.of(self.config).normalized_boxes
+        return OldNetwork(self.config) if old_inputs else Network(self.config)
+
+    def _graph(self):
+        if self.mode == "training":
+            weights = self.config.LOSS_WEIGHTS
+            return training.trainer(self.network.training, weights, TrainingGraph)
+        graph = self.network.detector
+        if isinstance(self.network, OldNetwork):
+            graph = self.network.inference
+        return Graph(graph.input, graph.output, name=graph.name)
+
+    @property
+    def predict(self):
+        """The compiled detector: images `[batch, H, W, C]` and windows to a dict of arrays."""
+        predict = super().predict
+        if not isinstance(self.network, OldNetwork):
+            return predict
+        return lambda pixels, windows: predict(*self._old_arrays(pixels, windows))
+
+    def _old_arrays(self, pixels, windows):
+        """Images and windows as inputs of the old graph."""
+        shape, config = pixels.shape[1:], self.config
+        metas = [geometry.image_meta(shape, shape, window, 1.0, config) for window in windows]
+        return self._arrays(images.mold_image(pixels, config), np.stack(metas))
+
+    def detect(self, images, verbose=0, masks="full"):
+        """Detects as `models.mask_rcnn.MaskRCNN.detect`.
+
+        Args:
+            images: list of arrays. Images that lost their mean pixel, as in old tutorials, too.
+            verbose: int. 1 prints the number of images and what each is like. Defaults to 0.
+            masks: str. "full" or "rle". Defaults to "full".
+        """
+        if verbose:
+            log(f"Processing {len(images)} images")
+            for image in images:
+                log("image", image)
+        return super().detect(as_pictures(images, self.config), masks)
+
+    def train(
+        self,
+        train_dataset,
+        val_dataset=None,
+        learning_rate=None,
+        epochs=1,
+        layers="all",
+        augmentation=None,
+        **options,
+    ):
+        """Trains as `models.mask_rcnn.MaskRCNN.train`; `augmentation` may be imgaug's, too."""
+        return super().train(
+            train_dataset,
+            val_dataset,
+            learning_rate,
+            epochs,
+            layers,
+            augmenter(augmentation),
+            **options,
+        )
+
+    def load_weights(self, filepath, by_name=False, exclude=None):
+        """Loads weights as `models.mask_rcnn.MaskRCNN.load_weights`, always by name."""
+        return super().load_weights(filepath, exclude=exclude)
+
+    def find_last(self):
+        """Returns the path of the newest checkpoint of this NAME in `model_dir`.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        for run in reversed(ModelFolder.runs(self.model_dir, self.config.NAME)):
+            for _, path in reversed(run.checkpoints()):
+                return str(path)
+        raise FileNotFoundError(
+            f"No checkpoint mask_rcnn_*.h5 of NAME={self.config.NAME!r} under {self.model_dir!r}."
+        )
 
     # --- Folders -----------------------------------------------------------------------------
     @property
@@ -63,16 +151,14 @@ class OldMethods:
         return str(self.folder.path / f"mask_rcnn_{self.folder.name}_{{epoch:04d}}.h5")
 
     def set_log_dir(self, model_path=None):
-        """Starts a new run folder, or goes on in that of a numbered checkpoint of this NAME.
+        """Starts a new run folder, or resumes that of a numbered checkpoint of this NAME.
 
-        It is always in `model_dir`: the checkpoint's own folder elsewhere is only read.
+        It is always in `model_dir`: the folder of a checkpoint elsewhere is only read.
         """
         self.epoch, self.folder = 0, ModelFolder.new(self.model_dir, self.config.NAME)
         found = model_path and ModelFolder.of_checkpoint(model_path, self.config.NAME)
         if found:
-            run, self.epoch = found
-            self.folder = ModelFolder(Path(self.model_dir) / run.path.name, self.config.NAME)
-            logger.warning("Going on with %s after epoch %d.", self.folder.path, self.epoch)
+            self._continue_from(None, *found)
 
     # --- Training by hand --------------------------------------------------------------------
     def set_trainable(self, layer_regex, keras_model=None, indent=0, verbose=1):
@@ -84,7 +170,9 @@ class OldMethods:
             indent: unused.
             verbose: 1 prints the layers.
         """
-        chosen = stages.select_layers(keras_model or self.keras_model, layer_regex, False)
+        chosen = stages.select_layers(
+            keras_model or self.keras_model, layer_regex, False, self.network.stages
+        )
         if verbose:
             print("Selecting layers to train")
             print("\n".join(chosen))
@@ -133,31 +221,26 @@ class OldMethods:
             log(f"Processing {len(molded_images)} images")
             log("molded_images", molded_images)
             log("image_metas", image_metas)
-        outputs = self.predict(*self._arrays(molded_images, image_metas))
+        predict = super().predict
+        outputs = predict(*self._arrays(molded_images, image_metas))
         height, width = shape = molded_images.shape[1:3]
-        numerics, window = dialect(self.config.NUMERICS), (0, 0, height, width)
-        restore = detection.geometry_of(numerics).restore
-        fitted = FittedImage(molded_images[0], 1.0, window, (0, 0))
-        if numerics.molded_images:
-            restore, fitted = geometry.restore, geometry.Molded(molded_images[0], window, 1.0)
+        fitted = FittedImage(molded_images[0], 1.0, (0, 0, height, width), (0, 0))
+        frame, least = dialects.of(self.config).frame, self.config.DETECTION_MIN_CONFIDENCE
+        found = [detection.above(outputs, row, least) for row in range(len(molded_images))]
         return [
-            detection.result_of(
-                outputs, row, lambda one: restore(one, fitted, shape), shape,
-                self.config.DETECTION_MIN_CONFIDENCE,
-            )
-            for row in range(len(molded_images))
-        ]  # fmt: skip
+            detection.to_result(one, *frame.restore(one, fitted, shape), shape) for one in found
+        ]
 
     def _arrays(self, molded_images, image_metas):
         """The inputs of the inference graph."""
-        numerics = dialect(self.config.NUMERICS)
-        if not numerics.molded_images:
+        if not isinstance(self.network, OldNetwork):
             pixels = molded_images + np.asarray(self.config.MEAN_PIXEL)
             window = np.broadcast_to([0, 0, *pixels.shape[1:3]], (len(pixels), 4))
-            return [pixels, *([window] if numerics.takes_window else [])]
+            return [pixels.astype("float32"), window.astype("float32")]
         anchors = self.get_anchors(molded_images.shape[1:])
         anchors = np.broadcast_to(anchors, (len(molded_images), *anchors.shape))
-        return [molded_images, np.asarray(image_metas), anchors]
+        arrays = molded_images, np.asarray(image_metas), anchors
+        return [np.asarray(array, "float32") for array in arrays]
 
     def get_anchors(self, image_shape):
         """Normalised anchors float32 [A, 4] of pictures (H, W, C); pixel ones go to `anchors`."""
@@ -165,13 +248,13 @@ class OldMethods:
         key = tuple(int(side) for side in image_shape)
         if key not in cache:
             config = self.config
-            offset = dialect(config.NUMERICS).anchor_offset * np.asarray(config.BACKBONE_STRIDES)
+            offset = dialects.of(config).anchors.offset * np.asarray(config.BACKBONE_STRIDES)
             levels = zip(
                 config.RPN_ANCHOR_SCALES, compute_backbone_shapes(config, key),
                 config.BACKBONE_STRIDES, offset, strict=True,
             )  # fmt: skip
             ratios = config.RPN_ANCHOR_RATIOS
-            if not dialect(config.NUMERICS).ratio_is_width:
+            if not dialects.of(config).anchors.ratio_is_width:
                 ratios = [1 / ratio for ratio in ratios]
             self.anchors = np.concatenate(
                 [generate_pyramid_anchors(
@@ -204,7 +287,7 @@ class OldMethods:
             images, image_metas, _ = self.mold_inputs(images)
         graph = keras.Model(self.keras_model.inputs, list(outputs.values()))
         arrays = [np.asarray(a, "float32") for a in self._arrays(np.asarray(images), image_metas)]
-        values = graph(arrays if len(arrays) > 1 else arrays[0], training=False)
+        values = graph(arrays, training=False)
         results = collections.OrderedDict(
             (name, keras.ops.convert_to_numpy(value))
             for name, value in zip(outputs, values, strict=True)
@@ -225,9 +308,9 @@ class OldMethods:
         """
         layer, *rest = name.split(":")[0].split("/")
         if layer == "ROI" and rest:
-            stages = ProposalStages(self.keras_model.get_layer("ROI"))(
-                *self.network.proposal_inputs
-            )
+            if not isinstance(self.network, OldNetwork):
+                return None
+            stages = ProposalStages(self.network.parts.proposals)(*self.network.proposal_inputs)
             return stages.get(rest[0])
         known = {layer.name: layer for layer in self.keras_model.layers}
         return known[layer].output if layer in known else None

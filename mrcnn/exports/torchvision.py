@@ -5,8 +5,8 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from mrcnn.network.backbones.resnet import BLOCKS
 from mrcnn import dialects
+from mrcnn.network.backbones.resnet import BLOCKS
 from mrcnn.network.layers.basic import layer_weights
 from mrcnn.weights.files.tensors import write_safetensors
 from mrcnn.weights.maps import torchvision

@@ -5,86 +5,87 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 
-from mrcnn import plots, runtime
-from mrcnn.compat import detections as matterport
-from mrcnn.compat.augment import augmenter
-from mrcnn.compat.images import as_pictures
-from mrcnn.compat.model import Graph, OldMethods, TrainingGraph, log
+from mrcnn import dialects, runtime
 from mrcnn.config import Config
 from mrcnn.data.augment import Augmenter
 from mrcnn.data.batches import Batches
 from mrcnn.data.check import check_dataset
-from mrcnn.dialects import SETTINGS, dialect
+from mrcnn.data.dataset import Dataset
 from mrcnn.evaluation import coco as evaluation
-from mrcnn.evaluation import report
+from mrcnn.evaluation.report import Evaluation
 from mrcnn.exports.torchvision import write_torchvision
 from mrcnn.folder import ModelFolder
 from mrcnn.inference import compiled
 from mrcnn.inference import detect as detection
-from mrcnn.network.layers.basic import leaf_layers
-from mrcnn.network.mask_rcnn import build_network
+from mrcnn.network.layers.basic import layer_weights
+from mrcnn.network.mask_rcnn import Network
 from mrcnn.training import fit as training
-from mrcnn.training.recorder import Recorder
-from mrcnn.training.schedule import build_optimizer
-from mrcnn.training.stages import select_layers
+from mrcnn.training import run as training_run
 from mrcnn.weights import loading
 from mrcnn.weights.download import path_or_download
-from mrcnn.weights.files import h5
 from mrcnn.weights.loading import LoadReport
-from mrcnn.weights.source import open_source
+from mrcnn.weights.source import Source, open_source
 
 logger = logging.getLogger("mrcnn")
 
 ASSETS = Path(__file__).parent.parent / "assets"
+MODES = ("training", "inference")
 
 
-class MaskRCNN(OldMethods):
+class MaskRCNN:
     """A Mask R-CNN: NumPy in, NumPy out.
 
     Args:
-        mode: "training" or "inference". Both graphs exist in either; training needs "training".
-        config: a `Config` or a subclass; its values are checked here.
-        model_dir: folder that holds the run folders.
+        mode: str. "training" or "inference". Both modes can detect; training needs "training".
+        config: Config or a subclass of it. The model keeps a copy, in which its values are checked.
+        model_dir: str or path. Folder of the run folders. Defaults to "runs".
 
     Attributes:
-        config: the Config.
-        keras_model: the graph of the mode, a functional `keras.Model`.
-        class_names: names by class id, background first; set by training and loading.
-        epoch: epochs finished.
-        log_dir: the run folder, as text.
+        config: Config. The model's own copy, with the defaults of its dialect.
+        network: Network. The graphs.
+        keras_model: keras.Model. The graph of the mode.
+        class_names: list of str. Names by class id, the background first; set by training and
+            loading.
+        epoch: int. Epochs that are completed.
+        folder: ModelFolder. The run folder, which is made when something is first written.
 
     Raises:
-        ValueError: a mode that does not exist, or a Config value out of range.
+        ValueError: an unknown mode, or a Config value out of range.
     """
 
-    def __init__(self, mode, config, model_dir="runs"):
-        if mode not in ("training", "inference"):
+    def __init__(
+        self, mode: str, config: Config | type[Config], model_dir: str | os.PathLike = "runs"
+    ):
+        if mode not in MODES:
             raise ValueError(f"mode must be 'training' or 'inference', got {mode!r}.")
         config = config() if isinstance(config, type) else config
-        config.resolve(SETTINGS.get(config.NUMERICS))
-        self.model_dir = os.fspath(model_dir)
+        config = self._own(config)
         if config.SEED is not None:
             seed = runtime.make_repeatable if mode == "training" else keras.utils.set_random_seed
             seed(config.SEED)
+        self.model_dir = os.fspath(model_dir)
         self.keras_model = self.build(mode, config)
         self.class_names = ["BG"] + [f"class {i}" for i in range(1, config.NUM_CLASSES)]
         self.epoch = 0
         self.folder = ModelFolder.new(self.model_dir, config.NAME)
-        self._optimizer_file = None  # where the state of the optimizer is, when training goes on
+        self._optimizer_file: Path | None = None  # has the optimizer's state of a resumed run
 
     # --- Opening and saving ------------------------------------------------------------------
     @classmethod
-    def load(cls, folder, mode="inference", **overrides) -> MaskRCNN:
+    def load(cls, folder: str | os.PathLike, mode: str = "inference", **overrides: Any) -> MaskRCNN:
         """Opens a model folder; nothing else is needed.
 
         Args:
-            folder: a run folder, or one written by `save`.
-            mode: "training" goes on from the newest checkpoint, "inference" takes the best weights.
-            **overrides: settings to change, as ``DETECTION_MIN_CONFIDENCE=0.5``.
+            folder: str or path. A run folder, or a folder written by `save`.
+            mode: str. "training" resumes from the newest checkpoint, "inference" takes the best
+                weights. Defaults to "inference".
+            **overrides: Settings to change, such as ``DETECTION_MIN_CONFIDENCE=0.5``.
 
         Raises:
             FileNotFoundError: no such folder, or no config.json or weights in it.
@@ -101,32 +102,37 @@ class MaskRCNN(OldMethods):
         model = cls(mode, config, model_dir=path.parent)
         opened = ModelFolder(path, config.NAME)
         model.class_names = opened.class_names() or model.class_names
-        weights = opened.weights(latest=mode == "training")
-        model.load_weights(weights, go_on=False)
+        model._read(opened.weights(latest=mode == "training"), exclude=None)
         if mode == "training" and opened.stages():
-            model._adopt(opened)
+            model._resume_in(opened)
         return model
 
     @classmethod
     def from_weights(
-        cls, path, mode="inference", model_dir="runs", exclude=None, **overrides
+        cls,
+        path: str | os.PathLike,
+        mode: str = "inference",
+        model_dir: str | os.PathLike = "runs",
+        exclude: Sequence[str] | None = None,
+        **overrides: Any,
     ) -> MaskRCNN:
-        """A model for a file of weights, its network as the file tells, ready to detect.
+        """Builds the network that a weight file is of, ready to detect.
 
         Args:
-            path: a file of torchvision or Detectron2 (.pth, .pt, .pkl, .safetensors) or an .h5 file
-                of Matterport's; the name of published weights, see `weights.download.known`; or a
-                model folder, which `load` opens, whatever `model_dir` and `exclude` say.
-            mode: as in the constructor.
-            model_dir: as in the constructor.
-            exclude: layers that start anew, as where NUM_CLASSES is overridden.
-            **overrides: settings to change; ``NUMERICS="detectron2_x"`` for a network whose ResNet
-                came from PyTorch or Caffe2, ``BATCH_NORM_EPSILON=1e-5`` for one of torchvision
-                whose frozen normalisation has that, not 0 as the published one.
+            path: str or path. A file of torchvision or Detectron2 (.pth, .pt, .pkl, .safetensors)
+                or Matterport (.h5); the name of published weights, see `weights.download.known`; or
+                a model folder, which `load` opens, ignoring `model_dir` and `exclude`.
+            mode: str. As in the constructor. Defaults to "inference".
+            model_dir: str or path. As in the constructor. Defaults to "runs".
+            exclude: sequence of str or None. Layers that keep their random weights, as when
+                `NUM_CLASSES` is overridden. Defaults to None.
+            **overrides: Settings to change. ``NUMERICS="detectron2_x"`` is for a network whose
+                ResNet came from PyTorch or Caffe2, ``BATCH_NORM_EPSILON=1e-5`` for a torchvision
+                network whose frozen normalization has that epsilon, not 0 as the published one.
 
         Raises:
-            FileNotFoundError: no such file, nor published weights of that name.
-            ValueError: the file is damaged, of another network, or not whole.
+            FileNotFoundError: no such file, and no published weights of that name.
+            ValueError: the file is damaged, of another network, or incomplete.
         """
         path = path_or_download(path)
         if path.is_dir():
@@ -140,72 +146,100 @@ class MaskRCNN(OldMethods):
             name = re.sub(r"[^\w-]+", "_", path.stem)
             settings = {"NAME": name, "NUMERICS": source.dialect} | source.settings | overrides
             model = cls(mode, Config(**settings), model_dir)
-            report = loading.load(source, leaf_layers(model.network.training), exclude)
+            report = loading.load(source, model.network.layers, exclude)
             if report.missing:
                 raise ValueError(
-                    f"{path} is not whole: it has nothing for {', '.join(report.missing[:8])}."
+                    f"{path} is incomplete: it has nothing for {', '.join(report.missing[:8])}."
                 )
             if source.class_names and len(source.class_names) == model.config.NUM_CLASSES:
                 model.class_names = list(source.class_names)
         return model
 
     @classmethod
-    def demo(cls, mode="inference", **overrides) -> MaskRCNN:
-        """The small model that comes with the package: shapes and coins, 12 MB at most."""
+    def demo(cls, mode: str = "inference", **overrides: Any) -> MaskRCNN:
+        """Opens the small model that comes with the package; it knows shapes and coins.
+
+        Args:
+            mode: str. As in the constructor. Defaults to "inference".
+            **overrides: Settings to change.
+        """
         model = cls.load(ASSETS / "demo", mode, **overrides)
         model.model_dir = "runs"
         model.folder = ModelFolder.new("runs", model.config.NAME)
         return model
 
-    def save(self, folder):
-        """Writes config.json, classes.json and weights.h5 into a folder, to be opened by `load`."""
-        target = ModelFolder(folder, self.config.NAME)
-        target.describe(self.config, self.class_names)
-        self._write_weights(target.path / "weights.h5", self.epoch, False)
-
-    def save_torchvision(self, path):
-        """Writes the weights for torchvision, see `weights.exporting.write_torchvision`."""
-        write_torchvision(path, leaf_layers(self.network.training), self.config)
-
-    def load_weights(self, filepath, by_name=False, exclude=None, go_on=True) -> LoadReport:
-        """Loads weights by layer name.
-
-        A Config whose NUMERICS is "auto" takes on the dialect of the file, and what else the file
-        says of its network, where nothing else was set.
+    def save(self, folder: str | os.PathLike) -> None:
+        """Writes config.json, classes.json and weights.h5 into a folder, which `load` opens.
 
         Args:
-            filepath: an .h5 file of this package or of Matterport's, a file of torchvision or
-                Detectron2 (.pth, .pt, .pkl, .safetensors), or a model folder.
-            by_name: for old scripts; weights are always matched by name.
-            exclude: names of layers to leave as they are, such as the heads when classes differ.
-            go_on: training goes on in the run that the file is a numbered checkpoint of, if it is
-                one of this NAME and nothing is excluded: with its epoch, see `set_log_dir`.
+            folder: str or path. Made if it does not exist.
+        """
+        target = ModelFolder(folder, self.config.NAME)
+        target.describe(self.config, self.class_names)
+        training_run.write_weights(self, target.path / "weights.h5", self.epoch)
+
+    def save_torchvision(self, path: str | os.PathLike) -> None:
+        """Writes the weights for torchvision; see `exports.torchvision.write_torchvision`.
+
+        Args:
+            path: str or path. The .safetensors file.
+        """
+        write_torchvision(path, self.network.layers, self.config)
+
+    def load_weights(
+        self, filepath: str | os.PathLike, exclude: Sequence[str] | None = None
+    ) -> LoadReport:
+        """Loads weights by layer name.
+
+        If `NUMERICS` is "auto", the model adopts the dialect of the file and every network setting
+        implied by the file that you have not set yourself.
+
+        Args:
+            filepath: str or path. An .h5 file of this package or Matterport's, a file of torchvision
+                or Detectron2 (.pth, .pt, .pkl, .safetensors), or a model folder.
+            exclude: sequence of str or None. Names of layers to leave as they are, such as the
+                heads if the classes differ. Defaults to None.
 
         Returns:
             The report: loaded, missing, unexpected and mismatched tensors by name.
+
+        Raises:
+            FileNotFoundError: no such file, or no weights in the folder.
+            ValueError: a damaged file, or one that does not fit the network.
         """
         path = Path(filepath)
         if path.is_dir():
             path = ModelFolder(path, self.config.NAME).weights()
+        report = self._read(path, exclude)
+        found = ModelFolder.of_checkpoint(path, self.config.NAME)
+        if found and not exclude and self.mode == "training":
+            self._continue_from(path, *found)
+        return report
+
+    def _read(self, path, exclude) -> LoadReport:
         if not path.is_file():
             raise FileNotFoundError(f"No weights file {path}.")
         with open_source(path) as source:
-            self._take_on(source)
-            report = loading.load(source, leaf_layers(self.network.training), exclude)
-        is_checkpoint = ModelFolder.of_checkpoint(path, self.config.NAME) is not None
-        if go_on and is_checkpoint and not exclude and self.mode == "training":
-            self.set_log_dir(path)
-            self._optimizer_file = path
-        return report
+            self._adopt(source)
+            return loading.load(source, self.network.layers, exclude)
 
-    def _take_on(self, source):
-        """Builds the network anew as a file tells, where the Config leaves that open."""
+    def _continue_from(self, path, run, epoch):
+        """Continues the run of a numbered checkpoint: with its epoch, in a folder of its name."""
+        self.epoch, self._optimizer_file = epoch, path
+        # Always in `model_dir`: the folder of a checkpoint elsewhere is only read.
+        self.folder = ModelFolder(Path(self.model_dir) / run.path.name, self.config.NAME)
+        logger.warning("Resuming %s after epoch %d.", self.folder.path, self.epoch)
+
+    def _adopt(self, source: Source):
+        """Builds the network again as a file tells, where the Config leaves that open."""
         config, trained = self.config, source.dialect
-        if trained and config.NUMERICS not in ("auto", trained, f"{trained}_x"):
+        if trained and not _fits(config.NUMERICS, trained):
             logger.warning(
-                "%s was trained in the arithmetic %r, but NUMERICS = %r: its results will differ.",
-                source.path, trained, config.NUMERICS,
-            )  # fmt: skip
+                "%s was trained in the dialect %r, but NUMERICS = %r: its results will differ.",
+                source.path,
+                trained,
+                config.NUMERICS,
+            )
             return
         before = config.to_dict()
         if trained and config.NUMERICS == "auto":
@@ -215,74 +249,94 @@ class MaskRCNN(OldMethods):
         if config.to_dict() != before:
             self.keras_model = self.build(self.mode, config)
 
-    def build(self, mode, config) -> keras.Model:
-        """Builds the graphs of a checked Config, whose dialect may bring defaults along.
+    # --- Building ----------------------------------------------------------------------------
+    def _own(self, config: Config) -> Config:
+        """The Config that the model works with: a checked copy."""
+        return config.resolved(dialects.named(config.NUMERICS).settings)
+
+    def build(self, mode: str, config: Config) -> keras.Model:
+        """Builds the network of a Config.
+
+        Args:
+            mode: str. "training" or "inference".
+            config: Config. The model's own.
 
         Returns:
             The graph of the mode, for `keras_model`.
         """
-        config.resolve(SETTINGS.get(config.NUMERICS))
-        self.mode, self.config, self._predict = mode, config, None
-        self._devices = runtime.devices_scope(config.GPU_COUNT if mode == "training" else 1)
-        with self._devices():
-            self.network = build_network(config, mode)
-            if mode == "training":
-                return training.trainer(self.network.training, config.LOSS_WEIGHTS, TrainingGraph)
-            graph = self.network.inference
-            return Graph(graph.input, graph.output, name=graph.name)
+        config.resolve(dialects.named(config.NUMERICS).settings)
+        self.mode, self.config = mode, config
+        self._predict: Callable | None = None
+        self.devices = runtime.devices_scope(config.GPU_COUNT if mode == "training" else 1)
+        with self.devices():
+            self.network = self._network()
+            return self._graph()
 
-    def find_last(self) -> str:
-        """Path of the newest checkpoint of this NAME in model_dir.
+    def _network(self) -> Network:
+        return Network(self.config)
 
-        Raises:
-            FileNotFoundError: there is none.
-        """
-        for run in reversed(ModelFolder.runs(self.model_dir, self.config.NAME)):
-            for _, path in reversed(run.checkpoints()):
-                return str(path)
-        raise FileNotFoundError(
-            f"No checkpoint mask_rcnn_*.h5 of NAME={self.config.NAME!r} under {self.model_dir!r}."
-        )
+    def _graph(self) -> keras.Model:
+        if self.mode == "training":
+            return training.trainer(self.network.training, self.config.LOSS_WEIGHTS)
+        return self.network.detector
+
+    # --- Copies ------------------------------------------------------------------------------
+    def __reduce__(self):
+        """Makes pickle and copy.deepcopy work: the graphs are built again around the weights."""
+        weights = {
+            layer.name: [keras.ops.convert_to_numpy(w.value) for w in layer_weights(layer)]
+            for layer in self.network.layers
+        }
+        names = ("class_names", "epoch", "folder", "_optimizer_file")
+        state = {name: getattr(self, name) for name in names}
+        return _rebuild, (type(self), self.mode, self.config, self.model_dir, weights, state)
 
     # --- Training ----------------------------------------------------------------------------
     def train(
         self,
-        train_dataset,
-        val_dataset=None,
-        learning_rate=None,
-        epochs=1,
-        layers="all",
-        augmentation=None,
-        custom_callbacks=None,
-        no_augmentation_sources=None,
-        resume="auto",
-        verbose=1,
-    ):
+        train_dataset: Dataset,
+        val_dataset: Dataset | None = None,
+        learning_rate: float | None = None,
+        epochs: int = 1,
+        layers: str = "all",
+        augmentation: Callable | None = None,
+        custom_callbacks: Sequence[keras.callbacks.Callback] | None = None,
+        no_augmentation_sources: Sequence[str] | None = None,
+        resume: bool | str = "auto",
+        verbose: int | str = 1,
+    ) -> keras.callbacks.History:
         """Trains up to a number of epochs, counted over all calls.
 
-        A training that was killed goes on where its last finished epoch ended, with the same epoch
-        numbers, schedule and optimizer state, when the same script runs again.
+        A run that was killed resumes from its last completed epoch when the same script runs again,
+        with the same epoch numbers, schedule and optimizer state.
 
         Args:
-            train_dataset: a prepared `Dataset`.
-            val_dataset: another, for the validation loss and COCO AP; None: no validation.
-            learning_rate: None: LEARNING_RATE.
-            epochs: total of epochs after this call.
-            layers: "heads", "3+", "4+", "5+", "all" or a regular expression of layer names.
-            augmentation: None (AUGMENTATION of the Config), an `Augmenter`, any function of
-                (image, masks), or an augmenter of imgaug, where that is installed.
-            custom_callbacks: Keras callbacks, called when the checkpoint of an epoch is written;
-                their logs hold the AP of an evaluation, too.
-            no_augmentation_sources: sources whose images are never augmented.
-            resume: "auto": go on with an interrupted run of this NAME, Config and arguments in
-                model_dir, if there is one; True: there must be one; False: start a new run.
-            verbose: of Keras' fit: 0 silent, 1 progress bar, 2 one line an epoch.
+            train_dataset: Dataset. Prepared.
+            val_dataset: Dataset or None. For the validation loss and COCO AP. Defaults to None: no
+                validation.
+            learning_rate: float or None. Defaults to None: `LEARNING_RATE`.
+            epochs: int. Total of epochs after this call. Defaults to 1.
+            layers: str. "heads", "3+", "4+", "5+", "all" or a regular expression of layer names.
+                Defaults to "all".
+            augmentation: callable or None. An `Augmenter`, or any function of (image, masks).
+                Defaults to None: `AUGMENTATION` of the Config.
+            custom_callbacks: sequence of keras.callbacks.Callback or None. Called when the
+                checkpoint of an epoch is written; their logs include the AP of an evaluation.
+                Defaults to None.
+            no_augmentation_sources: sequence of str or None. Sources whose images are never
+                augmented. Defaults to None.
+            resume: bool or str. "auto" resumes an interrupted run of this NAME, Config and
+                arguments in `model_dir` if there is one. True requires one. False starts a new run.
+                Defaults to "auto".
+            verbose: int or str. As in Keras' `fit`: 0 silent, 1 progress bar, 2 one line per epoch.
+                Defaults to 1.
 
         Returns:
-            The Keras History.
+            The History of Keras.
 
         Raises:
             ValueError: not in training mode, or data that does not fit the Config.
+            FileNotFoundError: `resume` is True, and there is no interrupted run.
         """
         if self.mode != "training":
             raise ValueError(
@@ -291,9 +345,12 @@ class MaskRCNN(OldMethods):
         check_dataset(train_dataset, self.config)
         if val_dataset is not None:
             check_dataset(val_dataset, self.config, name="val_dataset")
-        rate = self.config.LEARNING_RATE if learning_rate is None else learning_rate
-        stage = {"epochs": epochs, "layers": layers, "learning_rate": rate,
-                 "images": len(train_dataset.image_ids)}  # fmt: skip
+        stage = {
+            "epochs": epochs,
+            "layers": layers,
+            "learning_rate": self.config.LEARNING_RATE if learning_rate is None else learning_rate,
+            "images": len(train_dataset.image_ids),
+        }
         if self.epoch == 0 and resume:
             self._resume(stage, required=resume is True)
         if epochs <= self.epoch:
@@ -304,118 +361,49 @@ class MaskRCNN(OldMethods):
             )
             return keras.callbacks.History()
         self.class_names = list(train_dataset.class_names)
-        self.folder.describe(self.config, self.class_names)
         if augmentation is None and self.config.AUGMENTATION:
             augmentation = Augmenter(**self.config.AUGMENTATION)
         batches = Batches(
-            train_dataset, self.config, augmenter(augmentation), shuffle=True,
-            seed=self.config.SEED or 0, steps=self.config.STEPS_PER_EPOCH,
+            train_dataset,
+            self.config,
+            augmentation,
+            shuffle=True,
+            seed=self.config.SEED or 0,
+            steps=self.config.STEPS_PER_EPOCH,
             plain_sources=no_augmentation_sources or (),
-        )  # fmt: skip
-        return self._fit(batches, val_dataset, stage, custom_callbacks or [], verbose)
-
-    def _fit(self, batches, val_dataset, stage, custom_callbacks, verbose):
-        config, epochs = self.config, stage["epochs"]
-        val_batches = val_dataset and Batches(
-            val_dataset, config, shuffle=False, seed=0, steps=config.VALIDATION_STEPS
         )
-        stages = [s for s in self.folder.stages() if s["start"] < self.epoch]
-        goes_on = bool(stages) and {k: stages[-1][k] for k in stage} == stage
-        # More epochs of the same layers at a constant rate: the optimizer need not start anew.
-        constant = config.LR_SCHEDULE == "constant" and not config.WARMUP_STEPS
-        prolongs = constant and bool(stages) and stages[-1]["layers"] == stage["layers"]
-        if not goes_on:
-            stages.append(stage | {"start": self.epoch, "finished": False})
-        self.folder.write_stages(stages)
-        model = self.keras_model
-        chosen = select_layers(model, stage["layers"], config.BACKBONE_NORM == "frozen")
-        logger.info("Training %d layers (%s).", len(chosen), stage["layers"])
-        steps = len(batches) * max(epochs - stages[-1]["start"], 1)
-        with self._devices():
-            optimizer = build_optimizer(
-                config, stage["learning_rate"], steps, model.trainable_variables
+        val_batches = validate = None
+        if val_dataset is not None:
+            val_batches = Batches(
+                val_dataset, self.config, shuffle=False, seed=0, steps=self.config.VALIDATION_STEPS
             )
-            model.compile(optimizer=optimizer, jit_compile=config.JIT_COMPILE)
-        if self._optimizer_file and (goes_on or prolongs):
-            h5.load_optimizer(self._optimizer_file, optimizer, learning_rate=goes_on)
-        self._optimizer_file = None
-        recorder = Recorder(
-            self.folder,
-            lambda path, epoch, whole: self._checkpoint(path, epoch, optimizer if whole else None),
-            plots.plot_history,
-            val_dataset and (lambda: self._validate(val_dataset)),
-            config.EVALUATE_EVERY,
-            epochs,
-            config.CHECKPOINTS_TO_KEEP,
-        )
-        try:
-            history = training.fit(
-                model, config, batches, val_batches, self.epoch, epochs,
-                [recorder, *custom_callbacks], verbose,
-            )  # fmt: skip
-        except KeyboardInterrupt:
-            logger.warning(
-                "Interrupted after epoch %d. %s is whole; the same call goes on from there.",
-                self.epoch, self.folder.path,
-            )  # fmt: skip
-            raise
-        stages[-1]["finished"] = True
-        self.folder.write_stages(stages)
-        return history
+            validate = lambda: self._validate(val_dataset)  # noqa: E731
+        run = training_run.Run(self, stage, batches, val_batches, validate)
+        optimizer_file, self._optimizer_file = self._optimizer_file, None
+        return run.fit(optimizer_file, custom_callbacks or (), verbose)
 
     def _resume(self, stage, required):
-        """Adopts the newest interrupted run that this call could have started."""
-        settings = self.config.to_dict()
-        for run in reversed(ModelFolder.runs(self.model_dir, self.config.NAME)):
-            stages = run.stages()
-            started = any({k: s.get(k) for k in stage} == stage for s in stages)
-            interrupted = stages and not stages[-1]["finished"]
-            if started and interrupted and run.checkpoints() and _settings(run) == settings:
-                self.load_weights(run.checkpoints()[-1][1], go_on=False)
-                self._adopt(run)
-                logger.warning(
-                    "Going on with %s after epoch %d. resume=False starts anew.",
-                    run.path,
-                    self.epoch,
-                )
-                return
-        if required:
+        """Continues the newest interrupted run that this call could have started."""
+        run = training_run.find_interrupted(self.model_dir, self.config, stage)
+        if run is not None:
+            self._read(run.checkpoints()[-1][1], exclude=None)
+            self._resume_in(run)
+            logger.warning(
+                "Resuming %s after epoch %d. resume=False starts over.", run.path, self.epoch
+            )
+        elif required:
             raise FileNotFoundError(
-                f"resume=True, but {self.model_dir!r} holds no interrupted run of "
+                f"resume=True, but {self.model_dir!r} has no interrupted run of "
                 f"NAME={self.config.NAME!r} with this Config and these arguments."
             )
 
-    def _adopt(self, run):
+    def _resume_in(self, run):
         self.folder = run
         numbered = run.checkpoints()
         if numbered:
             self.epoch, self._optimizer_file = numbered[-1]
 
-    def _checkpoint(self, path, epoch, optimizer):
-        self._write_weights(path, epoch, optimizer)
-        if optimizer is not None:
-            self.epoch = epoch
-            for _, older in self.folder.checkpoints()[-2:-1]:  # training goes on from the newest
-                try:
-                    h5.drop_optimizer(older)
-                except (OSError, ValueError) as error:  # it only takes more room
-                    logger.warning("The optimizer's state stays in an old checkpoint: %s", error)
-
-    def _write_weights(self, path, epoch, optimizer):
-        h5.write_weights(
-            path,
-            leaf_layers(self.network.training),
-            optimizer=optimizer or None,
-            metadata={
-                "epoch": epoch,
-                "name": self.config.NAME,
-                "classes": self.class_names,
-                "numerics": self.config.NUMERICS,
-                "batch_norm_epsilon": self.config.BATCH_NORM_EPSILON,
-            },
-        )
-
-    def _validate(self, dataset) -> dict:
+    def _validate(self, dataset) -> dict[str, float]:
         result = self.evaluate(dataset)
         metrics = {"val_box_AP": result.bbox["AP"], "val_box_AP50": result.bbox["AP50"]}
         if result.segm is not None:
@@ -423,60 +411,58 @@ class MaskRCNN(OldMethods):
         return metrics
 
     # --- Detection and evaluation ------------------------------------------------------------
-    def detect(self, images, verbose=0, masks="full") -> list[dict]:
+    def detect(self, images: Sequence[Any], masks: str = "full") -> list[dict]:
         """Detects objects in any number of images of any sizes.
 
         Args:
-            images: list of arrays [height, width(, channels)], RGB or grey, uint8, uint16, or
-                float in 0..255.
-            verbose: 1 prints the number of images and what each is like.
-            masks: "full" or "rle", see `mrcnn.detect.detect`.
+            images: sequence of arrays `[height, width]` or `[height, width, channels]`, RGB or
+                gray, uint8, uint16, or float in 0..255.
+            masks: str. "full" for bool masks, "rle" for COCO run-length codes. Defaults to "full".
 
         Returns:
-            One dict an image: `rois` int32 [N, 4] (y1, x1, y2, x2, upper bounds exclusive),
-            `class_ids` int32 [N], `scores` float32 [N], `boxes` float32 [N, 4] (the rois before
-            they were rounded), `masks` bool [height, width, N] (or `rles`), best first.
+            One dict per image, best detection first: `rois` int32 `[N, 4]` (y1, x1, y2, x2, upper
+            bounds exclusive), `class_ids` int32 `[N]`, `scores` float32 `[N]`, `boxes` float32
+            `[N, 4]` (the rois before rounding), and `masks` bool `[height, width, N]` or `rles`.
+
+        Raises:
+            ValueError: a single image instead of a list, or one that the network cannot take.
         """
-        if verbose:
-            log(f"Processing {len(images)} images")
-            for image in images:
-                log("image", image)
-        images = as_pictures(images, self.config)
-        return detection.detect(self.predict, images, self.config, masks, geometry=self._geometry)
+        _refuse_single(images)
+        return detection.detect(self.predict, images, self.config, masks)
 
     @property
-    def _geometry(self):
-        numerics = dialect(self.config.NUMERICS)
-        if numerics.molded_images:
-            return matterport.geometry(self.config, self.get_anchors)
-        return detection.geometry_of(numerics)
-
-    @property
-    def predict(self):
-        """The compiled inference graph: pixels [batch, H, W, C] to a dict of arrays."""
+    def predict(self) -> Callable:
+        """The compiled detector: images `[batch, H, W, C]` and windows to a dict of arrays."""
         if self._predict is None:
             self._predict = compiled.compiled(self.network.detector)
         return self._predict
 
-    def evaluate(self, dataset, limit=None, progress=None) -> report.Evaluation:
-        """COCO AP and pooled scores on a data set.
+    def evaluate(
+        self,
+        dataset: Dataset,
+        limit: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Evaluation:
+        """Computes COCO AP and pooled scores on a data set.
 
-        Every detection counts whatever DETECTION_MIN_CONFIDENCE says: AP needs the whole ranking.
-        Classes are those of the data set, see `detect.in_classes`.
+        Every detection counts, whatever `DETECTION_MIN_CONFIDENCE` is: AP needs the whole ranking.
+        Classes are those of the data set; see `inference.detect.in_classes`.
 
         Args:
-            dataset: a prepared `Dataset`.
-            limit: images used; None: all.
-            progress: function called with the number of images that were just done.
+            dataset: Dataset. Prepared.
+            limit: int or None. Number of images to use. Defaults to None: all.
+            progress: callable or None. Called with the number of images that were just done.
+                Defaults to None.
+
+        Returns:
+            The `Evaluation`.
         """
         image_ids = list(dataset.image_ids)[:limit]
         results = []
         for start in range(0, len(image_ids), self.config.BATCH_SIZE):
             chunk = image_ids[start : start + self.config.BATCH_SIZE]
             images = [dataset.load_image(image_id) for image_id in chunk]
-            results += detection.detect(
-                self.predict, images, self.config, "rle", 0.0, self._geometry
-            )
+            results += detection.detect(self.predict, images, self.config, "rle", min_score=0.0)
             if progress:
                 progress(len(chunk))
         theirs = list(dataset.class_names)
@@ -484,5 +470,28 @@ class MaskRCNN(OldMethods):
         return evaluation.evaluate(dataset, results, image_ids)
 
 
-def _settings(run):
-    return Config.from_json(run.path / "config.json").to_dict()
+def _fits(chosen: str, trained: str) -> bool:
+    """Whether weights trained in one dialect are right for the NUMERICS that was chosen."""
+    if chosen in ("auto", trained):
+        return True
+    return dialects.named(chosen).same_layers_as == trained
+
+
+def _refuse_single(images):
+    shape = getattr(images, "shape", ())
+    if len(shape) == 3 and shape[2] in (3, 4):
+        raise ValueError(
+            f"images: expected a list of images, got one of shape {shape}: use detect([image])."
+        )
+
+
+def _rebuild(cls, mode, config, model_dir, weights, state) -> MaskRCNN:
+    """A model from the parts that `MaskRCNN.__reduce__` gave."""
+    model = cls.__new__(cls)
+    model.model_dir = model_dir
+    model.keras_model = model.build(mode, config)
+    for layer in model.network.layers:
+        for weight, value in zip(layer_weights(layer), weights[layer.name], strict=True):
+            weight.assign(value)
+    vars(model).update(state)
+    return model

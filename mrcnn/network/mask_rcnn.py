@@ -83,9 +83,7 @@ def losses(parts: Parts, trunk: Trunk, inputs: dict[str, Any]) -> dict[str, Any]
     found = parts.rpn_losses(trunk.rpn, *rpn_targets)
     boxes = parts.coordinates(trunk.image, pixel_boxes)
     window = parts.coordinates(trunk.image, inputs[batch.WINDOW])
-    proposals = parts.training_proposals(
-        trunk.rpn.scores, trunk.rpn.deltas, trunk.anchors, window
-    )
+    proposals = parts.training_proposals(trunk.rpn.scores, trunk.rpn.deltas, trunk.anchors, window)
     rois = parts.roi_targets(proposals, class_ids, boxes)
     logits, _, deltas = parts.box_head(parts.pool_boxes(trunk.pyramid[:4], rois["rois"]))
     found |= parts.box_losses(rois, logits, deltas, inputs.get(batch.ACTIVE_CLASSES))

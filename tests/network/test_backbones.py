@@ -2,10 +2,10 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+from mrcnn.network.backbones.build import backbone_maps
 
 from mrcnn.dialects import STANDARD
 from mrcnn.network.backbones.applications import STRIDES
-from mrcnn.network.backbones.build import backbone_maps
 from mrcnn.network.layers.basic import Normalise
 from mrcnn.network.layers.fpn import feature_pyramid
 from mrcnn.network.layers.normalization import is_normalisation

@@ -10,7 +10,6 @@ from keras import layers
 
 from mrcnn.network.layers import losses
 
-
 # What the names of all layers of pyramid and heads begin with. Every other layer is the backbone's.
 HEAD_PREFIXES = ("mrcnn_", "rpn_", "fpn_")
 

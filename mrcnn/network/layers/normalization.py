@@ -9,9 +9,7 @@ import keras
 from keras import layers
 
 
-def normalization(
-    norm: str, channels: int, name: str, epsilon: float = 1e-5
-) -> keras.layers.Layer:
+def normalization(norm: str, channels: int, name: str, epsilon: float = 1e-5) -> keras.layers.Layer:
     """Returns a layer that normalizes feature maps `[batch, height, width, channels]`.
 
     Args:

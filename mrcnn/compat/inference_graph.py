@@ -1,0 +1,80 @@
+"""Matterport's inference graph: molded images, image_meta and anchors to seven outputs."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import keras
+
+from mrcnn.compat.images import META_COLUMNS
+from mrcnn.network.heads.rpn import join_levels
+from mrcnn.network.layers.matterport import JoinDetections
+from mrcnn.network.mask_rcnn import Network, Trunk, trunk
+
+
+class OldNetwork(Network):
+    """A network of the Matterport dialect whose detector has the inputs of old.
+
+    Args:
+        config: Config. It was checked by `validate`.
+
+    Attributes:
+        old_inputs: list of tensors. Molded images `[batch, h, w, C]`, image_meta
+            `[batch, 12 + NUM_CLASSES]` and normalized anchors `[batch, anchors, 4]`.
+    """
+
+    def __init__(self, config: Any):
+        super().__init__(config)
+        meta = keras.Input((config.IMAGE_META_SIZE,), name="input_image_meta")
+        anchors = keras.Input((None, 4), name="input_anchors")
+        self.old_inputs = [self.image, meta, anchors]
+        self.window = meta[:, META_COLUMNS["window"]]
+
+    @functools.cached_property
+    def trunk(self) -> Trunk:
+        """What the graphs share, from images that have lost their mean pixel already."""
+        _, _, anchors = self.old_inputs
+        return trunk(self.parts, self.image, self.image)._replace(anchors=[anchors])
+
+    @property
+    def proposal_inputs(self) -> tuple:
+        """The arguments of the proposal layer."""
+        window = self.parts.coordinates(self.image, self.window)
+        return self.trunk.rpn.scores, self.trunk.rpn.deltas, self.trunk.anchors, window
+
+    @functools.cached_property
+    def _tensors(self) -> dict[str, Any]:
+        """The forward path of `network.mask_rcnn.detections`, with what happens on the way."""
+        parts, pyramid = self.parts, self.trunk.pyramid[:4]
+        *_, window = self.proposal_inputs
+        rois = parts.proposals(*self.proposal_inputs)
+        _, probabilities, deltas = parts.box_head(parts.pool_boxes(pyramid, rois))
+        found = parts.detections(rois, probabilities, deltas, window)
+        tensors = {"rois": rois, "probabilities": probabilities, "deltas": deltas, "found": found}
+        if parts.has_masks:
+            tensors["masks"] = parts.mask_head(parts.pool_masks(pyramid, found["boxes"]))
+        return tensors
+
+    @functools.cached_property
+    def detector(self) -> keras.Model:
+        """Takes the inputs of old, returns the dict of the new detector."""
+        outputs = self._tensors["found"]
+        if self.parts.has_masks:
+            masks = self.parts.select_masks(self._tensors["masks"], outputs["class_ids"])
+            outputs = outputs | {"masks": masks}
+        return keras.Model(self.old_inputs, outputs, name="mask_rcnn")
+
+    @functools.cached_property
+    def inference(self) -> keras.Model:
+        """Takes the inputs of old, returns the seven outputs of old (six without masks)."""
+        tensors, rpn = self._tensors, self.trunk.rpn
+        join = JoinDetections(self.config.DETECTION_MIN_CONFIDENCE, name="mrcnn_detection")
+        outputs = [join(tensors["found"]), tensors["probabilities"], tensors["deltas"]]
+        outputs += [tensors["masks"]] if self.parts.has_masks else []
+        outputs += [
+            tensors["rois"],
+            join_levels(rpn.probabilities, "rpn_class"),
+            join_levels(rpn.deltas, "rpn_bbox"),
+        ]
+        return keras.Model(self.old_inputs, outputs, name="mask_rcnn")
