@@ -322,7 +322,7 @@ def refine_detections_graph(rois, probs, deltas, window, config):
 # --- Losses --------------------------------------------------------------------------------------
 def smooth_l1_loss(y_true, y_pred):
     """Elementwise, quadratic below a difference of 1."""
-    return losses.smooth_l1(y_true, y_pred, MATTERPORT.smooth_l1_beta)
+    return losses.smooth_l1(y_true, y_pred, MATTERPORT.box_loss.beta)
 
 
 def rpn_class_loss_graph(rpn_match, rpn_class_logits):
@@ -350,7 +350,7 @@ def rpn_bbox_loss_graph(config, target_bbox, rpn_match, rpn_bbox):
     row = ops.clip(row, 0, target_bbox.shape[1] - 1)
     target = ops.take_along_axis(ops.cast(target_bbox, "float32"), row[..., None], axis=1)
     return losses.rpn_box_loss(
-        target, rpn_bbox, positive, positive, MATTERPORT.smooth_l1_beta, over_positives=True
+        target, rpn_bbox, positive, positive, MATTERPORT.box_loss.beta, over_positives=True
     )
 
 
@@ -378,7 +378,7 @@ def mrcnn_bbox_loss_graph(target_bbox, target_class_ids, pred_bbox):
     """
     class_ids = ops.cast(target_class_ids, "int32")
     return losses.box_loss(
-        target_bbox, class_ids, pred_bbox, class_ids > 0, MATTERPORT.smooth_l1_beta,
+        target_bbox, class_ids, pred_bbox, class_ids > 0, MATTERPORT.box_loss.beta,
         over_positives=True,
     )  # fmt: skip
 

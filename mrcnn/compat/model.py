@@ -109,16 +109,20 @@ class OldMethods:
         epochs=1,
         layers="all",
         augmentation=None,
+        custom_callbacks=None,
+        no_augmentation_sources=None,
         **options,
     ):
         """Trains as `models.mask_rcnn.MaskRCNN.train`; `augmentation` may be imgaug's, too."""
         return super().train(
             train_dataset,
             val_dataset,
-            learning_rate,
-            epochs,
-            layers,
-            augmenter(augmentation),
+            learning_rate=learning_rate,
+            epochs=epochs,
+            layers=layers,
+            augmentation=augmenter(augmentation),
+            custom_callbacks=custom_callbacks,
+            no_augmentation_sources=no_augmentation_sources,
             **options,
         )
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from tiny import TinyConfig
 
-from mrcnn.dialects import dialect
+from mrcnn import dialects
+from mrcnn.dialects.pixels import Frame
 from mrcnn.images.fit import FittedImage
 from mrcnn.inference import detect
 
@@ -32,7 +33,7 @@ def test_boxes_come_back_by_each_axis():
     """Sides were rounded to whole pixels: 97 x 150 became 799 x 1237, not 800 x 1237.1."""
     fitted = FittedImage(np.zeros((800, 1248, 3), "float32"), 8.247, (0, 0, 799, 1237), (0, 0))
     outputs = {"boxes": np.array([[0, 0, 799, 1237], [799, 0, 800, 9]], "float32")}
-    (whole, outside), masks = detect.to_image(outputs, fitted, (97, 150))
+    (whole, outside), masks = Frame().restore(outputs, fitted, (97, 150))
     np.testing.assert_allclose(whole, [0, 0, 97, 150], atol=1e-4)
     assert outside is None and masks is None  # it lies in the padding
 
@@ -51,9 +52,7 @@ def test_pictures_are_fitted_as_the_dialect_does(name, sides):
     config = TinyConfig(NUMERICS=name, IMAGE_RESIZE_MODE="shortest_edge", IMAGE_MIN_DIM=80,
                         IMAGE_MAX_DIM=133)  # fmt: skip
     picture = np.full((97, 150, 3), 200, np.uint8)
-    geometry = detect.geometry_of(dialect(name))
-    fitted = geometry.fit(picture, config)
+    fitted = detect.fit_for_detection(picture, config)
     assert fitted.image.shape == (96, 128, 3) and fitted.window == (0, 0, *sides)
     np.testing.assert_allclose(fitted.image[sides[0] :, 0], [config.MEAN_PIXEL] * (96 - sides[0]))
-    image, window = geometry.inputs(fitted)
-    assert window.tolist() == [0, 0, *sides]
+    assert dialects.named(name).frame.window(fitted).tolist() == [0, 0, *sides]

@@ -9,7 +9,7 @@ from mrcnn import batch
 from mrcnn.config import Config
 from mrcnn.network.heads.box import build_box_head
 from mrcnn.network.heads.mask import build_mask_head
-from mrcnn.network.mask_rcnn import build_network
+from mrcnn.network.mask_rcnn import Network
 from mrcnn.training.fit import trainer
 
 LOSSES = ["rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss",
@@ -50,11 +50,17 @@ def settings(**overrides):
 @pytest.fixture(scope="module")
 def network():
     keras.utils.set_random_seed(0)
-    return build_network(settings())
+    return Network(settings())
 
 
 def numpy(outputs):
     return {name: ops.convert_to_numpy(value) for name, value in outputs.items()}
+
+
+def detect(network, images):
+    """What the detector finds; boxes are clipped to the whole image."""
+    window = np.array([[0, 0, *images.shape[1:3]]] * len(images), "float32")
+    return numpy(network.detector([images, window], training=False))
 
 
 def picture(height=64, width=64, count=2, channels=3, seed=0):
@@ -70,6 +76,7 @@ def example(objects=1, side=None, masks=(28, 28), channels=3):
     real = np.arange(OBJECTS) < objects
     arrays = {
         batch.IMAGE: picture(channels=channels),
+        batch.WINDOW: np.array([[0, 0, 64, 64]] * 2, "float32"),
         batch.GT_CLASS_IDS: (rng.integers(1, 4, (2, OBJECTS)) * real).astype("int32"),
         batch.GT_BOXES: (np.concatenate([corner, corner + size], -1) * real[:, None]).astype(
             "float32"
@@ -181,10 +188,10 @@ def test_validation_draws_no_statistics(network):
     ids=["full masks", "grey", "group norm", "anchor stride 2"],
 )
 def test_other_settings(overrides, arrays):
-    network = build_network(settings(**overrides))
+    network = Network(settings(**overrides))
     losses = numpy(network.training(arrays, training=True))
     assert all(np.isfinite(value) for value in losses.values())
-    detections = numpy(network.inference(arrays[batch.IMAGE], training=False))
+    detections = detect(network, arrays[batch.IMAGE])
     assert detections["masks"].shape == (2, 5, 28, 28)
 
 
@@ -211,7 +218,7 @@ def test_sizes_may_be_open_while_tracing(network):
 
 @pytest.mark.parametrize("shape", [(64, 64), (64, 192), (128, 64)])
 def test_detections_of_any_padded_shape(network, shape):
-    result = numpy(network.inference(picture(*shape), training=False))
+    result = detect(network, picture(*shape))
     assert {k: v.shape for k, v in result.items()} == {
         "boxes": (2, 5, 4), "class_ids": (2, 5), "scores": (2, 5), "masks": (2, 5, 28, 28)
     }  # fmt: skip
@@ -224,19 +231,19 @@ def test_detections_of_any_padded_shape(network, shape):
 
 def test_an_image_does_not_depend_on_its_batch(network):
     images = picture()
-    together = numpy(network.inference(images, training=False))
-    alone = numpy(network.inference(images[1:], training=False))
+    together = detect(network, images)
+    alone = detect(network, images[1:])
     for name, value in alone.items():
         np.testing.assert_allclose(together[name][1:], value, rtol=1e-3, atol=1e-3)
 
 
 def test_graphs_share_their_weights(network):
     training = {id(weight) for weight in network.training.trainable_weights}
-    assert {id(weight) for weight in network.inference.trainable_weights} == training
+    assert {id(weight) for weight in network.detector.trainable_weights} == training
 
 
 def test_pixels_are_normalised_inside(network):
-    layer = network.inference.get_layer("normalise_pixels")
+    layer = network.detector.get_layer("normalize_pixels")
     pixels = np.float32([[[[123.675, 116.28, 103.53], [182.07, 173.4, 160.905]]]])
     result = ops.convert_to_numpy(layer(pixels))
     np.testing.assert_allclose(result, [[[[0] * 3, [1] * 3]]], atol=1e-5)
@@ -247,13 +254,13 @@ def test_pixels_are_normalised_inside(network):
 
 @pytest.fixture(scope="module")
 def boxes_only():
-    return build_network(settings(USE_MASKS=False))
+    return Network(settings(USE_MASKS=False))
 
 
 def test_no_mask_layer_is_built(network, boxes_only):
-    for model in boxes_only[:3]:
+    for model in (boxes_only.training, boxes_only.detector):
         assert not [layer.name for layer in model.layers if "mask" in layer.name]
-    assert [layer.name for layer in network.inference.layers if "mask" in layer.name]
+    assert [layer.name for layer in network.detector.layers if "mask" in layer.name]
     assert batch.GT_MASKS not in {tensor.name for tensor in boxes_only.training.inputs}
 
 
@@ -264,12 +271,12 @@ def test_four_losses(boxes_only):
 
 
 def test_boxes_are_those_of_the_network_with_masks(network, boxes_only):
-    for layer in boxes_only.inference.layers:
+    for layer in boxes_only.detector.layers:
         if layer.weights:
-            layer.set_weights(network.inference.get_layer(layer.name).get_weights())
+            layer.set_weights(network.detector.get_layer(layer.name).get_weights())
     images = picture(64, 128)
-    with_masks = numpy(network.inference(images, training=False))
-    without = numpy(boxes_only.inference(images, training=False))
+    with_masks = detect(network, images)
+    without = detect(boxes_only, images)
     assert sorted(without) == ["boxes", "class_ids", "scores"]
     assert (without["class_ids"] > 0).any()
     for name, value in without.items():
@@ -281,7 +288,7 @@ def test_boxes_are_those_of_the_network_with_masks(network, boxes_only):
 
 def test_box_head():
     pooled = keras.Input((6, 7, 7, 16))
-    model = keras.Model(pooled, list(build_box_head(5, 32)(pooled)))
+    model = keras.Model(pooled, list(build_box_head(5, width=32)(pooled)))
     values = np.random.default_rng(0).normal(size=(2, 6, 7, 7, 16)).astype("float32")
     logits, odds, deltas = map(ops.convert_to_numpy, model(values))
     assert logits.shape == odds.shape == (2, 6, 5) and deltas.shape == (2, 6, 5, 4)
@@ -300,7 +307,7 @@ def test_box_head():
 @pytest.mark.parametrize("norm, depth", [(None, 2), ("group", 2), (None, 0)])
 def test_mask_head(norm, depth):
     pooled = keras.Input((6, 7, 7, 16))
-    model = keras.Model(pooled, build_mask_head(5, 16, depth, norm)(pooled))
+    model = keras.Model(pooled, build_mask_head(5, channels=16, depth=depth, norm=norm)(pooled))
     values = np.random.default_rng(0).normal(size=(2, 6, 7, 7, 16)).astype("float32")
     logits = ops.convert_to_numpy(model(values))
     assert logits.shape == (2, 6, 14, 14, 5)

@@ -2,13 +2,12 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
-from mrcnn.network.backbones.build import backbone_maps
 
-from mrcnn.dialects import STANDARD
+from mrcnn.network import backbones
 from mrcnn.network.backbones.applications import STRIDES
-from mrcnn.network.layers.basic import Normalise
+from mrcnn.network.layers.basic import Normalize
 from mrcnn.network.layers.fpn import feature_pyramid
-from mrcnn.network.layers.normalization import is_normalisation
+from mrcnn.network.layers.normalization import is_normalization
 
 
 def numpy(value):
@@ -18,8 +17,8 @@ def numpy(value):
 def build(backbone, norm="batch", channels=3, width=8):
     """The maps of a backbone behind the layer that it has in front of it in the network."""
     image = keras.Input((None, None, channels))
-    pixels = Normalise((1,) * channels, (2,) * channels)(image)
-    return keras.Model(image, backbone_maps(pixels, backbone, norm, STANDARD, width))
+    pixels = Normalize((1,) * channels, (2,) * channels)(image)
+    return keras.Model(image, backbones.build(pixels, backbone, norm=norm, width=width))
 
 
 def sides(model, height, width):
@@ -49,7 +48,7 @@ def test_other_networks(name):
     model = build(name)
     assert sides(model, 128, 192) == EXPECTED
     for output in model.outputs:  # behind the activation or the pooling
-        assert not is_normalisation(output._keras_history.operation)
+        assert not is_normalization(output._keras_history.operation)
 
 
 def test_maps_are_numbers(mobile):
@@ -61,7 +60,7 @@ def test_maps_are_numbers(mobile):
 
 def test_frozen_normalisation_of_an_application():
     model = build("MobileNetV2", norm="frozen")
-    norms = [layer for layer in model.layers if is_normalisation(layer)]
+    norms = [layer for layer in model.layers if is_normalization(layer)]
     assert norms and not any(layer.trainable_weights for layer in norms)
     assert model.trainable_weights
 
@@ -121,7 +120,7 @@ def test_other_channel_counts():
 
 def pyramid_model(norm=None, channels=16):
     inputs = [keras.Input((None, None, c)) for c in (8, 16, 32, 64)]
-    return keras.Model(inputs, feature_pyramid(inputs, channels, norm))
+    return keras.Model(inputs, feature_pyramid(inputs, channels=channels, norm=norm))
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +165,6 @@ def test_pyramid_equals_numpy(fpn):
 
 def test_pyramid_with_group_norm():
     model = pyramid_model("group")
-    assert sum(is_normalisation(layer) for layer in model.layers) == 4
+    assert sum(is_normalization(layer) for layer in model.layers) == 4
     p2 = numpy(model(maps_of(64, 64))[0])
     np.testing.assert_allclose(p2.mean(), 0, atol=1e-4)

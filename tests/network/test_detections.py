@@ -16,9 +16,9 @@ def numpy(value):
 
 def detect(rois, probabilities, deltas, count=20, confidence=0.05, threshold=0.3):
     rois, probabilities, deltas = (np.asarray(a, "float32") for a in (rois, probabilities, deltas))
-    image = np.zeros((len(rois), SIDE, SIDE, 3), "float32")
-    layer = DetectionLayer(count, confidence, threshold, STD, CLAMP)
-    result = {k: numpy(v) for k, v in layer(image, rois, probabilities, deltas).items()}
+    window = np.array([[0, 0, SIDE, SIDE]] * len(rois), "float32")
+    layer = DetectionLayer(count, confidence, threshold, STD)
+    result = {k: numpy(v) for k, v in layer(rois, probabilities, deltas, window).items()}
     assert result["boxes"].shape == (len(rois), count, 4)
     assert result["class_ids"].shape == result["scores"].shape == (len(rois), count)
     assert result["class_ids"].dtype == np.int32
@@ -144,10 +144,10 @@ def test_mask_of_the_class():
 
 
 def test_regions_are_pooled_from_the_level_of_their_size():
-    maps = [np.full((1, 256 // s, 256 // s, 2), s, "float32") for s in (4, 8, 16, 32)]
-    boxes = np.float32([[[8, 8, 8 + side, 8 + side] for side in (10, 27, 29, 57, 113, 240)]])
-    pooled = numpy(PyramidROIAlign(3, (4, 8, 16, 32), canonical_size=112.0)(maps, boxes))
+    maps = [np.full((1, 512 // s, 512 // s, 2), s, "float32") for s in (4, 8, 16, 32)]
+    boxes = np.float32([[[16, 16, 16 + side, 16 + side] for side in (20, 54, 58, 114, 226, 480)]])
+    pooled = numpy(PyramidROIAlign(3, (4, 8, 16, 32))(maps, boxes))
     assert pooled.shape == (1, 6, 3, 3, 2)
-    # Half the canonical side is P3, a quarter and less P2, all of it P4, twice P5.
+    # Half the canonical side of 224 is P3, a quarter and less P2, all of it P4, twice P5.
     np.testing.assert_allclose(pooled[0, :, 1, 1, 0], [4, 4, 4, 8, 16, 32])
     np.testing.assert_allclose(pooled.std(axis=(2, 3, 4)), 0, atol=1e-6)

@@ -2,7 +2,6 @@
 
 import importlib
 import inspect
-import math
 import pkgutil
 
 import keras
@@ -12,15 +11,22 @@ from keras import ops
 
 import mrcnn.network
 from mrcnn.network.layers import losses
-from mrcnn.network.layers.basic import Loss, Normalise
-from mrcnn.network.layers.matterport import JoinDetections, Margin, NormaliseBoxes, ProposalStages
+from mrcnn.network.layers.basic import Loss, Normalize, Unweighted
+from mrcnn.network.layers.matterport import (
+    CornerMaskTargets,
+    CornerPooling,
+    JoinDetections,
+    Margin,
+    NormalizeBoxes,
+    ProposalStages,
+)
 from mrcnn.network.layers.normalization import FixedStatistics
 from mrcnn.network.layers.regions import PerRegion
 from mrcnn.network.rois.anchors import PyramidAnchors
 from mrcnn.network.rois.detections import DetectionLayer, SelectMasks
 from mrcnn.network.rois.pooling import PyramidROIAlign
 from mrcnn.network.rois.proposals import ProposalLayer
-from mrcnn.network.rois.targets import DetectionTargets, RPNTargets
+from mrcnn.network.rois.targets import DetectionTargets, MaskTargets, RPNTargets
 
 RNG = np.random.default_rng(0)
 STD = (0.1, 0.2, 0.3, 0.4)
@@ -37,79 +43,58 @@ def boxes(*shape):
 
 IMAGE = RNG.uniform(0, 255, (2, 64, 64, 3)).astype("float32")
 PYRAMID = [random(2, 64 // s, 64 // s, 4) for s in (4, 8, 16, 32, 64)]
-ANCHORS = 2 * (64 + 16 + 4 + 1 + 1)  # at every second cell
 IDS = np.array([[1, 2, -1], [3, 0, 0]], "int32")
 MASKS = RNG.integers(0, 256, (2, 3, 64, 64)).astype("uint8")
 
+SCORES = [random(2, 3 * (64 // s) ** 2) for s in (8, 16, 32)]
+DELTAS = [random(2, 3 * (64 // s) ** 2, 4) for s in (8, 16, 32)]
+ANCHORS = [boxes(3 * (64 // s) ** 2) for s in (8, 16, 32)]
+WINDOW = np.array([[0, 0, 60, 50]] * 2, "float32")
+SIZES, RATIOS, STRIDES = (8, 9, 10, 11, 12), (0.5, 3), (4, 8, 16, 32, 64)
+HEAD = (boxes(2, 9), abs(random(2, 9, 3)), random(2, 9, 3, 4), WINDOW)
+MATCHED = np.array([[0, 1, 1], [0, 0, 2]], "int32")
+
 # Each layer with no argument at its default, and what to call it on.
 LAYERS = [
-    (Normalise((1, 2, 3), (4, 5, 6)), (IMAGE,)),
+    (Normalize((1, 2, 3), (4, 5, 6)), (IMAGE,)),
     (
         Loss(losses.rpn_box_loss, beta=0.3, name="a_loss"),
         (random(2, 9, 4), random(2, 9, 4), np.eye(2, 9) > 0, np.eye(2, 9) == 0),
     ),
-    (PyramidAnchors((8, 9, 10, 11, 12), (0.5, 3), (4, 8, 16, 32, 64), 2, 0.25), (IMAGE, PYRAMID)),
+    (PyramidAnchors(SIZES, RATIOS, STRIDES, 2, 0.25, ratio_is_width=True), (IMAGE, PYRAMID)),
+    (PyramidAnchors(SIZES, RATIOS, STRIDES, whole=True), (IMAGE, PYRAMID)),
+    (ProposalLayer(40, 12, 0.6, STD, 2.5), (SCORES, DELTAS, ANCHORS, WINDOW)),
     (
-        ProposalLayer(40, 12, 15, 0.6, STD, 3.0, 2.5, 2),
-        (IMAGE, PYRAMID, random(2, ANCHORS), random(2, ANCHORS, 4), boxes(ANCHORS)),
+        ProposalLayer(40, 12, 0.6, STD, 2.5, merged_levels=True, bounds=(0, 0, 30, 30)),
+        (SCORES, DELTAS, ANCHORS, WINDOW),
     ),
-    (PyramidROIAlign(3, (4, 8, 16, 32), 1, 48.0), (PYRAMID[:4], boxes(2, 7))),
-    (
-        DetectionLayer(6, 0.2, 0.4, STD, math.log(8)),
-        (IMAGE, boxes(2, 9), abs(random(2, 9, 3)), random(2, 9, 3, 4)),
-    ),
-    (SelectMasks(), (random(2, 3, 4, 4, 5), np.array([[1, 2, 0], [4, 0, 0]], "int32"))),
-    (RPNTargets(20, 0.6, 0.2, STD, seed=7), (boxes(50), IDS, boxes(2, 3))),
-    (
-        DetectionTargets(
-            10, 0.4, 0.45, STD, append_gt=False, mask_shape=(6, 5), full_masks=True, seed=8
-        ),
-        (IMAGE, boxes(2, 30), IDS, boxes(2, 3), MASKS),
-    ),
-    (Margin(), (random(2, 5, 2),)),
-    (NormaliseBoxes(), (IMAGE, boxes(2, 3))),
-    # As in torchvision's and Detectron2's dialects.
-    (PyramidAnchors((8, 9, 10, 11, 12), (0.5, 3), (4,) * 5, whole=True), (IMAGE, PYRAMID)),
-    (
-        ProposalLayer(40, 12, 15, 0.6, STD, 3.0, 2.5, 2, pre_nms_inference=9),
-        (
-            *(IMAGE, PYRAMID, random(2, ANCHORS), random(2, ANCHORS, 4), boxes(ANCHORS)),
-            np.array([[0, 0, 60, 50]] * 2, "float32"),
-        ),
-    ),
+    (PyramidROIAlign(3, (4, 8, 16, 32), 1), (PYRAMID[:4], boxes(2, 7))),
     (
         PyramidROIAlign(3, (4, 8, 16, 32), 0, aligned=False, tolerance=1e-3),
         (PYRAMID[:4], boxes(2, 7)),
     ),
+    (CornerPooling(3, (4, 8, 16, 32)), (PYRAMID[:4], boxes(2, 7) / 64)),
+    (DetectionLayer(6, 0.2, 0.4, STD, min_side=12.0), HEAD),
+    (DetectionLayer(6, 0.2, 0.4, STD, best_class_only=True, min_side=None), HEAD),
+    (SelectMasks(), (random(2, 3, 4, 4, 5), np.array([[1, 2, 0], [4, 0, 0]], "int32"))),
+    (SelectMasks(True), (random(2, 3, 4, 4, 5), np.array([[1, 2, 0], [4, 0, 0]], "int32"))),
+    (RPNTargets(20, STD, seed=7), (boxes(50), IDS, boxes(2, 3))),
     (
-        DetectionLayer(6, 0.2, 0.4, STD, math.log(8), min_side=12.0),
-        (IMAGE, boxes(2, 9), abs(random(2, 9, 3)), random(2, 9, 3, 4)),
+        DetectionTargets(10, 0.4, STD, append_gt=False, balanced=True, seed=8),
+        (boxes(2, 30), IDS, boxes(2, 3)),
     ),
-    # As in a dialect of normalised boxes.
+    (MaskTargets((6, 5), full_masks=True), (IMAGE, boxes(2, 3), MASKS, boxes(2, 3), MATCHED)),
+    (
+        CornerMaskTargets((6, 5), full_masks=True),
+        (IMAGE, boxes(2, 3) / 64, MASKS, boxes(2, 3) / 64, MATCHED),
+    ),
+    (Margin(), (random(2, 5, 2),)),
+    (NormalizeBoxes(), (IMAGE, boxes(2, 3))),
     (
         JoinDetections(0.4),
         ({"boxes": boxes(2, 3), "class_ids": IDS, "scores": abs(random(2, 3))},),
     ),
-    (
-        ProposalLayer(40, 12, 15, 0.6, STD, 3.0, 0, 2, True, True),
-        (IMAGE, PYRAMID, random(2, ANCHORS), random(2, ANCHORS, 4), boxes(ANCHORS) / 64),
-    ),
-    (PyramidROIAlign(3, (4, 8, 16, 32), 1, 48.0, True), (PYRAMID[:4], boxes(2, 7) / 64)),
-    (
-        DetectionLayer(6, 0.2, 0.4, STD, math.log(8), True, True),
-        (
-            *(IMAGE, boxes(2, 9) / 64, abs(random(2, 9, 3)), random(2, 9, 3, 4)),
-            np.array([[0, 0.1, 1, 0.9]] * 2, "float32"),
-        ),
-    ),
-    (
-        DetectionTargets(
-            10, 0.4, 0.45, STD, append_gt=False, mask_shape=(6, 5), full_masks=True, balanced=True,
-            corners=True, seed=8,
-        ),
-        (IMAGE, boxes(2, 30) / 64, IDS, boxes(2, 3) / 64, MASKS),
-    ),
-]  # fmt: skip
+]
 
 
 def custom_layers():
@@ -129,7 +114,7 @@ def custom_layers():
 
 def test_no_layer_is_forgotten():
     """A new layer needs a line in LAYERS, but for those that hold layers or weights."""
-    assert custom_layers() - {FixedStatistics, PerRegion, ProposalStages} == {
+    assert custom_layers() - {FixedStatistics, PerRegion, ProposalStages, Unweighted} == {
         type(layer) for layer, _ in LAYERS
     }
 

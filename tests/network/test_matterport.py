@@ -5,15 +5,14 @@ import numpy as np
 import pytest
 from keras import ops
 
-from mrcnn import utils
+from mrcnn import dialects, utils
 from mrcnn.config import Config
-from mrcnn.dialects import MATTERPORT, SETTINGS
 from mrcnn.network.backbones import resnet
 from mrcnn.network.layers import losses
 from mrcnn.network.layers.basic import leaf_layers
-from mrcnn.network.mask_rcnn import build_network
+from mrcnn.network.layers.matterport import CornerMaskTargets, CornerPooling
+from mrcnn.network.mask_rcnn import Network
 from mrcnn.network.rois.detections import DetectionLayer
-from mrcnn.network.rois.pooling import PyramidROIAlign
 from mrcnn.network.rois.proposals import ProposalLayer
 from mrcnn.network.rois.targets import DetectionTargets
 
@@ -24,9 +23,12 @@ def numpy(value):
     return ops.convert_to_numpy(value)
 
 
+DIALECT = dialects.named("matterport")
+
+
 def config(**changes):
     made = Config(**{"NAME": "old", "NUM_CLASSES": 4, "NUMERICS": "matterport"} | changes)
-    made.adopt(SETTINGS["matterport"])
+    made.adopt(DIALECT.settings)
     made.validate()
     return made
 
@@ -44,7 +46,7 @@ def normalised(rng, *shape):
 # --- Layers and weights --------------------------------------------------------------------------
 def test_weights_are_those_of_the_old_network():
     """45,088,120 parameters in 384 tensors (ResNet-50, 81 classes)."""
-    model = build_network(config(BACKBONE="resnet50", NUM_CLASSES=81)).training
+    model = Network(config(BACKBONE="resnet50", NUM_CLASSES=81)).training
     weights = [w for layer in leaf_layers(model) for w in layer.weights if "seed" not in w.path]
     assert len(weights) == 384
     assert sum(int(np.prod(w.shape)) for w in weights) == 45_088_120
@@ -61,7 +63,9 @@ def test_weights_are_those_of_the_old_network():
 
 def test_resnet_strides_first_with_biases():
     image = keras.Input((64, 64, 3))
-    body = keras.Model(image, resnet.resnet(image, "resnet50", "statistics", MATTERPORT, 8))
+    body = keras.Model(
+        image, resnet.resnet(image, "resnet50", norm="statistics", width=8, **vars(DIALECT.resnet))
+    )
     assert body.get_layer("conv1").use_bias and body.get_layer("res4c_branch2b").use_bias
     assert body.get_layer("skip3a_branch2a").strides == (2, 2)
     assert body.get_layer("res3a_branch2b").strides == (1, 1)
@@ -74,13 +78,9 @@ def test_resnet_strides_first_with_biases():
 def test_anchors():
     side = 128
     settings = config(IMAGE_MIN_DIM=side, IMAGE_MAX_DIM=side, BACKBONE="resnet18")
-    training = build_network(settings).training
-    anchors = keras.Model(training.inputs, training.get_layer("anchors").output)
-    arrays = {
-        x.name: np.zeros((1, *(side if n is None else n for n in x.shape[1:])))
-        for x in training.inputs
-    }
-    anchors = anchors(arrays)
+    network = Network(settings)
+    levels = keras.Model(network.image, network.trunk.anchors)(np.zeros((1, side, side, 3)))
+    anchors = np.concatenate([numpy(level) for level in levels])
     shapes = [(side // stride,) * 2 for stride in settings.BACKBONE_STRIDES]
     expected = utils.generate_pyramid_anchors(
         settings.RPN_ANCHOR_SCALES, settings.RPN_ANCHOR_RATIOS, shapes, settings.BACKBONE_STRIDES, 1
@@ -101,14 +101,15 @@ def old_proposals(scores, deltas, anchors, pre_nms, count, threshold):
 
 def test_proposals(rng):
     sides = (32, 16, 8, 4, 2)
-    pyramid = [np.zeros((2, side, side, 4), "float32") for side in sides]
     count = 3 * sum(side**2 for side in sides)
     anchors = normalised(rng, count).astype("float32")
     scores = rng.permutation(2 * count).reshape(2, -1).astype("float32") / 100 - 20
     deltas = rng.normal(0, 1, (2, count, 4)).astype("float32")
-    layer = ProposalLayer(600, 50, 80, 0.7, STD, MATTERPORT.delta_clamp, 0, 1, True, True)
-    image = np.zeros((2, 128, 128, 3), "float32")
-    result = numpy(layer(image, pyramid, scores, deltas, anchors))
+    layer = ProposalLayer(600, 50, 0.7, STD, **vars(DIALECT.proposals))
+    cuts = np.cumsum([3 * side**2 for side in sides])[:-1]
+    levels = [np.split(array, cuts, axis=-2) for array in (scores[..., None], deltas, anchors)]
+    scores_of_levels = [level[..., 0] for level in levels[0]]
+    result = numpy(layer(scores_of_levels, *levels[1:], None))
     for row in range(2):
         expected = old_proposals(scores[row], deltas[row], anchors, 600, 50, 0.7)
         np.testing.assert_allclose(result[row], expected, atol=1e-6)
@@ -141,7 +142,7 @@ def test_pooling(rng):
     maps = [rng.normal(size=(2, 128 // s, 128 // s, 3)).astype("float32") for s in (4, 8, 16, 32)]
     boxes = normalised(rng, 2, 12).astype("float32")
     boxes[0, :4] = [[0, 0, 0, 0], [0.1, 0.1, 0.11, 0.12], [0.2, 0, 0.9, 0.99], [0, 0.5, 0.6, 0.9]]
-    pooled = numpy(PyramidROIAlign(3, (4, 8, 16, 32), corners=True)(maps, boxes))
+    pooled = numpy(CornerPooling(3, (4, 8, 16, 32))(maps, boxes))
     levels = set()
     for image in range(2):
         for row, box in enumerate(boxes[image]):
@@ -187,11 +188,9 @@ def test_detections(rng):
     probabilities = probabilities.astype("float32")
     deltas = rng.normal(0, 1, (2, 60, 4, 4)).astype("float32")
     windows = np.array([[0, 0.125, 1, 0.875], [0.2, 0, 0.8, 1]], "float32")
-    layer = DetectionLayer(20, 0.5, 0.3, STD, MATTERPORT.delta_clamp, True, True)
-    image = np.zeros((2, 64, 64, 3), "float32")
+    layer = DetectionLayer(20, 0.5, 0.3, STD, **vars(DIALECT.detections))
     found = {
-        name: numpy(value)
-        for name, value in layer(image, rois, probabilities, deltas, windows).items()
+        name: numpy(value) for name, value in layer(rois, probabilities, deltas, windows).items()
     }
     for row in range(2):
         boxes, class_ids, scores = old_detections(
@@ -211,28 +210,24 @@ def test_no_more_negatives_than_keep_the_ratio(objects, positives, negatives):
     gt = np.array([[[0.1, 0.1, 0.3, 0.3], [0.6, 0.6, 0.9, 0.9]]], "float32")
     ids = np.array([[1 * (objects > 0), 2 * (objects > 1)]], "int32")
     background = np.full((1, 60, 4), [0.4, 0.1, 0.5, 0.2], "float32")
-    layer = DetectionTargets(
-        20, 0.33, 0.5, STD, append_gt=False, mask_shape=(28, 28), balanced=True, corners=True
-    )
+    layer = DetectionTargets(20, 0.33, STD, **vars(DIALECT.targets))
     image, masks = np.zeros((1, 64, 64, 3), "float32"), np.full((1, 2, 56, 56), 255, "uint8")
     proposals = np.concatenate([gt, background], axis=1) if objects else background
     if objects == 1:
         proposals = np.concatenate([gt[:, :1], background], axis=1)
-    targets = {k: numpy(v) for k, v in layer(image, proposals, ids, gt, masks).items()}
+    targets = {k: numpy(v) for k, v in layer(proposals, ids, gt).items()}
+    cut = numpy(CornerMaskTargets((28, 28))(image, gt, masks, targets["rois"], targets["matched"]))
     assert (targets["class_ids"] > 0).sum() == positives
     assert targets["valid"].sum() == positives + negatives
-    assert targets["masks"][0, :positives].all()
+    assert cut[0, :positives].all()
 
 
 def test_mask_targets_are_cut_from_corner_to_corner(rng):
     gt = np.array([[[0.2, 0.2, 0.6, 0.8]]], "float32")
     rois = np.array([[[0.25, 0.15, 0.6, 0.7]]], "float32")
     mini = rng.integers(0, 2, (56, 56)).astype("uint8")
-    layer = DetectionTargets(
-        4, 0.33, 0.5, STD, append_gt=False, mask_shape=(28, 28), balanced=True, corners=True
-    )
-    image = np.zeros((1, 64, 64, 3), "float32")
-    found = layer(image, rois, np.array([[1]], "int32"), gt, mini[None, None] * 255)["masks"]
+    image, matched = np.zeros((1, 64, 64, 3), "float32"), np.zeros((1, 1), "int32")
+    found = CornerMaskTargets((28, 28))(image, gt, mini[None, None] * 255, rois, matched)
     origin, size = gt[0, 0, :2], gt[0, 0, 2:] - gt[0, 0, :2]
     inside = (rois[0, 0].reshape(2, 2) - origin) / size
     soft = old_crop(mini[..., None].astype(float), inside.reshape(-1), 28)[..., 0]

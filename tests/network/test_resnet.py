@@ -3,7 +3,6 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from mrcnn.dialects import Numerics
 from mrcnn.network.backbones import resnet
 from mrcnn.network.layers import normalization
 
@@ -13,7 +12,7 @@ ARCHITECTURES = ("resnet18", "resnet34", "resnet50", "resnet101")
 def build(architecture, norm="batch", width=8, **choices):
     image = keras.Input((None, None, 3))
     return keras.Model(
-        image, resnet.resnet(image, architecture, norm, Numerics(**choices), width)[1:]
+        image, resnet.resnet(image, architecture, norm=norm, width=width, **choices)[1:]
     )
 
 
@@ -83,11 +82,11 @@ def test_strided_convolutions_are_centred(kernel):
     """Sample (i, j) is centred on pixel (2 i, 2 j): not so with 'same' padding."""
     image = keras.Input((12, 12, 1))
     if kernel == 7:
-        model = keras.Model(image, resnet.resnet(image, "resnet18", "batch", width=8)[1:])
+        model = keras.Model(image, resnet.resnet(image, "resnet18", width=8)[1:])
         model = keras.Model(image, model.get_layer("conv1").output)
         layer = model.get_layer("conv1")
     else:
-        x = resnet.conv_norm(image, 8, kernel, "{}x", "batch", strides=2)
+        x = resnet.Blocks().conv_norm(image, 8, kernel, "{}x", strides=2)
         model = keras.Model(image, x)
         layer = model.get_layer("resx")
         model = keras.Model(image, layer.output)
@@ -102,9 +101,9 @@ def test_strided_convolutions_are_centred(kernel):
 # --- Normalisation -----------------------------------------------------------------------------
 
 
-def normaliser(norm, channels=16, epsilon=1e-5):
+def normalizer(norm, channels=16, epsilon=1e-5):
     x = keras.Input((None, None, channels))
-    return keras.Model(x, normalization.normalise(x, "norm", norm, epsilon))
+    return keras.Model(x, normalization.normalize(x, "norm", norm, epsilon))
 
 
 @pytest.fixture
@@ -113,7 +112,7 @@ def pixels():
 
 
 def test_batch_norm_learns_and_follows_the_batch(pixels):
-    model = normaliser("batch")
+    model = normalizer("batch")
     assert len(model.trainable_weights) == 2
     trained = numpy(model(pixels, training=True))
     np.testing.assert_allclose(trained.mean(axis=(0, 1, 2)), 0, atol=1e-4)
@@ -122,7 +121,7 @@ def test_batch_norm_learns_and_follows_the_batch(pixels):
 
 
 def test_frozen_norm_never_moves(pixels):
-    model = normaliser("frozen")
+    model = normalizer("frozen")
     assert model.trainable_weights == []
     layer = model.get_layer("norm")
     rng = np.random.default_rng(1)
@@ -138,7 +137,7 @@ def test_frozen_norm_never_moves(pixels):
 
 
 def test_fixed_statistics_stay_while_scale_and_offset_learn(pixels):
-    model = normaliser("statistics")
+    model = normalizer("statistics")
     layer = model.get_layer("norm")
     gamma, beta = (np.random.default_rng(i).normal(1, 1, 16).astype("float32") for i in range(2))
     mean, variance = np.full(16, 2, "float32"), np.full(16, 4, "float32")
@@ -151,12 +150,12 @@ def test_fixed_statistics_stay_while_scale_and_offset_learn(pixels):
 
 @pytest.mark.parametrize("channels, groups", [(4, 1), (8, 2), (16, 4), (128, 32), (512, 32)])
 def test_group_norm_groups(channels, groups):
-    model = normaliser("group", channels)
+    model = normalizer("group", channels)
     assert model.get_layer("norm").groups == groups
 
 
 def test_group_norm_looks_at_each_picture_alone(pixels):
-    model = normaliser("group")
+    model = normalizer("group")
     together, alone = numpy(model(pixels, training=True)), numpy(model(pixels[:1]))
     np.testing.assert_allclose(together[:1], alone, atol=1e-5)
     x = pixels.reshape(4, 9, 9, 4, 4).astype("float64")
@@ -169,7 +168,7 @@ def test_a_whole_body_of_each_norm():
     image = np.random.default_rng(0).normal(size=(1, 64, 64, 3)).astype("float32")
     for norm in ("frozen", "group"):
         body = build("resnet18", norm)
-        kinds = {type(n).__name__ for n in body.layers if normalization.is_normalisation(n)}
+        kinds = {type(n).__name__ for n in body.layers if normalization.is_normalization(n)}
         assert kinds == {"GroupNormalization" if norm == "group" else "BatchNormalization"}
         first, second = body(image, training=True), body(image, training=False)
         for a, b in zip(first, second, strict=True):
@@ -177,5 +176,5 @@ def test_a_whole_body_of_each_norm():
 
 
 def test_epsilon_is_the_one_asked_for():
-    body = build("resnet18", batch_norm_epsilon=0.25)
-    assert {n.epsilon for n in body.layers if normalization.is_normalisation(n)} == {0.25}
+    body = build("resnet18", epsilon=0.25)
+    assert {n.epsilon for n in body.layers if normalization.is_normalization(n)} == {0.25}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from mrcnn.network.heads.rpn import rpn_head, rpn_model
+from mrcnn.network.heads.rpn import join_levels, rpn_head, rpn_model
 from mrcnn.network.rois.anchors import PyramidAnchors
 from mrcnn.network.rois.proposals import ProposalLayer
 
@@ -21,9 +21,16 @@ def pyramid_of(height, width, channels=1, batch=2):
     return [np.zeros((batch, height // s, width // s, channels), "float32") for s in STRIDES]
 
 
-def anchors_of(height, width, stride=1):
+def anchor_levels(height, width, stride=1):
     pyramid = pyramid_of(height, width)
-    return numpy(PyramidAnchors(SIZES, RATIOS, STRIDES, stride)(None, pyramid))
+    image = np.zeros((2, height, width, 3), "float32")
+    layer = PyramidAnchors(SIZES, RATIOS, STRIDES, stride)
+    return [numpy(level) for level in layer(image, pyramid)]
+
+
+def anchors_of(height, width, stride=1):
+    """The anchors of all levels in one array."""
+    return np.concatenate(anchor_levels(height, width, stride))
 
 
 # --- Head --------------------------------------------------------------------------------------
@@ -31,8 +38,9 @@ def anchors_of(height, width, stride=1):
 
 def test_head_lists_anchors_cell_by_cell_then_ratio():
     inputs = [keras.Input((None, None, 6)) for _ in STRIDES]
-    logits, deltas, scores, _ = rpn_head(inputs, 3)
-    assert scores is logits
+    outputs = rpn_head(inputs, anchors_per_cell=3)
+    assert outputs.scores is outputs.logits and outputs.probabilities is None
+    logits, deltas = join_levels(outputs.logits, "a"), join_levels(outputs.deltas, "b")
     assert logits.shape == (None, None) and deltas.shape == (None, None, 4)
     model = keras.Model(inputs, [logits, deltas])
     assert len(model.trainable_weights) == 6  # one head for all levels
@@ -76,7 +84,7 @@ def test_strides_of_torchvision():
     image = np.zeros((1, 800, 1088, 1), "float32")
     pyramid = [np.zeros((1, -(-800 // s), 1088 // s, 1), "float32") for s in STRIDES]
     layer = PyramidAnchors((32, 64, 128, 256, 512), (0.5, 1, 2), STRIDES, offset=0.0, whole=True)
-    made = numpy(layer(image, pyramid))
+    made = np.concatenate([numpy(level) for level in layer(image, pyramid)])
     assert len(made) == 217_413
     p6 = made[-3 * 13 * 17 :][:, [1, 0, 3, 2]]
     assert p6[0].tolist() == [-362, -181, 362, 181]
@@ -87,10 +95,18 @@ def test_strides_of_torchvision():
 # --- Proposals ---------------------------------------------------------------------------------
 
 
-def layer_of(pre_nms=60, post_nms=40, post_training=50, threshold=0.7, min_side=1e-3, stride=1):
-    return ProposalLayer(
-        pre_nms, post_nms, post_training, threshold, STD, CLAMP, min_side, stride, name="ROI"
-    )
+def layer_of(pre_nms=60, post_nms=40, threshold=0.7, min_side=1e-3):
+    return ProposalLayer(pre_nms, post_nms, threshold, STD, min_side, name="ROI")
+
+
+def by_level(array, height, width, stride=1):
+    """Splits [batch, anchors, ...] into levels."""
+    sizes = [len(level) for level in anchor_levels(height, width, stride)]
+    return np.split(np.asarray(array), np.cumsum(sizes)[:-1], axis=1)
+
+
+def whole(height, width, batch=2):
+    return np.array([[0, 0, height, width]] * batch, "float32")
 
 
 def random_outputs(anchors, seed=0, batch=2):
@@ -101,15 +117,12 @@ def random_outputs(anchors, seed=0, batch=2):
     return logits.astype("float32"), deltas.astype("float32")
 
 
-def propose(height, width, logits, deltas, training=False, anchor_stride=1, **options):
-    image = np.zeros((len(logits), height, width, 3), "float32")
-    result = layer_of(stride=anchor_stride, **options)(
-        image,
-        pyramid_of(height, width, batch=len(logits)),
-        logits,
-        deltas,
-        anchors_of(height, width, anchor_stride),
-        training=training,
+def propose(height, width, logits, deltas, anchor_stride=1, **options):
+    result = layer_of(**options)(
+        by_level(logits, height, width, anchor_stride),
+        by_level(deltas, height, width, anchor_stride),
+        anchor_levels(height, width, anchor_stride),
+        whole(height, width, len(logits)),
     )
     return numpy(result)
 
@@ -216,12 +229,13 @@ def test_short_boxes_are_dropped():
     assert (sides[boxes.any(axis=-1)] >= 12).all() and (sides > 0).any()
 
 
-def test_training_keeps_its_own_number():
+def test_more_proposals_begin_with_the_same_ones():
+    """Training and detection keep different numbers, of one ranking."""
     logits, deltas = random_outputs(anchors_of(64, 64))
-    inference = propose(64, 64, logits, deltas)
-    training = propose(64, 64, logits, deltas, training=True)
-    assert training.shape == (2, 50, 4)
-    np.testing.assert_array_equal(training[:, :40], inference)
+    few = propose(64, 64, logits, deltas)
+    more = propose(64, 64, logits, deltas, post_nms=50)
+    assert more.shape == (2, 50, 4)
+    np.testing.assert_array_equal(more[:, :40], few)
 
 
 def test_outputs_that_are_no_numbers_propose_nothing():
@@ -235,40 +249,33 @@ def test_no_gradient_flows_through_proposals(gradient):
     if keras.backend.backend() == "torch":
         pytest.skip("a detached result has no gradient at all")
     logits, deltas = random_outputs(anchors_of(64, 64))
-    anchors, layer = ops.convert_to_tensor(anchors_of(64, 64)), layer_of()
-    image = np.zeros((2, 64, 64, 3), "float32")
+    cuts = np.cumsum([len(level) for level in anchor_levels(64, 64)])[:-1].tolist()
+    anchors, scores, layer = anchor_levels(64, 64), by_level(logits, 64, 64), layer_of()
 
     def total(x):
-        boxes = layer(image, pyramid_of(64, 64), logits, x, anchors)
+        boxes = layer(scores, ops.split(x, cuts, axis=1), anchors, whole(64, 64))
         return ops.sum(boxes) + ops.sum(x)
 
     np.testing.assert_array_equal(gradient(total, deltas), 1)
 
 
 def test_proposals_keep_to_the_window():
-    anchors = anchors_of(64, 64)
-    logits, deltas = random_outputs(anchors)
-    image, pyramid = np.zeros((2, 64, 64, 3), "float32"), pyramid_of(64, 64, batch=2)
+    logits, deltas = random_outputs(anchors_of(64, 64))
+    levels = by_level(logits, 64, 64), by_level(deltas, 64, 64), anchor_levels(64, 64)
     window = np.array([[0, 0, 50, 64], [0, 0, 64, 33]], "float32")
-    boxes = numpy(layer_of()(image, pyramid, logits, deltas, anchors, window))
+    boxes = numpy(layer_of()(*levels, window))
     for found, (_, _, height, width) in zip(boxes, window, strict=True):
         assert (found >= 0).all() and (found <= [height, width, height, width]).all()
-    whole = np.array([[0, 0, 64, 64]] * 2, "float32")
-    boxes = numpy(layer_of()(image, pyramid, logits, deltas, anchors, whole))
-    np.testing.assert_array_equal(boxes, propose(64, 64, logits, deltas))
 
 
-def test_other_limits_in_inference():
-    anchors = anchors_of(64, 64)
-    logits, deltas = random_outputs(anchors, batch=1)
-    layer = ProposalLayer(60, 40, 40, 0.7, STD, CLAMP, 1e-3, pre_nms_inference=5)
-    arguments = np.zeros((1, 64, 64, 3), "float32"), pyramid_of(64, 64), logits, deltas, anchors
-    few, many = numpy(layer(*arguments)), numpy(layer(*arguments, training=True))
+def test_limit_before_nms_is_per_level():
+    logits, deltas = random_outputs(anchors_of(64, 64), batch=1)
+    few = propose(64, 64, logits, deltas, pre_nms=5)
+    many = propose(64, 64, logits, deltas)
     assert few.any(axis=-1).sum() <= 5 * 5 < many.any(axis=-1).sum()
-    np.testing.assert_array_equal(many, propose(64, 64, logits, deltas, True, post_training=40))
 
 
 def test_two_convolutions():
-    model = rpn_model(4, 3, convolutions=2)
+    model = rpn_model(4, anchors_per_cell=3, convolutions=2)
     names = [layer.name for layer in model.layers if layer.weights]
     assert names[:2] == ["rpn_conv_shared", "rpn_conv_shared2"]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from mrcnn.network.rois.targets import DetectionTargets, RPNTargets
+from mrcnn.network.rois.targets import DetectionTargets, MaskTargets, RPNTargets
 
 STD = (0.1, 0.1, 0.2, 0.2)
 SIDE = 128
@@ -34,7 +34,7 @@ def grid_anchors():
 
 
 def rpn_targets(ids, boxes, count=32, seed=0, anchors=None):
-    layer = RPNTargets(count, 0.7, 0.3, STD, seed=seed)
+    layer = RPNTargets(count, STD, seed=seed)
     anchors = grid_anchors() if anchors is None else np.asarray(anchors, "float32")
     result = layer(anchors, np.asarray(ids, "int32"), np.asarray(boxes, "float32"))
     positive, negative, deltas = map(numpy, result)
@@ -108,7 +108,7 @@ def test_positive_and_negative_are_two_outputs_of_a_graph():
 
     inputs = [keras.Input(s, dtype=d) for s, d in (((1,), "int32"), ((1, 4), "float32"))]
     anchors = grid_anchors()
-    outputs = RPNTargets(32, 0.7, 0.3, STD, seed=0)(ops.convert_to_tensor(anchors), *inputs)
+    outputs = RPNTargets(32, STD, seed=0)(ops.convert_to_tensor(anchors), *inputs)
     assert outputs[0] is not outputs[1]
     model = keras.Model(inputs, list(outputs))
     positive, negative, _ = model([np.array([[1]], "int32"), anchors[None, 500:501]])
@@ -121,14 +121,19 @@ def test_positive_and_negative_are_two_outputs_of_a_graph():
 IMAGE = np.zeros((1, SIDE, SIDE, 3), "float32")
 
 
-def targets(proposals, ids, boxes, masks=None, count=12, ratio=0.34, seed=0, **options):
+def targets(
+    proposals, ids, boxes, masks=None, count=12, ratio=0.34, seed=0, full_masks=False, **options
+):
     ids, boxes = np.asarray(ids, "int32"), np.asarray(boxes, "float32")
     proposals = np.asarray(proposals, "float32").reshape(len(ids), -1, 4)
+    layer = DetectionTargets(count, ratio, STD, seed=seed, **options)
+    result = {k: numpy(v) for k, v in layer(proposals, ids, boxes).items()}
     if masks is not None:
-        options |= {"mask_shape": (14, 14)}
-    layer = DetectionTargets(count, ratio, 0.5, STD, seed=seed, **options)
-    image = np.zeros((len(ids), SIDE, SIDE, 3), "float32")
-    result = {k: numpy(v) for k, v in layer(image, proposals, ids, boxes, masks).items()}
+        image = np.zeros((len(ids), SIDE, SIDE, 3), "float32")
+        rows = slice(layer.max_positives)
+        rois, matched = result["rois"][:, rows], result["matched"][:, rows]
+        cut = MaskTargets((14, 14), full_masks)(image, boxes, masks, rois, matched)
+        result["masks"] = numpy(cut)
     assert result["rois"].shape == result["deltas"].shape == (len(ids), count, 4)
     assert result["valid"].shape == result["class_ids"].shape == (len(ids), count)
     assert all(np.isfinite(v).all() for v in result.values())
@@ -231,8 +236,8 @@ def test_same_seed_same_rois():
 
 def test_the_next_call_draws_anew():
     proposals = random_boxes(np.random.default_rng(4), (1, 60))
-    layer = DetectionTargets(8, 0.25, 0.5, STD, seed=1)
-    arguments = (IMAGE, proposals, np.zeros((1, 1), "int32"), np.zeros((1, 1, 4), "float32"))
+    layer = DetectionTargets(8, 0.25, STD, seed=1)
+    arguments = (proposals, np.zeros((1, 1), "int32"), np.zeros((1, 1, 4), "float32"))
     assert (numpy(layer(*arguments)["rois"]) != numpy(layer(*arguments)["rois"])).any()
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from mrcnn import MaskRCNN
+from mrcnn import MaskRCNN, dialects
+from mrcnn.inference.detect import fit_for_detection
 from mrcnn.weights.files.tensors import write_safetensors
 
 FOLDER = Path(__file__).parents[1] / "goldens"
@@ -55,14 +56,18 @@ def case(request, models):
     model, picture = models(family), seeded.image(int(index))
     with np.load(FOLDER / f"{request.param}.npz") as file:
         golden = dict(file)
-    fitted = model._geometry.fit(picture, model.config)
-    inputs = [np.asarray(a, "float32")[None] for a in model._geometry.inputs(fitted)]
+    fitted = fit_for_detection(picture, model.config)
+    window = dialects.of(model.config).frame.window(fitted)
+    inputs = [fitted.image[None], window[None]]
     last = {2: "res2c", 3: "res3d", 4: "res4f", 5: "res5c"}
-    names = {"image": "normalise_pixels", "rpn_logits": "rpn_class_logits", "proposals": "ROI"}
-    names |= {"rpn_deltas": "rpn_bbox"} | {f"c{i}": f"{name}_out" for i, name in last.items()}
+    names = {"image": "normalize_pixels", "proposals": "ROI"}
+    names |= {f"c{i}": f"{name}_out" for i, name in last.items()}
     norm = "_norm" if family == "torchvision_v2" else ""
     names |= {f"p{level}": f"fpn_p{level}{norm}" for level in range(2, 6)} | {"p6": "fpn_p6"}
     tensors = {name: model.keras_model.get_layer(layer).output for name, layer in names.items()}
+    rpn = model.network.trunk.rpn
+    tensors["rpn_logits"] = ops.concatenate(rpn.logits, axis=1)
+    tensors["rpn_deltas"] = ops.concatenate(rpn.deltas, axis=1)
     stages = keras.Model(model.keras_model.inputs, tensors)(inputs)
     return family, model, picture, golden, stages
 
