@@ -121,7 +121,7 @@ class Images(Group):
         return np.array([side, side, self.IMAGE_CHANNEL_COUNT])
 
     def check_together(self) -> None:
-        """See `Group`."""
+        """Checks that means and stds fit the channels, and that sides fit the pyramid."""
         for name in ("MEAN_PIXEL", "PIXEL_STD"):
             value = getattr(self, name)
             if len(value) != self.IMAGE_CHANNEL_COUNT:
@@ -138,7 +138,7 @@ class Images(Group):
             )
 
     def implied(self) -> dict[str, Any]:
-        """See `Group`. Old Configs have a MEAN_PIXEL per channel, but do not know PIXEL_STD."""
+        """Returns a std for each channel; old Configs set MEAN_PIXEL, but do not know PIXEL_STD."""
         if len(self.PIXEL_STD) == self.IMAGE_CHANNEL_COUNT:
             return {}
         return {"PIXEL_STD": (float(np.mean(self.PIXEL_STD)),) * self.IMAGE_CHANNEL_COUNT}
@@ -226,7 +226,7 @@ class Heads(Group):
     }
 
     def check_together(self) -> None:
-        """See `Group`."""
+        """Checks that a positive RoI can be sampled, and that masks have the head's size."""
         if int(self.TRAIN_ROIS_PER_IMAGE * self.ROI_POSITIVE_RATIO) < 1:
             raise ValueError(
                 "ROI_POSITIVE_RATIO must leave room for one positive among TRAIN_ROIS_PER_IMAGE = "
@@ -290,7 +290,7 @@ class Matterport(Group):
         return 12 + self.NUM_CLASSES  # type: ignore[attr-defined]  # of Learning
 
     def implied(self) -> dict[str, Any]:
-        """See `Group`."""
+        """Returns what `TRAIN_BN` means for `BACKBONE_NORM`."""
         if self.TRAIN_BN is None:
             return {}
         return {"BACKBONE_NORM": "batch" if self.TRAIN_BN else "statistics"}
@@ -357,7 +357,7 @@ class Training(Group):
         self.IMAGES_PER_GPU = value // self.GPU_COUNT
 
     def check_together(self) -> None:
-        """See `Group`."""
+        """Checks that only one schedule warms up."""
         if self.WARMUP_STEPS and not isinstance(self.LR_SCHEDULE, str):
             raise ValueError(
                 f"WARMUP_STEPS must be 0 with a Keras LearningRateSchedule, got "
