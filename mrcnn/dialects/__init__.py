@@ -27,7 +27,7 @@ class Numerics:
         rpn_convolutions: 3x3 convolutions in front of the RPN's outputs.
         rpn_channels: of the RPN's shared convolution; None: those of the pyramid.
         rpn_softmax: the RPN gives two logits an anchor, background and object.
-        normalised_boxes: the graph reckons in the coordinates of `ops.boxes.normalise`, pools one
+        normalised_boxes: the graph reckons in the coordinates of `ops.boxes.normalize`, pools one
             sample a cell from corner to corner and cuts mask targets so.
         takes_window: the network also takes the window of each image, which is not padding, and
             clips proposals and detections to it.

@@ -36,7 +36,7 @@ class Network(NamedTuple):
             32, returns a dict of `boxes`, `class_ids`, `scores` and, with masks, `masks`. In a
             dialect that takes windows it takes image and window. In one of molded images it takes
             image, image_meta and anchors, and boxes come in the coordinates of
-            `ops.boxes.normalise`.
+            `ops.boxes.normalize`.
         inference: the same graph, in such a dialect with Matterport's seven outputs.
         proposal_inputs: inputs of the proposal layer in inference, for `ProposalLayer.stages`.
     """

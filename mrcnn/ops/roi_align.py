@@ -198,7 +198,7 @@ def assign_nearest_levels(boxes, image_area):
     """Pyramid level of each box by its size, rounded to the nearest (Matterport's rule).
 
     Args:
-        boxes: [..., 4] in the coordinates of `ops.boxes.normalise`.
+        boxes: [..., 4] in the coordinates of `ops.boxes.normalize`.
         image_area: height * width of the network's image in pixels.
 
     Returns:
@@ -217,7 +217,7 @@ def pyramid_crop(feature_maps, boxes, output_size, levels):
 
     Args:
         feature_maps: list of [batch, height, width, channels], finest first.
-        boxes: [batch, rois, 4] in the coordinates of `ops.boxes.normalise`.
+        boxes: [batch, rois, 4] in the coordinates of `ops.boxes.normalize`.
         output_size: cells per side.
         levels: int [batch, rois], 2 for the first map.
 
@@ -285,7 +285,7 @@ def crop_masks_at_corners(masks, frames, boxes, gt_index, output_size):
 
     Args:
         masks, frames, boxes, gt_index, output_size: see `crop_masks`; frames and boxes in one frame
-            of coordinates, such as that of `ops.boxes.normalise`.
+            of coordinates, such as that of `ops.boxes.normalize`.
 
     Returns:
         [batch, rois, rows, columns], 0..1, 0 outside the frame. No gradient.

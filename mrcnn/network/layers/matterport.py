@@ -10,12 +10,12 @@ from mrcnn.ops import boxes as box_ops
 
 @keras.saving.register_keras_serializable("mrcnn")
 class NormaliseBoxes(layers.Layer):
-    """Pixel boxes of an image batch in the coordinates of `ops.boxes.normalise`; zeros stay."""
+    """Pixel boxes of an image batch in the coordinates of `ops.boxes.normalize`; zeros stay."""
 
     def call(self, image, boxes):
         real = keras.ops.any(boxes != 0, axis=-1, keepdims=True)
         height, width = keras.ops.shape(image)[1:3]
-        return keras.ops.where(real, box_ops.normalise(boxes, height, width), 0.0)
+        return keras.ops.where(real, box_ops.normalize(boxes, height, width), 0.0)
 
     def compute_output_spec(self, image, boxes):
         return keras.KerasTensor(boxes.shape, "float32")

@@ -24,7 +24,7 @@ class DetectionLayer(layers.Layer):
         delta_clamp: upper bound of the log size deltas.
         best_class_only: of each RoI only the likeliest class is a candidate, the background too
             (Matterport's rule).
-        normalised: boxes come in the coordinates of `ops.boxes.normalise`, and so they leave.
+        normalised: boxes come in the coordinates of `ops.boxes.normalize`, and so they leave.
         min_side: detections with a shorter side are dropped, pixels.
 
     Call: image [batch, height, width, channels], rois [batch, rois, 4], probabilities

@@ -17,7 +17,7 @@ class PyramidROIAlign(layers.Layer):
         strides: of the maps, P2 first.
         sampling_ratio, aligned: see `ops.roi_align.pyramid_roi_align`.
         canonical_size, tolerance: see `ops.roi_align.assign_levels`.
-        corners: boxes are in the coordinates of `ops.boxes.normalise` and pooled by
+        corners: boxes are in the coordinates of `ops.boxes.normalize` and pooled by
             `ops.roi_align.pyramid_crop`; the four arguments above mean nothing then.
 
     Call: maps (P2..P5), boxes [batch, rois, 4] in pixels, inside the image ->

@@ -26,7 +26,7 @@ class ProposalLayer(layers.Layer):
         min_side: proposals with a shorter side are dropped, pixels.
         anchor_stride: cells between anchors.
         merged_levels: the `pre_nms` best of all levels together, and one NMS over them.
-        normalised: boxes are in the coordinates of `ops.boxes.normalise`, and `min_side` too.
+        normalised: boxes are in the coordinates of `ops.boxes.normalize`, and `min_side` too.
         pre_nms_inference: anchors kept per level in inference; None: `pre_nms`.
 
     Call: image [batch, height, width, channels], pyramid, scores [batch, anchors] (higher is

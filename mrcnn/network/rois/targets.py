@@ -90,7 +90,7 @@ class DetectionTargets(_Sampler):
         full_masks: gt masks lie in the frame of the image, not of their box.
         balanced: see `ops.matching.sample_indices`.
         corners: masks are cut by `ops.roi_align.crop_masks_at_corners`, and all boxes are in the
-            coordinates of `ops.boxes.normalise`.
+            coordinates of `ops.boxes.normalize`.
         seed: of the sampling.
 
     Call: image [batch, height, width, channels], proposals [batch, n, 4], gt_class_ids
