@@ -103,7 +103,7 @@ def test_read_image_damaged_png_and_text(tmp_path):
         image_files.read_image(tmp_path / "b.png")
 
 
-def test_read_label_image_refuses_colours(tmp_path):
+def test_read_label_image_refuses_colors(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), picture(4, 4))
-    with pytest.raises(ValueError, match="colours"):
+    with pytest.raises(ValueError, match="colors"):
         image_files.read_label_image(tmp_path / "a.png")
