@@ -27,8 +27,8 @@ def boxes_from_masks(masks: np.ndarray) -> np.ndarray:
     boxes = np.zeros((masks.shape[-1], 4), np.float32)
     if masks.size == 0:
         return boxes
-    rows = masks.any(axis=1)  # [H, N]
-    cols = masks.any(axis=0)  # [W, N]
+    rows = np.any(masks, axis=1)  # [H, N]
+    cols = np.any(masks, axis=0)  # [W, N]
     filled = rows.any(axis=0)
     boxes[:, 0] = rows.argmax(axis=0)
     boxes[:, 1] = cols.argmax(axis=0)
@@ -120,7 +120,7 @@ def paste_bordered_mask(
     """
     mask = np.asarray(mask, np.float32)
     box = np.asarray(box, np.float32)
-    growth = np.float32([(side + 2) / side for side in mask.shape])
+    growth = np.array([(side + 2) / side for side in mask.shape], np.float32)
     center = (box[2:] + box[:2]) * 0.5
     half = (box[2:] - box[:2]) * 0.5 * growth
     first = np.trunc(center - half).astype(int)
