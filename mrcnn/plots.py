@@ -63,12 +63,12 @@ def plot_history(history: Sequence[dict] | str | os.PathLike, path: str | os.Pat
         ValueError: if there are no epochs.
         OSError: if the file cannot be written.
     """
-    if not isinstance(history, (list, tuple)):
+    if isinstance(history, (str, os.PathLike)):
         with open(history, newline="", encoding="utf-8") as file:
             history = list(csv.DictReader(file))
     if not history:
         raise ValueError(
-            "history: it has no epochs, so there is nothing to plot. Train at least one epoch first."
+            "history has no epochs, so there is nothing to plot. Train one epoch first."
         )
     scores = sorted(name for name in _columns(history) if "AP" in name)
     losses = [name for name in _columns(history) if name.endswith("loss") and "val_" not in name]

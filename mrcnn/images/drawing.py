@@ -137,9 +137,7 @@ def random_colors(N: int, bright: bool = True) -> list[tuple[float, float, float
     return colors
 
 
-def apply_mask(
-    image: np.ndarray, mask: np.ndarray, color: Sequence[float], alpha: float = 0.5
-) -> np.ndarray:
+def apply_mask(image: np.ndarray, mask: np.ndarray, color: Any, alpha: float = 0.5) -> np.ndarray:
     """Blends a color into an image where a mask is 1, in place.
 
     Args:
@@ -157,7 +155,7 @@ def apply_mask(
     return image
 
 
-def draw_box(image: np.ndarray, box: Sequence[float], color: Sequence[float]) -> np.ndarray:
+def draw_box(image: np.ndarray, box: Any, color: Any) -> np.ndarray:
     """Draws a box with lines 2 pixels wide, in place.
 
     Args:
