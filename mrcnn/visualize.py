@@ -168,10 +168,12 @@ def display_instances(
         color = colors[index]
         if show_bbox:
             add_box(ax, boxes[index], color, linestyle="dashed", alpha=0.7)
-        if captions is None:
-            caption = _caption(class_names[class_ids[index]], scores, index)
-        else:
+        if captions is not None:
             caption = captions[index]
+        else:
+            caption = class_names[class_ids[index]]
+            if scores is not None and scores[index]:
+                caption = f"{caption} {scores[index]:.3f}"
         ax.text(x1, y1 + 8, caption, color="w", size=11, backgroundcolor="none")
         if show_mask and masks is not None:
             apply_mask(canvas, masks[:, :, index], color)
@@ -367,22 +369,21 @@ def draw_boxes(
     """
     import matplotlib.pyplot as plt
 
-    if boxes is None and refined_boxes is None:
+    starts = refined_boxes if boxes is None else boxes
+    if starts is None:
         raise ValueError("draw_boxes needs boxes, refined_boxes or both, got neither.")
-    count = len(refined_boxes if boxes is None else boxes)
     if ax is None:
         _, ax = plt.subplots(1, figsize=(12, 12))
     canvas = to_display(image)
     prepare_axes(ax, canvas.shape, title, margin=10)
-    for index, color in enumerate(random_colors(count)):
+    for index, color in enumerate(random_colors(len(starts))):
         edge, style, alpha = _box_style(1 if visibilities is None else visibilities[index], color)
         place = None
         if boxes is not None and np.any(boxes[index]):
             place = boxes[index][1], boxes[index][0]
             add_box(ax, boxes[index], edge, linestyle=style, alpha=alpha)
         if refined_boxes is not None and (visibilities is None or visibilities[index] > 0):
-            start = refined_boxes[index] if boxes is None else boxes[index]
-            add_refined(ax, start, np.asarray(refined_boxes[index], np.int32), edge)
+            add_refined(ax, starts[index], np.asarray(refined_boxes[index], np.int32), edge)
             place = refined_boxes[index][1], refined_boxes[index][0]
         if captions is not None and place is not None:
             background = {"facecolor": edge, "alpha": 0.5, "pad": 2, "edgecolor": "none"}
@@ -440,12 +441,6 @@ def _trainable_layers(model):
     if hasattr(model, "get_trainable_layers"):
         return model.get_trainable_layers()
     return [layer for layer in model.keras_model.layers if layer.get_weights()]
-
-
-# --- Parts ---------------------------------------------------------------------------------------
-def _caption(name, scores, index):
-    score = scores[index] if scores is not None else None
-    return f"{name} {score:.3f}" if score else name
 
 
 def _box_style(visibility, color):
