@@ -25,7 +25,7 @@ def _close_figures():
 
 
 def scene(count, size=100):
-    """Grey image, boxes, masks [H, W, N], class ids, scores of `count` small squares."""
+    """Gray image, boxes, masks [H, W, N], class ids, scores of `count` small squares."""
     side = int(np.ceil(np.sqrt(max(count, 1))))
     step = size // side
     masks = np.zeros((size, size, count), bool)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import numpy as np
 import scipy.ndimage
@@ -12,15 +13,28 @@ from mrcnn.batch import META_COLUMNS
 
 
 def resize(
-    image, output_shape, order=1, mode="constant", cval=0, clip=True, preserve_range=False,
-    anti_aliasing=False, anti_aliasing_sigma=None,
-):  # fmt: skip
+    image: Any,
+    output_shape: tuple[int, ...],
+    order: int = 1,
+    mode: str = "constant",
+    cval: float = 0,
+    clip: bool = True,
+    preserve_range: bool = False,
+    anti_aliasing: bool = False,
+    anti_aliasing_sigma: Any = None,
+) -> np.ndarray:
     """Calls `skimage.transform.resize` with the defaults of its old versions."""
     return skimage.transform.resize(
-        image, output_shape, order=order, mode=mode, cval=cval, clip=clip,
-        preserve_range=preserve_range, anti_aliasing=anti_aliasing,
+        image,
+        output_shape,
+        order=order,
+        mode=mode,
+        cval=cval,
+        clip=clip,
+        preserve_range=preserve_range,
+        anti_aliasing=anti_aliasing,
         anti_aliasing_sigma=anti_aliasing_sigma,
-    )  # fmt: skip
+    )
 
 
 def resize_image(image, min_dim=None, max_dim=None, min_scale=None, mode="square"):
@@ -81,7 +95,7 @@ def _split(missing):
     return missing // 2, missing - missing // 2
 
 
-def resize_mask(mask, scale, padding, crop=None) -> np.ndarray:
+def resize_mask(mask: Any, scale: float, padding: Any, crop: Any = None) -> np.ndarray:
     """Scales masks [H, W, N] (nearest neighbor), then crops or pads them as `resize_image` did."""
     mask = np.asarray(mask)
     # With another mode, rounding can put the last row or column outside, and it is lost.
@@ -92,7 +106,7 @@ def resize_mask(mask, scale, padding, crop=None) -> np.ndarray:
     return np.pad(mask, padding)
 
 
-def as_pictures(images, config) -> list:
+def as_pictures(images: Any, config: Any) -> list:
     """Applies `with_mean` to each image that `detect` got.
 
     Raises:
@@ -106,7 +120,7 @@ def as_pictures(images, config) -> list:
     return [with_mean(image, config) for image in images]
 
 
-def with_mean(image, config):
+def with_mean(image: Any, config: Any) -> np.ndarray:
     """Adds the mean pixel to an image from which it was subtracted before `detect`.
 
     Old tutorials pass such images. An image is taken for one of them if it is float [H, W, C], has
@@ -131,12 +145,12 @@ def with_mean(image, config):
 
 
 # --- Values and meta data ------------------------------------------------------------------------
-def mold_image(images, config) -> np.ndarray:
+def mold_image(images: Any, config: Any) -> np.ndarray:
     """Subtracts the mean pixel from images, as the old network expects: float."""
     return np.asarray(images).astype(np.float32) - np.asarray(config.MEAN_PIXEL)
 
 
-def unmold_image(normalized_images, config) -> np.ndarray:
+def unmold_image(normalized_images: Any, config: Any) -> np.ndarray:
     """The inverse of `mold_image`: uint8."""
     return (np.asarray(normalized_images) + np.asarray(config.MEAN_PIXEL)).astype(np.uint8)
 
@@ -159,7 +173,7 @@ def compose_image_meta(
     )
 
 
-def parse_image_meta(meta) -> dict:
+def parse_image_meta(meta: Any) -> dict:
     """Splits image_meta [B, 12 + classes] into parts by name: int32, but `scale` float32."""
     parts = parse_image_meta_graph(np.asarray(meta))
     return {
@@ -168,7 +182,7 @@ def parse_image_meta(meta) -> dict:
     }
 
 
-def parse_image_meta_graph(meta) -> dict:
+def parse_image_meta_graph(meta: Any) -> dict:
     """Splits image_meta [B, 12 + classes], an array or tensor, into parts of the same dtype."""
     parts = {name: meta[:, columns] for name, columns in META_COLUMNS.items()}
     return parts | {name: parts[name][:, 0] for name in ("image_id", "scale")}

@@ -66,6 +66,9 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 def _advice(path: Path, error: OSError) -> str:
     """Returns the text of an error: what failed, whether the old file is safe, what to do."""
+    for parent in path.parents:
+        if parent.is_file():
+            return f"cannot write {path}: {parent} is a file, not a folder. Choose another path"
     reason = error.strerror or str(error)
     kept = f"; the previous {path} is unchanged" if path.is_file() else ""
     return (

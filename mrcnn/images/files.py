@@ -158,10 +158,11 @@ def _read_otherwise(path):
 
     try:
         image = np.asarray(skimage.io.imread(str(path)))
-    except Exception as error:  # plugins raise anything; the user needs the name of the file
+    except Exception as error:  # plugins raise anything, and advise to install video plugins
         raise ValueError(
-            f"{path}: cannot be read as an image ({type(error).__name__}: {error}). "
-            "Expected PNG, JPEG, TIFF, BMP, GIF or WebP."
+            f"{path}: not an image that can be read. Expected PNG, JPEG, TIFF, BMP, GIF or WebP. "
+            "If an image viewer opens the file, save it as PNG there; else copy or download it "
+            "again."
         ) from error
     if image.ndim == 4:  # an animation: [frames, H, W, C]
         image = image[0]
