@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import csv
 import math
+import os
+from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -16,23 +19,25 @@ from mrcnn.images.atomic import atomic_path
 _KINDS = {"bbox": "boxes", "segm": "masks"}
 
 
-# --- Pictures ------------------------------------------------------------------------------------
-def plot_precision_recall(evaluation, path):
-    """Writes precision over recall at IoU .5 to .9, mean of the classes, as a PNG.
+def plot_precision_recall(evaluation: Any, path: str | os.PathLike) -> None:
+    """Writes precision-recall curves at IoU 0.5 to 0.9, averaged over classes, as a PNG file.
 
     Args:
-        evaluation: `Evaluation`.
-        path: file to write, whole or not at all.
+        evaluation: `Evaluation`. The result of `evaluate`.
+        path: str or path. The file to write, atomically.
+
+    Raises:
+        OSError: if the file cannot be written.
     """
     kinds = list(evaluation.precision_recall)
     figure, axes = _figure(len(kinds))
     recall = np.linspace(0, 1, 101)
     for axis, kind in zip(axes, kinds, strict=True):
         curves = evaluation.precision_recall[kind]
-        defined = ~np.isnan(curves).all(axis=(0, 1))
+        defined = ~np.isnan(curves).all(axis=(0, 1))  # classes with instances
         for step, iou in enumerate((0.5, 0.6, 0.7, 0.8, 0.9)):
             if defined.any():
-                mean = curves[2 * step][:, defined].mean(axis=1)
+                mean = curves[2 * step][:, defined].mean(axis=1)  # IoUs lie 0.05 apart
                 color = matplotlib.colormaps["viridis"](0.9 - step / 4.6)
                 axis.plot(recall, mean, color=color, label=f"IoU {iou:g}: {mean.mean():.3f}")
         stats = evaluation.bbox if kind == "bbox" else evaluation.segm
@@ -45,22 +50,26 @@ def plot_precision_recall(evaluation, path):
     _write(figure, path)
 
 
-def plot_history(history, path):
-    """Writes the curves of a training as a PNG: losses, and AP where it was measured.
+def plot_history(history: Sequence[dict] | str | os.PathLike, path: str | os.PathLike) -> None:
+    """Writes the training curves as a PNG file: losses, and AP where it was measured.
 
     Args:
-        history: list of dicts, one an epoch ("epoch", "loss", "val_loss", "val_mask_AP", ...), or
-            the path of a CSV file with these columns. Gaps are fine.
-        path: file to write, whole or not at all.
+        history: list of dicts, one per epoch ("epoch", "loss", "val_loss", "val_mask_AP", ...), or
+            the path of a CSV file with these columns. Values may be missing.
+        path: str or path. The file to write, atomically.
 
     Raises:
-        ValueError: no epochs.
+        FileNotFoundError: if `history` is the path of a file that does not exist.
+        ValueError: if there are no epochs.
+        OSError: if the file cannot be written.
     """
-    if not isinstance(history, (list, tuple)):
+    if isinstance(history, (str, os.PathLike)):
         with open(history, newline="", encoding="utf-8") as file:
             history = list(csv.DictReader(file))
     if not history:
-        raise ValueError("The history holds no epochs: there is nothing to draw yet.")
+        raise ValueError(
+            "history has no epochs, so there is nothing to plot. Train one epoch first."
+        )
     scores = sorted(name for name in _columns(history) if "AP" in name)
     losses = [name for name in _columns(history) if name.endswith("loss") and "val_" not in name]
     parts = sorted(set(losses) - {"loss"})
@@ -72,9 +81,10 @@ def plot_history(history, path):
     axes[0].set(title="loss", xlabel="epoch", yscale=_loss_scale(history))
     for name in scores:
         kind, measure = name.removeprefix("val_").rsplit("_", 1)
-        style = {"color": "tab:blue" if kind == "mask" else "tab:orange"}
-        style["linestyle"] = "-" if measure == "AP" else "--"
-        _draw_column(axes[1], history, name, label=f"{kind} {measure}", **style)
+        color = "tab:blue" if kind == "mask" else "tab:orange"
+        line = "-" if measure == "AP" else "--"
+        label = f"{kind} {measure}"
+        _draw_column(axes[1], history, name, label=label, color=color, linestyle=line)
     if scores:
         axes[1].set(title="validation AP", xlabel="epoch", ylim=(0, 1))
     for axis in axes:
@@ -84,11 +94,12 @@ def plot_history(history, path):
 
 
 def _columns(history):
+    """Returns the names of all columns, in order of appearance, as the keys of a dict."""
     return dict.fromkeys(name for row in history for name in row if name)
 
 
 def _points(history, name):
-    """(epochs, values) of the rows that have a finite value in a column."""
+    """Returns epochs and values of the rows with a finite value in a column: [2, n]."""
     points = []
     for index, row in enumerate(history, 1):
         with contextlib.suppress(TypeError, ValueError, KeyError):
@@ -101,16 +112,12 @@ def _points(history, name):
 def _draw_column(axis, history, name, **style):
     epochs, values = _points(history, name)
     if len(values):
-        style = {
-            "label": name,
-            "marker": "o" if len(values) < 30 else None,
-            "markersize": 3,
-        } | style
-        axis.plot(epochs, values, **style)
+        marker = "o" if len(values) < 30 else None
+        axis.plot(epochs, values, **{"label": name, "marker": marker, "markersize": 3} | style)
 
 
 def _loss_scale(history):
-    """Logarithmic where the total loss falls far."""
+    """Returns "log" if the total loss falls to less than a twentieth, else "linear"."""
     values = np.concatenate([_points(history, name)[1] for name in ("loss", "val_loss")])
     far = values.size and values.min() > 0 and values.max() > 20 * values.min()
     return "log" if far else "linear"
@@ -118,7 +125,7 @@ def _loss_scale(history):
 
 def _figure(panels):
     figure = Figure(figsize=(6 * panels, 4.5), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)  # no pyplot: works in threads, and without a screen
+    FigureCanvasAgg(figure)  # without pyplot, so that it works in threads and without a screen
     axes = [figure.add_subplot(1, panels, index + 1) for index in range(panels)]
     for axis in axes:
         axis.grid(alpha=0.3)

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import keras
 
 logger = logging.getLogger("mrcnn")
 
 
-def make_repeatable(seed: int):
-    """Seeds Python, NumPy and the backend, and asks the backend to repeat itself.
+def make_repeatable(seed: int) -> None:
+    """Seeds Python, NumPy and the backend, and makes the backend deterministic where it can be.
 
-    On TensorFlow without a GPU, graphs are left as traced, operations run one after another (each
-    still on all cores), and the gradient of crop_and_resize runs on one thread: its threads
-    otherwise add to one array in any order. All hold for the process, one operation at a time
-    only if TensorFlow has not computed anything yet. With a GPU none is done, since that gradient
-    has no repeatable kernel there.
+    On TensorFlow without a GPU, graphs are not rewritten, operations run one after another (each
+    still on all cores), and the gradient of crop_and_resize runs on one thread, because its
+    threads would otherwise add to one array in random order. These settings hold for the whole
+    process. Running one operation at a time only takes effect if TensorFlow has not computed
+    anything yet. With a GPU nothing but the seed is set, because that gradient has no
+    deterministic kernel there.
+
+    Args:
+        seed: int. Seed of all random generators.
     """
     keras.utils.set_random_seed(seed)
     if keras.backend.backend() != "tensorflow":
@@ -29,25 +35,29 @@ def make_repeatable(seed: int):
     with contextlib.suppress(RuntimeError):  # TensorFlow has already started its threads
         tf.config.threading.set_inter_op_parallelism_threads(1)
     tf.config.experimental.enable_op_determinism()
-    # Grappler rewrites a graph in an order that changes from process to process, and the sums in it
-    # too: without it, four of four runs agree to the last bit, and a step takes as long.
+    # Grappler rewrites a graph in an order that changes from process to process, and with it the
+    # order of sums. Without it, four of four runs agreed to the last bit, and a step took as long.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
-def devices_scope(count: int):
-    """A function that gives the context in which a model and its optimizer must be made
-    to train on several devices at once.
+def devices_scope(count: int) -> Callable[[], AbstractContextManager]:
+    """Returns a function that opens the scope for training on several devices at once.
 
-    Each device takes its share of a batch, and the gradients are summed: MirroredStrategy on
-    TensorFlow, DataParallel on JAX. Where there are fewer devices a warning says so, and the whole
-    batch is computed on one.
+    The model and its optimizer must be created inside the scope. Each device computes its part of
+    a batch, and the gradients are summed: MirroredStrategy on TensorFlow, DataParallel on JAX. If
+    there are fewer devices, a warning is logged and one device computes the whole batch.
 
     Args:
-        count: devices; GPUs, or without any the logical CPUs that TensorFlow was told to have.
+        count: int. Number of devices: GPUs or, if there are none, the logical CPUs that TensorFlow
+            was configured with.
+
+    Returns:
+        A callable without arguments that returns a context manager.
     """
     if count == 1:
         return contextlib.nullcontext
-    backend, found = keras.backend.backend(), []
+    backend = keras.backend.backend()
+    found: list[str] = []
     if backend == "tensorflow":
         import tensorflow as tf
 
@@ -60,13 +70,23 @@ def devices_scope(count: int):
         if len(found) >= count:
             return keras.distribution.DataParallel(devices=found[:count]).scope
     logger.warning(
-        "GPU_COUNT = %d, but %d can be used: the batch is computed on one.", count, len(found)
+        "GPU_COUNT = %d, but %s found %d device(s) for it. One device computes the whole batch; "
+        "set GPU_COUNT = 1 to silence this warning.",
+        count,
+        backend,
+        len(found),
     )
     return contextlib.nullcontext
 
 
 def replicas() -> int:
-    """Devices over which the step being traced is split: a loss must be divided by them."""
+    """Returns the number of devices that share the current training step.
+
+    Gradients are summed over the devices, so a mean loss must be divided by this number.
+
+    Returns:
+        int, 1 unless TensorFlow traces inside a distribution strategy.
+    """
     if keras.backend.backend() != "tensorflow":
         return 1
     import tensorflow as tf

@@ -1,8 +1,8 @@
-"""Matterport's `mrcnn.utils`: the old names, from where they live now. New code does not use it."""
+"""Matterport's `mrcnn.utils`: re-exports the old names. New code does not need it."""
 
 from __future__ import annotations
 
-# Old scripts import skimage.draw alone and then use these two.
+# Old scripts import only skimage.draw, but also use these two modules.
 import skimage.color
 import skimage.io  # noqa: F401
 

@@ -10,7 +10,7 @@ import pytest
 
 from mrcnn import visualize as vis
 from mrcnn.images import rle
-from mrcnn.images.drawing import ascii_text
+from mrcnn.images.captions import ascii_text
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
@@ -25,7 +25,7 @@ def _close_figures():
 
 
 def scene(count, size=100):
-    """Grey image, boxes, masks [H, W, N], class ids, scores of `count` small squares."""
+    """Gray image, boxes, masks [H, W, N], class ids, scores of `count` small squares."""
     side = int(np.ceil(np.sqrt(max(count, 1))))
     step = size // side
     masks = np.zeros((size, size, count), bool)
@@ -62,7 +62,7 @@ def test_a_result_codes_and_masks_draw_the_same():
     vis.draw_instances(image, result)  # no masks, no names
 
 
-def test_blending_and_colours():
+def test_blending_and_colors():
     image, boxes, masks, ids, _ = scene(4)
     y, x = boxes[2, :2] + 20
     plain = {"boxes": False, "captions": False}

@@ -1,6 +1,6 @@
 """Matterport's graph functions and layers, with their signatures, over the network of this package.
 
-Boxes are in the coordinates of `ops.boxes.normalise`. Arguments whose values the arrays hold
+Boxes are in the coordinates of `ops.boxes.normalize`. Arguments whose values the arrays hold
 themselves, as most of `image_meta`, are not read.
 """
 
@@ -420,7 +420,7 @@ def overlaps_graph(boxes1, boxes2):
 def norm_boxes_graph(boxes, shape):
     """Pixel boxes [..., 4] of a picture (height, width), normalised."""
     shape = ops.cast(shape, "float32")
-    return box_ops.normalise(ops.cast(boxes, "float32"), shape[0], shape[1])
+    return box_ops.normalize(ops.cast(boxes, "float32"), shape[0], shape[1])
 
 
 def denorm_boxes_graph(boxes, shape):

@@ -1,8 +1,9 @@
-"""Matterport's geometry of pictures: resizing, padding, the mean pixel, image_meta."""
+"""Matterport's geometry of images: resizing, padding, the mean pixel, image_meta."""
 
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import numpy as np
 import scipy.ndimage
@@ -20,34 +21,51 @@ META_COLUMNS = {
 
 
 def resize(
-    image, output_shape, order=1, mode="constant", cval=0, clip=True, preserve_range=False,
-    anti_aliasing=False, anti_aliasing_sigma=None,
-):  # fmt: skip
-    """`skimage.transform.resize` with the defaults of old; see there."""
+    image: Any,
+    output_shape: tuple[int, ...],
+    order: int = 1,
+    mode: str = "constant",
+    cval: float = 0,
+    clip: bool = True,
+    preserve_range: bool = False,
+    anti_aliasing: bool = False,
+    anti_aliasing_sigma: Any = None,
+) -> np.ndarray:
+    """Calls `skimage.transform.resize` with the defaults of its old versions."""
     return skimage.transform.resize(
-        image, output_shape, order=order, mode=mode, cval=cval, clip=clip,
-        preserve_range=preserve_range, anti_aliasing=anti_aliasing,
+        image,
+        output_shape,
+        order=order,
+        mode=mode,
+        cval=cval,
+        clip=clip,
+        preserve_range=preserve_range,
+        anti_aliasing=anti_aliasing,
         anti_aliasing_sigma=anti_aliasing_sigma,
-    )  # fmt: skip
+    )
 
 
 def resize_image(image, min_dim=None, max_dim=None, min_scale=None, mode="square"):
-    """Scales and pads a picture.
+    """Scales and pads an image.
 
     Args:
         image: [H, W] or [H, W, C].
-        min_dim: the short side is scaled up to this.
-        max_dim: the long side is scaled down to this, and padded to it, in mode "square".
-        min_scale: pictures are scaled by at least this factor.
-        mode: "none", "square", "pad64" (sides padded to multiples of 64) or "crop" (a random
-            square of side min_dim).
+        min_dim: int or None. The short side is scaled up to this. Defaults to None.
+        max_dim: int or None. In mode "square" the long side is scaled down to this, and both sides
+            are padded to it. Defaults to None.
+        min_scale: float or None. Minimum scale factor. Defaults to None.
+        mode: str. "none", "square", "pad64" (sides padded to multiples of 64) or "crop" (a random
+            square of side `min_dim`). Defaults to "square".
 
     Returns:
-        image: [h, w, C], the dtype that it came with; uint8 is truncated, not rounded.
-        window: (y1, x1, y2, x2) of the picture in it, pixels, upper bounds exclusive.
-        scale: the factor.
+        image: [h, w, C], in the dtype of the input; uint8 values are truncated, not rounded.
+        window: (y1, x1, y2, x2) of the image inside its padding, pixels, upper bounds exclusive.
+        scale: float, the scale factor.
         padding: [(top, bottom), (left, right), (0, 0)].
-        crop: None, or (y, x, h, w) of the scaled picture.
+        crop: None, or (y, x, h, w) in the scaled image.
+
+    Raises:
+        ValueError: for an unknown mode, or if "pad64" has a `min_dim` that is not a multiple of 64.
     """
     image = np.asarray(image)
     image = image[..., None] if image.ndim == 2 else image
@@ -81,14 +99,14 @@ def resize_image(image, min_dim=None, max_dim=None, min_scale=None, mode="square
 
 
 def _split(missing):
-    """Padding before and after; the odd pixel comes after."""
+    """Splits padding into before and after; an odd pixel goes after."""
     return missing // 2, missing - missing // 2
 
 
-def resize_mask(mask, scale, padding, crop=None) -> np.ndarray:
-    """Masks [H, W, N] scaled (nearest neighbour), cropped or padded as `resize_image` says."""
+def resize_mask(mask: Any, scale: float, padding: Any, crop: Any = None) -> np.ndarray:
+    """Scales masks [H, W, N] (nearest neighbor), then crops or pads them as `resize_image` did."""
     mask = np.asarray(mask)
-    # "nearest": by rounding, the last row or column may lie outside, and was lost.
+    # With another mode, rounding can put the last row or column outside, and it is lost.
     mask = scipy.ndimage.zoom(mask, zoom=[scale, scale, 1], order=0, mode="nearest")
     if crop is not None:
         y, x, height, width = crop
@@ -96,27 +114,32 @@ def resize_mask(mask, scale, padding, crop=None) -> np.ndarray:
     return np.pad(mask, padding)
 
 
-def as_pictures(images, config) -> list:
-    """The pictures that `detect` was given, each `with_mean`.
+def as_pictures(images: Any, config: Any) -> list:
+    """Applies `with_mean` to each image that `detect` got.
 
     Raises:
-        ValueError: one picture instead of a list.
+        ValueError: if `images` is one image instead of a list.
     """
     shape = np.shape(images) if isinstance(images, np.ndarray) else ()
     if len(shape) == 3 and shape[2] in (3, 4):
         raise ValueError(
-            f"images: expected a list of pictures, got one of shape {shape}: use detect([image])."
+            f"images: expected a list of images, got one of shape {shape}. Use detect([image])."
         )
     return [with_mean(image, config) for image in images]
 
 
-def with_mean(image, config):
-    """A picture that lost its mean pixel before `detect`, as in old tutorials, has it back.
+def with_mean(image: Any, config: Any) -> np.ndarray:
+    """Adds the mean pixel to an image from which it was subtracted before `detect`.
+
+    Old tutorials pass such images. An image is taken for one of them if it is float [H, W, C], has
+    negative values, and lies in 0..255 after the mean is added.
 
     Args:
-        image: an array; taken for such a picture when it is float [H, W, C], has negative values
-            and lies in 0..255 with the mean. Any other is returned as it is.
-        config: a Config.
+        image: array.
+        config: `Config`.
+
+    Returns:
+        The image with its mean pixel, or any other image unchanged.
     """
     image = np.asarray(image)
     mean = np.asarray(config.MEAN_PIXEL, np.float32)
@@ -130,12 +153,12 @@ def with_mean(image, config):
 
 
 # --- Values and meta data ------------------------------------------------------------------------
-def mold_image(images, config) -> np.ndarray:
-    """Pictures without their mean pixel, as the old network took them: float."""
+def mold_image(images: Any, config: Any) -> np.ndarray:
+    """Subtracts the mean pixel from images, as the old network expects: float."""
     return np.asarray(images).astype(np.float32) - np.asarray(config.MEAN_PIXEL)
 
 
-def unmold_image(normalized_images, config) -> np.ndarray:
+def unmold_image(normalized_images: Any, config: Any) -> np.ndarray:
     """The inverse of `mold_image`: uint8."""
     return (np.asarray(normalized_images) + np.asarray(config.MEAN_PIXEL)).astype(np.uint8)
 
@@ -143,23 +166,23 @@ def unmold_image(normalized_images, config) -> np.ndarray:
 def compose_image_meta(
     image_id, original_image_shape, image_shape, window, scale, active_class_ids
 ) -> np.ndarray:
-    """One row of numbers about a picture: [12 + classes].
+    """Composes one row of numbers about an image: [12 + classes].
 
     Args:
-        image_id: a number.
-        original_image_shape: (H, W, C) before, `image_shape` after resizing.
-        image_shape: see above.
-        window: (y1, x1, y2, x2) of the picture inside the padded one, pixels.
-        scale: factor of the resizing.
-        active_class_ids: 0 or 1 a class: whether its data set knows the class.
+        image_id: int.
+        original_image_shape: (H, W, C) before resizing.
+        image_shape: (H, W, C) after resizing and padding.
+        window: (y1, x1, y2, x2) of the image inside its padding, pixels.
+        scale: float, the scale factor.
+        active_class_ids: 0 or 1 per class: whether the image's data set has the class.
     """
     return np.array(
         [image_id, *original_image_shape, *image_shape, *window, scale, *active_class_ids]
     )
 
 
-def parse_image_meta(meta) -> dict:
-    """The parts of image_meta [B, 12 + classes] by name: int32, `scale` float32."""
+def parse_image_meta(meta: Any) -> dict:
+    """Splits image_meta [B, 12 + classes] into parts by name: int32, but `scale` float32."""
     parts = parse_image_meta_graph(np.asarray(meta))
     return {
         name: part.astype(np.float32 if name == "scale" else np.int32)
@@ -167,7 +190,7 @@ def parse_image_meta(meta) -> dict:
     }
 
 
-def parse_image_meta_graph(meta) -> dict:
-    """The parts of image_meta [B, 12 + classes] by name, in the dtype and kind that came."""
+def parse_image_meta_graph(meta: Any) -> dict:
+    """Splits image_meta [B, 12 + classes], an array or tensor, into parts of the same dtype."""
     parts = {name: meta[:, columns] for name, columns in META_COLUMNS.items()}
     return parts | {name: parts[name][:, 0] for name in ("image_id", "scale")}

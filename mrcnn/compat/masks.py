@@ -1,18 +1,32 @@
-"""Matterport's geometry of masks: mini masks and pasting.
+"""Matterport's geometry of masks: mini-masks and pasting.
 
-Interpolation blends the outermost half cell with zero, as it always did, so that a pasted mask
-loses its corners; `mrcnn.ops.masks` does not.
+As in Matterport's code, interpolation blends the outermost half cell with zero, so that a pasted
+mask loses its corners. `mrcnn.images.masks` does not.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 from mrcnn.compat.images import resize
 
 
-def minimize_mask(bbox, mask, mini_shape) -> np.ndarray:
-    """Masks [H, W, N] cut to their boxes [N, 4] and scaled: bool [mh, mw, N]."""
+def minimize_mask(bbox: Any, mask: Any, mini_shape: tuple[int, int]) -> np.ndarray:
+    """Crops masks to their boxes and scales them to mini-masks.
+
+    Args:
+        bbox: array [N, 4], y1, x1, y2, x2 in pixels.
+        mask: array [H, W, N], bool or numbers.
+        mini_shape: (mask_height, mask_width).
+
+    Returns:
+        bool [mask_height, mask_width, N].
+
+    Raises:
+        ValueError: if a box has no area.
+    """
     mask = np.asarray(mask)
     mini = np.zeros((*mini_shape, mask.shape[-1]), bool)
     for index, (y1, x1, y2, x2) in enumerate(np.asarray(bbox)[:, :4].astype(int)):
@@ -26,8 +40,17 @@ def minimize_mask(bbox, mask, mini_shape) -> np.ndarray:
     return mini
 
 
-def expand_mask(bbox, mini_mask, image_shape) -> np.ndarray:
-    """Mini masks [mh, mw, N] back in their boxes [N, 4] of the picture: bool [H, W, N]."""
+def expand_mask(bbox: Any, mini_mask: Any, image_shape: tuple[int, ...]) -> np.ndarray:
+    """Scales mini-masks back to their boxes in the image.
+
+    Args:
+        bbox: array [N, 4], y1, x1, y2, x2 in pixels.
+        mini_mask: array [mask_height, mask_width, N].
+        image_shape: (H, W, ...).
+
+    Returns:
+        bool [H, W, N].
+    """
     mini_mask = np.asarray(mini_mask)
     mask = np.zeros((*image_shape[:2], mini_mask.shape[-1]), bool)
     for index, (y1, x1, y2, x2) in enumerate(np.asarray(bbox)[:, :4].astype(int)):
@@ -36,17 +59,25 @@ def expand_mask(bbox, mini_mask, image_shape) -> np.ndarray:
     return mask
 
 
-def mold_mask(mask, config):
-    """Was never written; returns None."""
-
-
-def unmold_mask(mask, bbox, image_shape) -> np.ndarray:
-    """A predicted mask [mh, mw], 0..1, pasted into its box of the picture: bool [H, W].
+def mold_mask(mask: Any, config: Any) -> None:
+    """Does nothing: Matterport's package has this name, but never implemented it.
 
     Args:
-        mask: floats; a pixel belongs to the object from 0.5 on.
-        bbox: (y1, x1, y2, x2), int pixels inside the picture.
+        mask: ignored.
+        config: ignored.
+    """
+
+
+def unmold_mask(mask: Any, bbox: Any, image_shape: tuple[int, ...]) -> np.ndarray:
+    """Pastes a predicted mask into its box in the image.
+
+    Args:
+        mask: array [mask_height, mask_width], 0..1. Pixels with at least 0.5 are inside.
+        bbox: (y1, x1, y2, x2), ints, in pixels inside the image.
         image_shape: (H, W, ...).
+
+    Returns:
+        bool [H, W].
     """
     y1, x1, y2, x2 = bbox
     full = np.zeros(image_shape[:2], bool)
@@ -55,5 +86,5 @@ def unmold_mask(mask, bbox, image_shape) -> np.ndarray:
 
 
 def _as_float(mask):
-    # A bool picture is refused by scikit-image and a uint8 one divided by 255.
+    # scikit-image refuses bool images and divides uint8 images by 255.
     return (np.asarray(mask) != 0).astype(np.float64)

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from mrcnn.compat.boxes import box_refinement, compute_overlaps
 from mrcnn.compat.images import resize
 
-_CROWD_IOU = 0.001  # an anchor or RoI that touches a crowd more than this is no background
+_CROWD_IOU = 0.001  # an anchor with this IoU or more with a crowd is not background
 
 
-def build_rpn_targets(image_shape, anchors, gt_class_ids, gt_boxes, config):
-    """Which anchors are objects, and their deltas.
+def build_rpn_targets(
+    image_shape: tuple[int, ...], anchors: Any, gt_class_ids: Any, gt_boxes: Any, config: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Matches anchors with instances and computes their deltas.
 
     Args:
-        image_shape: (H, W, C), unused.
-        anchors: [A, 4] pixels.
-        gt_class_ids: int [N], negative for crowds.
-        gt_boxes: [N, 4] pixels.
-        config: a Config.
+        image_shape: (H, W, C), not used.
+        anchors: array [A, 4] in pixels.
+        gt_class_ids: int array [N], negative for crowds.
+        gt_boxes: array [N, 4] in pixels.
+        config: `Config`.
 
     Returns:
-        rpn_match: int32 [A]: 1 object, -1 background, 0 neither.
+        rpn_match: int32 [A], 1 instance, -1 background, 0 neither.
         rpn_bbox: [RPN_TRAIN_ANCHORS_PER_IMAGE, 4], deltas / RPN_BBOX_STD_DEV of the positive
             anchors in their order, then zeros.
     """
@@ -41,7 +45,7 @@ def build_rpn_targets(image_shape, anchors, gt_class_ids, gt_boxes, config):
     overlaps = compute_overlaps(anchors, gt_boxes)
     best = overlaps.max(axis=1)
     match[(best < 0.3) & clear] = -1
-    # The best anchors of each object; those of an object that no anchor touches are not objects.
+    # The best anchors of each instance, unless no anchor overlaps the instance.
     match[((overlaps == overlaps.max(axis=0)) & (overlaps > 0)).any(axis=1)] = 1
     match[best >= 0.7] = 1
     _keep(match, 1, limit // 2)
@@ -53,29 +57,39 @@ def build_rpn_targets(image_shape, anchors, gt_class_ids, gt_boxes, config):
 
 
 def _keep(match, kind, limit):
-    """Leaves at most `limit` anchors of a kind, chosen at random; the others become 0."""
+    """Keeps at most `limit` anchors of a kind, chosen at random, and sets the others to 0."""
     rows = np.flatnonzero(match == kind)
     if len(rows) > limit:
         match[np.random.choice(rows, len(rows) - limit, replace=False)] = 0
 
 
-def build_detection_targets(rpn_rois, gt_class_ids, gt_boxes, gt_masks, config):
-    """RoIs that would train the heads, and their targets.
+def build_detection_targets(
+    rpn_rois: Any, gt_class_ids: Any, gt_boxes: Any, gt_masks: Any, config: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Samples RoIs for training the heads and computes their targets.
 
     Args:
-        rpn_rois: [N, 4] pixels.
-        gt_class_ids: int [G], `gt_boxes`: [G, 4] pixels.
-        gt_boxes: see above.
-        gt_masks: bool [H, W, G], or mini masks.
-        config: a Config; T is TRAIN_ROIS_PER_IMAGE.
+        rpn_rois: array [N, 4] in pixels.
+        gt_class_ids: int array [G].
+        gt_boxes: array [G, 4] in pixels.
+        gt_masks: bool array [H, W, G], or mini-masks [mask_height, mask_width, G].
+        config: `Config`. T below is its TRAIN_ROIS_PER_IMAGE.
 
     Returns:
-        rois [T, 4]; class_ids [T]; bboxes float32 [T, NUM_CLASSES, 4], deltas / BBOX_STD_DEV of
-        the true class; masks float32 [T, *MASK_SHAPE, NUM_CLASSES], 0..1.
+        rois: [T, 4] in pixels.
+        class_ids: int32 [T], 0 for background.
+        bboxes: float32 [T, NUM_CLASSES, 4], deltas / BBOX_STD_DEV at the true class.
+        masks: float32 [T, *MASK_SHAPE, NUM_CLASSES], 0..1, at the true class.
+
+    Raises:
+        ValueError: if the image has no instance.
     """
     rpn_rois, gt_class_ids, gt_boxes = map(np.asarray, (rpn_rois, gt_class_ids, gt_boxes))
     if not (gt_class_ids > 0).any():
-        raise ValueError("build_detection_targets needs an image with at least one object.")
+        raise ValueError(
+            "build_detection_targets needs an image with at least one object, but no value of "
+            "gt_class_ids is above 0. Choose another image."
+        )
     real = gt_class_ids > 0
     gt_class_ids, gt_boxes, gt_masks = gt_class_ids[real], gt_boxes[real], gt_masks[..., real]
     overlaps = compute_overlaps(rpn_rois, gt_boxes)
@@ -86,7 +100,7 @@ def build_detection_targets(rpn_rois, gt_class_ids, gt_boxes, gt_masks, config):
     if len(foreground) > most:
         foreground = np.random.choice(foreground, most, replace=False)
     missing = count - len(foreground)
-    if len(background):  # repeated where there are too few
+    if len(background):  # repeated if there are too few
         background = np.random.choice(background, missing, replace=len(background) < missing)
     rows = np.concatenate([foreground, background]).astype(int)
     if len(rows) < count:
@@ -107,7 +121,7 @@ def build_detection_targets(rpn_rois, gt_class_ids, gt_boxes, gt_masks, config):
 
 
 def _placed(mask, box, config):
-    """A mini mask in the size of its box; a whole mask as it is."""
+    """Scales a mini-mask to the size of its box; returns a full mask unchanged."""
     if not config.USE_MINI_MASK:
         return mask.astype(float)
     y1, x1, y2, x2 = np.asarray(box, int)
@@ -115,9 +129,9 @@ def _placed(mask, box, config):
 
 
 def _cut(mask, roi, box, config):
-    """The part of an object's mask inside a RoI, scaled to MASK_SHAPE."""
+    """Crops an instance's mask to a RoI and scales it to MASK_SHAPE."""
     y1, x1, y2, x2 = np.asarray(roi, int)
-    if config.USE_MINI_MASK:  # the mask begins at the corner of its box
+    if config.USE_MINI_MASK:  # the mask starts at the corner of its box
         top, left = int(box[0]), int(box[1])
         canvas = np.zeros((max(y2, int(box[2])), max(x2, int(box[3]))))
         canvas[top : top + mask.shape[0], left : left + mask.shape[1]] = mask
@@ -125,34 +139,38 @@ def _cut(mask, roi, box, config):
     return resize(mask[y1:y2, x1:x2], tuple(config.MASK_SHAPE))
 
 
-def generate_random_rois(image_shape, count, gt_class_ids, gt_boxes) -> np.ndarray:
-    """Boxes to train the heads without an RPN: nine of ten around objects, the rest anywhere.
+def generate_random_rois(
+    image_shape: tuple[int, ...], count: int, gt_class_ids: Any, gt_boxes: Any
+) -> np.ndarray:
+    """Generates random boxes for training the heads without an RPN.
+
+    Nine out of ten lie around instances, the others anywhere in the image.
 
     Args:
         image_shape: (H, W, C).
-        count: of boxes.
-        gt_class_ids: int [N], unused.
-        gt_boxes: [N, 4] pixels.
+        count: int. Number of boxes.
+        gt_class_ids: int array [N], not used.
+        gt_boxes: array [N, 4] in pixels.
 
     Returns:
-        int32 [count, 4], sides of at least one pixel.
+        int32 [count, 4] in pixels; sides are at least one pixel long.
     """
     height, width = image_shape[:2]
     rois = []
     each = int(0.9 * count / max(len(gt_boxes), 1))
     for y1, x1, y2, x2 in np.asarray(gt_boxes, int):
         box_height, box_width = y2 - y1, x2 - x1
-        around = (
-            max(y1 - box_height, 0), max(x1 - box_width, 0),
-            min(y2 + box_height, height), min(x2 + box_width, width),
-        )  # fmt: skip
-        rois += [_random_box(*around) for _ in range(each)]
+        top = max(y1 - box_height, 0)
+        left = max(x1 - box_width, 0)
+        bottom = min(y2 + box_height, height)
+        right = min(x2 + box_width, width)
+        rois += [_random_box(top, left, bottom, right) for _ in range(each)]
     rois += [_random_box(0, 0, height, width) for _ in range(count - len(rois))]
     return np.array(rois, np.int32).reshape(-1, 4)
 
 
 def _random_box(top, left, bottom, right):
-    """A box inside a region of at least one pixel."""
+    """Returns a random box inside a region of at least one pixel."""
     ys, xs = (
         sorted(low + np.random.choice(high - low + 1, 2, replace=False))
         for low, high in ((top, bottom), (left, right))

@@ -1,1 +1,1 @@
-"""Images and masks as NumPy arrays and as files."""
+"""Images and masks as NumPy arrays and as files: reading, resizing, drawing and writing."""

@@ -1,30 +1,32 @@
-"""Files that are whole or not there: written beside the target, then moved onto it."""
+"""Atomic writes: a file is written beside its target, then moved onto it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 
 @contextlib.contextmanager
-def atomic_path(path):
-    """A temporary path in the folder of `path`, moved onto `path` when the block ends well.
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """Yields a temporary file that replaces `path` when the `with` block ends without an error.
 
-    The temporary file keeps the suffix of `path`, since many writers choose a format by it. It is
-    flushed to the disk before the move, and the folder after it: killed at any moment, `path` is
-    the old file or the new one, never a part. When the block raises, the temporary file is removed
-    and `path` stays as it was.
+    The temporary file lies in the same folder and has the suffix of `path`, because many writers
+    choose a format by it. The file is flushed to disk before the move and the folder after it. So
+    if the process is killed at any moment, `path` is the old file or the complete new one. If the
+    block raises, the temporary file is removed and `path` is unchanged.
 
     Args:
-        path: the file to write. Its folder is made when missing.
+        path: str or path. The file to write. Its folder is created if it does not exist.
 
     Yields:
-        Path of the (empty) temporary file to write.
+        Path of the empty temporary file to write.
 
     Raises:
-        OSError: the file cannot be written, with path, reason and what to do.
+        OSError: if the file cannot be written. The message holds the path, the reason and what to
+            do.
     """
     path = Path(path)
     temporary = None
@@ -36,7 +38,7 @@ def atomic_path(path):
         os.close(handle)
         yield Path(temporary)
         _flush_to_disk(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp gives the owner alone access
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp lets only the owner read the file
         os.replace(temporary, path)
         temporary = None
         _flush_to_disk(path.parent)
@@ -48,23 +50,38 @@ def atomic_path(path):
                 os.unlink(temporary)
 
 
-def write_text(path, text: str):
-    """Writes a UTF-8 text file whole or not at all. Raises OSError as `atomic_path` does."""
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes a UTF-8 text file atomically.
+
+    Args:
+        path: str or path. The file to write. Its folder is created if it does not exist.
+        text: str. The contents.
+
+    Raises:
+        OSError: if the file cannot be written, as `atomic_path`.
+    """
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def _advice(path: Path, error: OSError) -> str:
+    """Returns the text of an error: what failed, whether the old file is safe, what to do."""
+    for parent in path.parents:
+        if parent.is_file():
+            return f"cannot write {path}: {parent} is a file, not a folder. Choose another path"
     reason = error.strerror or str(error)
-    kept = f"; the previous {path} is whole" if path.exists() else ""
-    return f"cannot write {path}: {reason}{kept}. Free space or choose a folder that can be written"
+    kept = f"; the previous {path} is unchanged" if path.is_file() else ""
+    return (
+        f"cannot write {path}: {reason}{kept}. Free disk space, or choose a folder that you may "
+        "write to"
+    )
 
 
 def _flush_to_disk(path):
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
     try:
         handle = os.open(path, flags)
-    except PermissionError:  # Windows opens no folders
+    except PermissionError:  # Windows cannot open a folder
         return
     try:
         os.fsync(handle)
@@ -73,6 +90,7 @@ def _flush_to_disk(path):
 
 
 def _umask() -> int:
+    """Returns the umask of the process, which can only be read by setting it."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

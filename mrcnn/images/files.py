@@ -1,10 +1,11 @@
-"""Files of pictures: reading them upright, and telling damaged ones.
+"""Image files: reads them upright and recognizes damaged ones.
 
-OpenCV returns a truncated picture half grey without a word, so files are looked at first.
+OpenCV silently returns a truncated image as half gray, so every file is checked first.
 """
 
 from __future__ import annotations
 
+import os
 import zlib
 from pathlib import Path
 
@@ -13,17 +14,25 @@ import numpy as np
 
 from mrcnn.images.values import to_channels
 
-_PNG_SIGNATURE, _JPEG_SIGNATURE = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
-_ENDS = {_PNG_SIGNATURE: b"IEND", _JPEG_SIGNATURE: b"\xff\xd9"}  # what the last bytes hold
-_TAIL_BYTES = 2**16  # some writers add bytes behind the end of the picture
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_JPEG_SIGNATURE = b"\xff\xd8\xff"
+_ENDS = {_PNG_SIGNATURE: b"IEND", _JPEG_SIGNATURE: b"\xff\xd9"}  # found in the last bytes
+_TAIL_BYTES = 2**16  # some programs append bytes after the end of the image
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif")
 
 
-def list_images(folder, what="image folder") -> list[Path]:
-    """The picture files of a folder, sorted by name.
+def list_images(folder: str | os.PathLike, what: str = "image folder") -> list[Path]:
+    """Lists the image files of a folder, sorted by name. Hidden files are left out.
+
+    Args:
+        folder: str or path. The folder to list; its subfolders are not searched.
+        what: str. What the folder is called in the error text. Defaults to "image folder".
+
+    Returns:
+        list of paths, those with a suffix in `IMAGE_SUFFIXES`.
 
     Raises:
-        FileNotFoundError: no such folder.
+        FileNotFoundError: if the folder does not exist.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -35,58 +44,72 @@ def list_images(folder, what="image folder") -> list[Path]:
     )
 
 
-def read_image(path) -> np.ndarray:
-    """Reads a picture of any usual format, turned upright as its EXIF data say.
+def read_image(path: str | os.PathLike) -> np.ndarray:
+    """Reads an image of any common format, rotated upright according to its EXIF data.
 
     Args:
-        path: file name; letters outside ASCII are fine.
+        path: str or path. The file to read; its name may hold non-ASCII letters.
 
     Returns:
-        [H, W, 3] RGB: uint8, uint16 or what else the file holds (TIFF: float32, ...). Grey is
-        repeated, a palette looked up, alpha dropped. Of an animation the first picture.
+        [H, W, 3] RGB in the dtype of the file: uint8, uint16, or others such as float32 (TIFF).
+        Gray is repeated, a palette is resolved and alpha is dropped. Of an animation, the first
+        frame is read.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not a picture, or a truncated one; naming the file.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if the file is not an image or is truncated. The message names the file.
     """
     data = _read_bytes(path)
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH  # unlike IMREAD_UNCHANGED this honours EXIF
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH  # unlike IMREAD_UNCHANGED, this applies EXIF
     image = _decode(data, flags)
     if image is not None:
-        return np.ascontiguousarray(image[..., ::-1])
+        return np.ascontiguousarray(image[..., ::-1])  # BGR to RGB
     return to_channels(_read_otherwise(path), 3)
 
 
-def read_label_image(path) -> np.ndarray:
-    """Reads a picture whose pixel values are labels: [H, W], the dtype of the file.
+def read_label_image(path: str | os.PathLike) -> np.ndarray:
+    """Reads an image whose pixel values are labels.
+
+    The image is read as stored, without an EXIF rotation. Several equal channels are read as one,
+    and alpha is dropped.
+
+    Args:
+        path: str or path. The file to read.
+
+    Returns:
+        [H, W], in the dtype of the file.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not a picture, a truncated one, or one with different colour channels.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if the file is not an image, is truncated, or has color channels that differ.
     """
     image = _decode(_read_bytes(path), cv2.IMREAD_UNCHANGED)
     if image is None:
         image = _read_otherwise(path)
     if image.ndim == 3:
-        if image.shape[2] in (2, 4):
+        if image.shape[2] in (2, 4):  # the last channel is alpha
             image = image[..., :-1]
         if (image != image[..., :1]).any():
             raise ValueError(
-                f"{path}: a label image has one number a pixel, but this one has colours. "
-                "Write it with one channel of 8 or 16 bits."
+                f"{path}: a label image needs one number per pixel, but this one has colors. "
+                "Save it with one channel of 8 or 16 bits."
             )
         image = image[..., 0]
     return np.ascontiguousarray(image)
 
 
-def check_image_file(path):
-    """Finds a file that is no picture, or a truncated one, by its first and last bytes alone.
+def check_image_file(path: str | os.PathLike) -> None:
+    """Checks that a file is an image and not truncated, by its first and last bytes.
 
-    Cheap enough for every file of a data set: only formats without a fixed end are decoded. A
-    damaged middle shows only when it is read.
+    This is fast enough for every file of a data set: only formats without a fixed end are decoded.
+    Damage in the middle of a file is found only when it is read.
+
+    Args:
+        path: str or path. The file to check.
 
     Raises:
-        FileNotFoundError, ValueError: as `read_image`.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if the file is not an image or is truncated.
     """
     path = _existing(path)
     with path.open("rb") as file:
@@ -97,9 +120,9 @@ def check_image_file(path):
     for signature, end in _ENDS.items():
         if head.startswith(signature):
             if end not in tail:
-                raise _damaged(path, "the data end too early")
+                raise _damaged(path, "its data end too early")
             return
-    read_image(path)  # of a rarer format
+    read_image(path)  # a format without a fixed end
 
 
 def _existing(path) -> Path:
@@ -130,25 +153,29 @@ def _decode(data, flags):
 
 
 def _read_otherwise(path):
-    """Formats that OpenCV does not read, through scikit-image."""
+    """Reads formats that OpenCV does not know, with scikit-image."""
     import skimage.io
 
     try:
         image = np.asarray(skimage.io.imread(str(path)))
-    except Exception as error:  # whatever a plugin raises, the user needs the file's name
+    except Exception as error:  # plugins raise anything, and advise to install video plugins
         raise ValueError(
-            f"{path}: cannot be read as an image ({type(error).__name__}: {error}). "
-            "Expected PNG, JPEG, TIFF, BMP, GIF or WebP."
+            f"{path}: not an image that can be read. Expected PNG, JPEG, TIFF, BMP, GIF or WebP. "
+            "If an image viewer opens the file, save it as PNG there; else copy or download it "
+            "again."
         ) from error
-    if image.ndim == 4:  # the first picture of an animation
+    if image.ndim == 4:  # an animation: [frames, H, W, C]
         image = image[0]
     if image.ndim not in (2, 3):
-        raise ValueError(f"{path}: expected one picture, got an array of shape {image.shape}.")
+        raise ValueError(
+            f"{path}: expected one image, [height, width] or [height, width, channels], but the "
+            f"file holds an array of shape {image.shape}. Save one image per file."
+        )
     return image
 
 
 def _truncated(data: bytes) -> str | None:
-    """Why a file is incomplete, or None. OpenCV returns such a picture half grey, silently."""
+    """Returns why a file is incomplete, or None if it is not."""
     if not data:
         return "it is empty"
     if data.startswith(_PNG_SIGNATURE):
@@ -158,7 +185,8 @@ def _truncated(data: bytes) -> str | None:
     return None
 
 
-def _truncated_png(data):
+def _truncated_png(data: bytes) -> str | None:
+    """Walks the chunks (length, kind, data, checksum) up to the end chunk."""
     position = len(_PNG_SIGNATURE)
     while position + 12 <= len(data):
         length = int.from_bytes(data[position : position + 4], "big")
@@ -176,10 +204,10 @@ def _truncated_png(data):
     return "the PNG data end too early"
 
 
-def _truncated_jpeg(data):
-    """Walks the segments to the start of the scan, then looks for the end-of-image marker.
+def _truncated_jpeg(data: bytes) -> str | None:
+    """Walks the segments to the start of the scan, then searches for the end-of-image marker.
 
-    A thumbnail inside the header has an end marker of its own, so the whole file is not searched.
+    The header is not searched, because a thumbnail in it has an end marker of its own.
     """
     position = 2
     while position + 4 <= len(data) and data[position] == 0xFF:

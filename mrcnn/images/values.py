@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601 weights of red, green, blue
 
 
-# --- Value range and channels --------------------------------------------------------------------
-def to_uint8_range(image, stretch=None) -> np.ndarray:
-    """Brings pixel values to 0..255.
+def to_uint8_range(image: Any, stretch: tuple[float, float] | None = None) -> np.ndarray:
+    """Converts pixel values to the range 0..255.
 
     Args:
-        image: any shape; bool, uint8, uint16, another integer or a float.
-        stretch: None, or (low, high) percentiles in 0..100: the values at these percentiles of all
-            pixels and channels become 0 and 255, what lies outside is clipped.
+        image: array of any shape; bool, integer or float.
+        stretch: tuple (low, high) of percentiles in 0..100, or None. The values at these
+            percentiles of all pixels and channels become 0 and 255; values outside are clipped.
+            Defaults to None, no stretch.
 
     Returns:
-        The same shape. Without stretch: uint8 unchanged, bool times 255, uint16 / 257 as float32,
-        floats as float32. With stretch: float32.
+        An array of the same shape. Without a stretch, uint8 is unchanged, bool is multiplied by
+        255, uint16 is divided by 257 as float32, and other types become float32. With a stretch,
+        float32.
 
     Raises:
-        ValueError: NaN or infinite pixels; without stretch, a float image in 0..1, or values
-            outside 0..255.
+        ValueError: if the image is empty, not numeric, or has NaN or infinite pixels; without a
+            stretch also for a float image in 0..1 or values outside 0..255.
     """
     image = np.asarray(image)
     if image.size == 0:
@@ -43,37 +46,46 @@ def to_uint8_range(image, stretch=None) -> np.ndarray:
     if image.dtype == np.uint8:
         return image
     if image.dtype == np.uint16:
-        return image.astype(np.float32) / np.float32(257)
+        return image.astype(np.float32) / np.float32(257)  # 65535 becomes 255
     low, high = image.min(), image.max()
+    # An image in 0..1 would be nearly black, and training on it would fail without an error.
     if is_float and 0 < high <= 1.0 and low >= 0:
         raise ValueError(
-            "The float image has values in 0..1, but 0..255 is expected: multiply by 255 "
-            "(or give uint8, or set IMAGE_STRETCH)."
+            "The float image has values in 0..1, but 0..255 is expected: multiply by 255, give "
+            "uint8, or set IMAGE_STRETCH, for example to (1, 99.8)."
         )
     if low < 0 or high > 255:
         raise ValueError(
             f"The {image.dtype} image has values from {low} to {high}, but 0..255 is expected: "
-            "scale it, give uint8 or uint16, or set IMAGE_STRETCH, for example (1, 99.8)."
+            "scale it, give uint8 or uint16, or set IMAGE_STRETCH, for example to (1, 99.8)."
         )
     return image.astype(np.float32)
 
 
-def to_network_range(image, mean, stretch=None) -> np.ndarray:
-    """`to_uint8_range`, but pictures whose mean shows that they are not in 0..255 stay as they are.
+def to_network_range(
+    image: Any, mean: Any, stretch: tuple[float, float] | None = None
+) -> np.ndarray:
+    """Converts pixel values to 0..255, unless the mean pixel implies another range.
 
     Args:
-        image, stretch: see `to_uint8_range`.
-        mean: mean pixel [channels]. If its largest value is above 255, or 1 at most, pixels are not
-            scaled (counts of a 16-bit camera, reflectance in 0..1), unless there is a stretch.
+        image: array of any shape; bool, integer or float.
+        mean: sequence of floats, the mean pixel [channels]. If its largest value is above 255 or
+            at most 1, pixels are not scaled (counts of a 16-bit camera, reflectance in 0..1),
+            unless there is a stretch.
+        stretch: tuple of two floats or None. See `to_uint8_range`. Defaults to None.
+
+    Returns:
+        An array of the same shape: as `to_uint8_range`, or the values unchanged as float32.
 
     Raises:
-        ValueError: as `to_uint8_range`; NaN or infinite pixels in any case.
+        ValueError: as `to_uint8_range`. NaN and infinite pixels are refused in any case.
     """
-    image, high = np.asarray(image), np.max(mean)
+    image = np.asarray(image)
+    high = np.max(mean)
     if stretch is not None or image.dtype == np.uint8 or 1 < high <= 255:
         return to_uint8_range(image, stretch)
     if image.size == 0 or image.dtype.kind not in "biuf" or not np.isfinite(image).all():
-        return to_uint8_range(image)  # which says what is wrong
+        return to_uint8_range(image)  # raises an error that says what is wrong
     return image.astype(np.float32)
 
 
@@ -84,31 +96,34 @@ def _stretch(image, stretch):
 
 
 def _percentiles(image, stretch):
-    """`numpy.percentile` of two values; from a histogram where the values are small integers."""
+    """Computes two values of `numpy.percentile`, for small integers from a histogram (faster)."""
     if image.dtype not in (np.uint8, np.uint16):
         return (float(value) for value in np.percentile(image, stretch))
     cumulative = np.cumsum(np.bincount(image.ravel()))
     ranks = np.asarray(stretch, np.float64) / 100 * (image.size - 1)
+    # Interpolate between the values at the ranks below and above, as NumPy does.
     below = np.searchsorted(cumulative, np.floor(ranks), side="right")
     above = np.searchsorted(cumulative, np.ceil(ranks), side="right")
     values = below + (above - below) * (ranks - np.floor(ranks))
     return float(values[0]), float(values[1])
 
 
-def to_channels(image, channels: int) -> np.ndarray:
-    """Gives a picture the number of channels that the network takes.
+def to_channels(image: Any, channels: int) -> np.ndarray:
+    """Converts an image to the number of channels that the network expects.
 
-    Grey is repeated, alpha dropped (2 and 4 channels), three channels become one by luminance.
+    Gray is repeated, alpha is dropped (2 and 4 channels), and three channels become one by
+    luminance.
 
     Args:
-        image: [H, W] or [H, W, C].
-        channels: number wanted.
+        image: array [H, W] or [H, W, C].
+        channels: int. Number of channels of the result.
 
     Returns:
-        [H, W, channels], the same dtype.
+        [H, W, channels], in the dtype of the image.
 
     Raises:
-        ValueError: other numbers of axes, or no rule leads from C to `channels`.
+        ValueError: if the image has another number of axes, or if there is no rule from C to
+            `channels`.
     """
     image = np.asarray(image)
     if image.ndim == 2:
@@ -121,18 +136,20 @@ def to_channels(image, channels: int) -> np.ndarray:
     have = image.shape[2]
     if have == channels:
         return image
-    if have in (2, 4) and channels in (1, 3):
-        image, have = image[..., : have - 1], have - 1
+    if have in (2, 4) and channels in (1, 3):  # drop alpha
+        have -= 1
+        image = image[..., :have]
     if have == 1:
         return np.repeat(image, channels, axis=2)
     if have == 3 and channels == 1:
-        grey = image.astype(np.float32) @ np.float32(LUMINANCE)
+        gray = image.astype(np.float32) @ np.array(LUMINANCE, np.float32)
         if np.issubdtype(image.dtype, np.integer):
-            grey = np.rint(grey)
-        return grey.astype(image.dtype)[..., None]
+            gray = np.rint(gray)
+        return gray.astype(image.dtype)[..., None]
     if have == channels:
         return image
     raise ValueError(
-        f"The image has {image.shape[2]} channels, but IMAGE_CHANNEL_COUNT = {channels}: change "
-        "the setting (and MEAN_PIXEL and PIXEL_STD with it) or give images with that many."
+        f"The image has {image.shape[2]} channels, but IMAGE_CHANNEL_COUNT = {channels}. Give "
+        f"images with {channels} channels, or change the setting (and MEAN_PIXEL and PIXEL_STD "
+        "with it)."
     )

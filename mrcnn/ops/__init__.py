@@ -1,1 +1,1 @@
-"""Pure functions on arrays: no settings object, no layers, no weights."""
+"""Pure functions on tensors, written in `keras.ops`: no settings, no layers, no weights."""

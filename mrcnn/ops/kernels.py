@@ -1,36 +1,42 @@
-"""The operations for which a backend has its own kernel. The one file that knows backends.
+"""Operations for which some backend has its own kernel: the only file of `ops` that knows backends.
 
-Each has a generic version in `keras.ops`; both give the same values.
+Each one also has a generic version in `keras.ops`. Both return the same values.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
 
 from mrcnn.ops import boxes as box_ops
 
-# A score at or below this marks an entry that NMS never selects.
+# NMS never selects an entry whose score is at or below this value.
 NEVER = -1e30
 
 
-def crop_and_resize(images, boxes, box_indices, crop_size):
-    """Samples a regular grid from each box, bilinearly: `tf.image.crop_and_resize`.
+def crop_and_resize(images: Any, boxes: Any, box_indices: Any, crop_size: tuple[int, int]) -> Any:
+    """Samples a regular grid from each box, bilinearly, as `tf.image.crop_and_resize` does.
 
     The first and the last sample lie on the bounds of the box: sample i of n lies at
-    y1 * (H - 1) + i * ((y2 - y1) * (H - 1) / (n - 1)); a single sample lies in the middle.
+    y1 * (H - 1) + i * ((y2 - y1) * (H - 1) / (n - 1)). A single sample lies in the middle.
 
     Args:
-        images: [batch, height, width, channels].
-        boxes: [n, 4], (y1, x1, y2, x2) with 0 and 1 the centres of the first and last pixel.
-        box_indices: int32 [n], the image of each box.
-        crop_size: (rows, columns).
+        images: tensor [batch, height, width, channels].
+        boxes: tensor [n, 4], (y1, x1, y2, x2), where 0 and 1 are the centers of the first and the
+            last pixel.
+        box_indices: int32 tensor [n]. Index of each box's image in the batch.
+        crop_size: tuple of two ints, (rows, columns).
 
     Returns:
-        [n, rows, columns, channels] float32; samples outside the image are 0, all of a box that is
-        not finite too. Gradients reach `images`, not `boxes`.
+        float32 [n, rows, columns, channels]. Samples outside the image are 0, and so are all
+        samples of a box with a NaN or infinite coordinate. Gradients flow to `images`, not to
+        `boxes`.
     """
     images = ops.cast(images, "float32")
+    # Boxes that are not finite are moved to -2, outside the image, where every sample is 0.
     finite = ops.all(ops.isfinite(boxes), axis=-1, keepdims=True)
     boxes = ops.stop_gradient(ops.where(finite, boxes, -2.0))
     if keras.backend.backend() == "tensorflow" and not _inside_xla():
@@ -41,39 +47,58 @@ def crop_and_resize(images, boxes, box_indices, crop_size):
 
 
 def _inside_xla():
-    """Whether TensorFlow traces for XLA, which has no kernel for crop_and_resize."""
+    """Returns whether TensorFlow traces for XLA, which has no kernel for crop_and_resize."""
     import tensorflow as tf
 
     return tf.__internal__.get_enclosing_xla_context() is not None
 
 
-def generic_crop_and_resize(images, boxes, box_indices, crop_size):
-    """`crop_and_resize` in `keras.ops`: four gathers of [n, rows, columns, channels]."""
+def generic_crop_and_resize(
+    images: Any, boxes: Any, box_indices: Any, crop_size: tuple[int, int]
+) -> Any:
+    """Computes `crop_and_resize` in `keras.ops`, with four gathers of the size of the result.
+
+    Args:
+        images: tensor [batch, height, width, channels], float32.
+        boxes: tensor [n, 4]. See `crop_and_resize`; all values finite.
+        box_indices: int32 tensor [n].
+        crop_size: tuple of two ints, (rows, columns).
+
+    Returns:
+        float32 [n, rows, columns, channels].
+    """
     batch, height, width = ops.shape(images)[:3]
     channels = images.shape[3]
     rows, columns = crop_size
-    y0, y1, y_share, y_inside = _taps(boxes[:, 0], boxes[:, 2], height, rows)
-    x0, x1, x_share, x_inside = _taps(boxes[:, 1], boxes[:, 3], width, columns)
+    y0, y1, y_weight, y_inside = _neighbors(boxes[:, 0], boxes[:, 2], height, rows)
+    x0, x1, x_weight, x_inside = _neighbors(boxes[:, 1], boxes[:, 3], width, columns)
+    # One row per pixel of the batch, so that a sample is a single index.
     flat = ops.reshape(images, (batch * height * width, channels))
     first = ops.cast(box_indices, "int32")[:, None, None] * (height * width)
 
     def pixels(y, x):
         return ops.take(flat, first + y[:, :, None] * width + x[:, None, :], axis=0)
 
-    x_share = x_share[:, None, :, None]
-    y_share = y_share[:, :, None, None]
-    top = pixels(y0, x0) * (1 - x_share) + pixels(y0, x1) * x_share
-    bottom = pixels(y1, x0) * (1 - x_share) + pixels(y1, x1) * x_share
+    x_weight = x_weight[:, None, :, None]  # [n, 1, columns, 1]
+    y_weight = y_weight[:, :, None, None]  # [n, rows, 1, 1]
+    top = pixels(y0, x0) * (1 - x_weight) + pixels(y0, x1) * x_weight
+    bottom = pixels(y1, x0) * (1 - x_weight) + pixels(y1, x1) * x_weight
     inside = ops.logical_and(y_inside[:, :, None, None], x_inside[:, None, :, None])
-    return ops.where(inside, top * (1 - y_share) + bottom * y_share, 0.0)
+    return ops.where(inside, top * (1 - y_weight) + bottom * y_weight, 0.0)
 
 
-def _taps(low, high, size, count):
-    """The two neighbours of each sample along one axis, [n, count] each.
+def _neighbors(low, high, size, count):
+    """Returns the two pixels next to each sample along one axis.
+
+    Args:
+        low: tensor [n]. Lower bounds of the boxes.
+        high: tensor [n]. Upper bounds.
+        size: int or scalar tensor. Pixels along the axis.
+        count: int. Samples along the axis.
 
     Returns:
-        Lower and upper pixel (int32, inside the image), share of the upper, and whether the sample
-        is inside.
+        Four tensors [n, count]: lower and upper pixel (int32, inside the image), weight of the
+        upper one, and whether the sample lies inside the image.
     """
     last = ops.cast(size - 1, "float32")
     if count > 1:
@@ -88,15 +113,22 @@ def _taps(low, high, size, count):
     return ops.cast(lower, "int32"), ops.cast(upper, "int32"), at - lower, inside
 
 
-def repeat(times, body, state, at_most=None):
-    """The state after so many applications of a function.
+def repeat(
+    times: Any, body: Callable[[Any, Any], Any], state: Any, at_most: int | None = None
+) -> Any:
+    """Applies a function to a state a number of times that is known only at run time.
 
     Args:
-        times: int32 scalar tensor.
-        body: function (step, state) -> state, of the same shape.
-        state: tensor.
-        at_most: bound of `times`; None: none. Without one there is no gradient on JAX.
+        times: int32 scalar tensor. How often `body` is applied.
+        body: callable (step, state) -> state. The new state has the shape of the old one.
+        state: tensor. The initial state.
+        at_most: int or None. Upper bound of `times`. Required for gradients on JAX. Defaults to
+            None.
+
+    Returns:
+        The last state.
     """
+    # JAX has no gradient of a while loop, but has one of a loop of fixed length.
     if keras.backend.backend() == "jax" and at_most is not None:
         return ops.fori_loop(
             0, at_most, lambda i, s: ops.cond(i < times, lambda: body(i, s), lambda: s), state
@@ -108,23 +140,28 @@ def repeat(times, body, state, at_most=None):
     )[1]
 
 
-def non_max_suppression(boxes, scores, max_output, iou_threshold):
-    """Greedy non-maximum suppression of each image's boxes.
+def non_max_suppression(
+    boxes: Any, scores: Any, max_output: int, iou_threshold: float
+) -> tuple[Any, Any]:
+    """Applies greedy non-maximum suppression to the boxes of each image.
 
-    From the best score down, a box is kept unless a kept one overlaps it by IoU > `iou_threshold`
-    (strictly more). Of equal scores the earlier one comes first.
+    From the best score down, a box is kept unless its IoU with a kept box is strictly greater than
+    `iou_threshold`. Among equal scores the earlier box comes first.
 
     Args:
-        boxes: [batch, n, 4].
-        scores: [batch, n]; entries at or below -1e30 (`NEVER`), or NaN, are never selected.
-        max_output: rows of the result.
-        iou_threshold: 0..1.
+        boxes: tensor [batch, n, 4].
+        scores: tensor [batch, n]. Entries that are NaN, or at or below -1e30 (`NEVER`), are never
+            selected.
+        max_output: int. Number of rows of the result.
+        iou_threshold: float in 0..1.
 
     Returns:
-        `indices`, int32 [batch, max_output], best score first, 0 behind the last; `valid`, bool
-        [batch, max_output]. No gradient.
+        indices: int32 [batch, max_output], best score first, then zeros.
+        valid: bool [batch, max_output], which rows of `indices` are selected boxes.
+        There is no gradient.
     """
-    boxes, scores = ops.stop_gradient(boxes), ops.stop_gradient(scores)
+    boxes = ops.stop_gradient(boxes)
+    scores = ops.stop_gradient(scores)
     if boxes.shape[1] == 0:
         shape = (ops.shape(boxes)[0], max_output)
         return ops.zeros(shape, dtype="int32"), ops.zeros(shape, dtype="bool")
@@ -136,8 +173,9 @@ def non_max_suppression(boxes, scores, max_output, iou_threshold):
 def _tensorflow_nms(boxes, scores, max_output, iou_threshold):
     import tensorflow as tf
 
+    # XLA accepts no more rows than there are boxes; the missing rows are padded below.
     known = boxes.shape[1]
-    rows = max_output if known is None else min(known, max_output)  # XLA takes no more than boxes
+    rows = max_output if known is None else min(known, max_output)
 
     def one_image(inputs):
         indices, count = tf.raw_ops.NonMaxSuppressionV4(
@@ -150,7 +188,7 @@ def _tensorflow_nms(boxes, scores, max_output, iou_threshold):
         )
         return indices, count
 
-    scores = tf.where(scores > NEVER, scores, -float("inf"))  # NaN too
+    scores = tf.where(scores > NEVER, scores, -float("inf"))  # NaN becomes -inf too
     indices, count = tf.map_fn(
         one_image,
         (boxes, scores),
@@ -161,14 +199,26 @@ def _tensorflow_nms(boxes, scores, max_output, iou_threshold):
     return tf.where(valid, indices, 0), valid
 
 
-def generic_non_max_suppression(boxes, scores, max_output, iou_threshold):
-    """`non_max_suppression` in `keras.ops`; holds a bool [batch, n, n] matrix.
+def generic_non_max_suppression(
+    boxes: Any, scores: Any, max_output: int, iou_threshold: float
+) -> tuple[Any, Any]:
+    """Computes `non_max_suppression` in `keras.ops`, with a bool [batch, n, n] matrix.
 
-    A box is kept if no better kept box suppresses it. Starting from "all are kept", this rule is
-    applied until nothing changes: after k rounds the k best boxes are right, and mostly all are
-    right after a few.
+    A box is kept if no better kept box suppresses it. Starting with all boxes kept, this rule is
+    applied until nothing changes. After k rounds the k best boxes are correct; usually all of them
+    are correct after a few rounds.
+
+    Args:
+        boxes: tensor [batch, n, 4].
+        scores: tensor [batch, n].
+        max_output: int.
+        iou_threshold: float in 0..1.
+
+    Returns:
+        `indices` and `valid`, as `non_max_suppression`.
     """
     n = boxes.shape[1]
+    # From here to the end, boxes are sorted by descending score, unusable ones last.
     usable = scores > NEVER
     order = ops.argsort(ops.where(usable, -scores, float("inf")), axis=1)
     boxes = ops.take_along_axis(boxes, order[..., None], axis=1)
@@ -176,15 +226,16 @@ def generic_non_max_suppression(boxes, scores, max_output, iou_threshold):
     later = ops.arange(n)[:, None] < ops.arange(n)[None, :]
     suppresses = ops.logical_and(box_ops.iou(boxes, boxes) > iou_threshold, later)
 
-    def unchanged(keep, changed):
+    def has_changed(keep, changed):
         return changed
 
     def refine(keep, changed):
-        hit = ops.any(ops.logical_and(keep[:, :, None], suppresses), axis=1)
-        refined = ops.logical_and(usable, ops.logical_not(hit))
+        suppressed = ops.any(ops.logical_and(keep[:, :, None], suppresses), axis=1)
+        refined = ops.logical_and(usable, ops.logical_not(suppressed))
         return refined, ops.any(refined != keep)
 
-    keep, _ = ops.while_loop(unchanged, refine, (usable, ops.convert_to_tensor(True)))
+    keep, _ = ops.while_loop(has_changed, refine, (usable, ops.convert_to_tensor(True)))
+    # Kept boxes are ranked n, n - 1, ... and the others 0, so that top_k lists the kept ones first.
     rank = ops.where(keep, ops.arange(n, 0, -1, dtype="int32"), 0)
     if n < max_output:
         rank = ops.pad(rank, ((0, 0), (0, max_output - n)))

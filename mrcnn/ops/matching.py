@@ -1,40 +1,53 @@
-"""Which anchors or proposals belong to which object, and a random sample of them to learn from."""
+"""Matches anchors or proposals with instances and draws the random sample that is trained on."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from keras import ops
 
 # Labels of anchors, and kinds of sampled rows.
-POSITIVE, NEGATIVE, IGNORE = 1, 0, -1
-# An anchor is background only if no crowd region overlaps it by more (Matterport's constant).
+POSITIVE = 1
+NEGATIVE = 0
+IGNORE = -1
+# An anchor with this IoU or more with a crowd is not background (Matterport's constant).
 CROWD_IOU = 0.001
-# Anchors within one part in a million of an object's best IoU tie with it: float32 rounding, which
-# differs between devices and compilers, shall not choose among equals.
+# Anchors within one part in a million of an instance's best IoU count as tied, so that float32
+# rounding, which varies by device and compiler, never breaks a tie.
 TIE = 1e-6
 
 
-def match(iou, gt_valid, high, low, low_quality, crowd_iou=None):
-    """Matches every anchor with its best object (Ren et al. 2015, section 3.1.2).
+def match(
+    iou: Any,
+    gt_valid: Any,
+    high: float,
+    low: float,
+    low_quality: bool,
+    crowd_iou: Any = None,
+) -> tuple[Any, Any]:
+    """Matches every anchor with its best instance (Ren et al. 2015, section 3.1.2).
 
     Args:
-        iou: [batch, anchors, gt].
-        gt_valid: bool [batch, gt]; False for padding and crowds, which match nothing.
-        high: positive from this IoU on.
-        low: negative below this IoU; between the two an anchor is ignored.
-        low_quality: also positive is every anchor that ties the best IoU of an object, if that is
-            above 0.
-        crowd_iou: [batch, anchors], the largest IoU with a crowd; from 0.001 on a negative is
-            ignored instead. None: no crowds.
+        iou: tensor [batch, num_anchors, num_gt].
+        gt_valid: bool tensor [batch, num_gt]. False for padding and crowds, which match nothing.
+        high: float in 0..1. Anchors with at least this IoU are positive.
+        low: float in 0..1. Anchors below this IoU are negative; those between `low` and `high` are
+            ignored.
+        low_quality: bool. Whether every anchor that ties the best IoU of an instance is positive
+            too, provided that this IoU is above 0.
+        crowd_iou: tensor [batch, num_anchors] or None. Largest IoU of each anchor with a crowd. A
+            negative with at least 0.001 is ignored instead. Defaults to None, no crowds.
 
     Returns:
-        `matched`, int32 [batch, anchors]: the object of largest IoU with the anchor, 0 without
-        valid objects. `labels`, int32 [batch, anchors]: 1 positive, 0 negative, -1 ignored. An
-        image without valid objects has negatives only (and ignored ones on crowds).
+        matched: int32 [batch, num_anchors], index of the instance with the largest IoU, 0 where
+            there is no valid instance.
+        labels: int32 [batch, num_anchors], 1 positive, 0 negative, -1 ignored. An image without
+            valid instances has only negatives, and ignored anchors on crowds.
     """
     if iou.shape[-1] == 0:
         labels = ops.zeros(ops.shape(iou)[:2], dtype="int32")
         return labels, labels
-    iou = ops.where(gt_valid[:, None, :], iou, -1.0)
+    iou = ops.where(gt_valid[:, None, :], iou, -1.0)  # below every real IoU
     matched = ops.cast(ops.argmax(iou, axis=-1), "int32")
     best = ops.max(iou, axis=-1)
     labels = ops.where(best < low, NEGATIVE, IGNORE)
@@ -49,87 +62,105 @@ def match(iou, gt_valid, high, low, low_quality, crowd_iou=None):
     return matched, ops.cast(ops.where(positive, POSITIVE, labels), "int32")
 
 
-def crowd_overlap(iou, gt_class_ids):
-    """Largest IoU of each anchor with a crowd.
+def crowd_overlap(iou: Any, gt_class_ids: Any) -> Any:
+    """Returns the largest IoU of each anchor with a crowd.
 
     Args:
-        iou: [batch, anchors, gt].
-        gt_class_ids: int32 [batch, gt], negative for crowds.
+        iou: tensor [batch, num_anchors, num_gt].
+        gt_class_ids: int32 tensor [batch, num_gt], negative for crowds.
 
     Returns:
-        [batch, anchors], 0 without crowds.
+        [batch, num_anchors], 0 where there are no crowds.
     """
     if iou.shape[-1] == 0:
         return ops.zeros(ops.shape(iou)[:2], dtype="float32")
     return ops.max(ops.where((gt_class_ids < 0)[:, None, :], iou, 0.0), axis=-1)
 
 
-def sample(labels, count, positive_fraction, random):
-    """A random sample of the anchors, as masks.
+def sample(labels: Any, count: int, positive_fraction: float, random: Any) -> tuple[Any, Any]:
+    """Draws a random sample of the anchors and returns it as masks.
 
     Args:
-        labels: int32 [batch, anchors]: 1 positive, 0 negative, -1 never chosen.
-        count: anchors chosen an image, fewer where there are not enough.
-        positive_fraction: at most int(count * positive_fraction) positives; negatives fill up.
-        random: [batch, anchors], uniform in 0..1: the only source of chance.
+        labels: int32 tensor [batch, num_anchors]. 1 positive, 0 negative, -1 never chosen.
+        count: int. Anchors to choose per image; fewer are chosen where there are not enough.
+        positive_fraction: float in 0..1. At most int(count * positive_fraction) of them are
+            positive; negatives fill the rest.
+        random: tensor [batch, num_anchors], uniform in 0..1. The only source of randomness.
 
     Returns:
-        Two bool [batch, anchors]: the chosen positives, the chosen negatives.
+        positives: bool [batch, num_anchors], the chosen positives.
+        negatives: bool [batch, num_anchors], the chosen negatives.
     """
-    most = int(count * positive_fraction)
-    index, real = _draw(labels == POSITIVE, random, most)
+    max_positives = int(count * positive_fraction)
+    index, real = _draw(labels == POSITIVE, random, max_positives)
     positives = _mask_of(index, real, labels)
+    # Negatives fill the places that the positives left free.
     room = count - ops.sum(ops.cast(real, "int32"), axis=1, keepdims=True)
     index, real = _draw(labels == NEGATIVE, random, count)
     real = ops.logical_and(real, ops.arange(count, dtype="int32") < room)
     return positives, _mask_of(index, real, labels)
 
 
-def sample_indices(labels, count, positive_fraction, random, balanced=False):
-    """A random sample of the proposals, as rows.
+def sample_indices(
+    labels: Any, count: int, positive_fraction: float, random: Any, balanced: bool = False
+) -> tuple[Any, Any]:
+    """Draws a random sample of the proposals and returns it as row indices.
+
+    Given the same arguments, it chooses the same rows as `sample` does.
 
     Args:
-        labels, count, positive_fraction, random: see `sample`, which chooses the same ones.
-        balanced: no more negatives than keep the positives' share, int(positives / fraction) less
-            the positives: none where there are no positives (Matterport).
+        labels: int32 tensor [batch, num_proposals]. 1 positive, 0 negative, -1 never chosen.
+        count: int. Proposals to choose per image; fewer are chosen where there are not enough.
+        positive_fraction: float in 0..1. At most int(count * positive_fraction) of them are
+            positive; negatives fill the rest.
+        random: tensor [batch, num_proposals], uniform in 0..1. The only source of randomness.
+        balanced: bool. Whether to keep `positive_fraction` even where there are few positives, by
+            choosing at most int(positives / positive_fraction) - positives negatives: none if
+            there are no positives (Matterport's rule). Defaults to False.
 
     Returns:
-        `index`, int32 [batch, count]: the chosen positives first, so within the first
-        int(count * positive_fraction) rows, then the negatives, then padding (index 0). `kind`,
-        int32 [batch, count]: 1 positive, 0 negative, -1 padding.
+        index: int32 [batch, count], the chosen positives first (so within the first
+            int(count * positive_fraction) rows), then the negatives, then padding (index 0).
+        kind: int32 [batch, count], 1 positive, 0 negative, -1 padding.
     """
-    most = int(count * positive_fraction)
-    positives, real_positive = _draw(labels == POSITIVE, random, most)
+    max_positives = int(count * positive_fraction)
+    positives, real_positive = _draw(labels == POSITIVE, random, max_positives)
     negatives, real_negative = _draw(labels == NEGATIVE, random, count)
     if balanced:
         found = ops.sum(ops.cast(real_positive, "float32"), axis=1, keepdims=True)
         room = ops.floor(found * (1.0 / positive_fraction)) - found
         real_negative = ops.logical_and(real_negative, ops.arange(count, dtype="float32") < room)
-    index = ops.concatenate([positives, negatives], axis=1)
+    index = ops.concatenate([positives, negatives], axis=1)  # [batch, max_positives + count]
     kind = ops.concatenate(
         [ops.where(real_positive, POSITIVE, IGNORE), ops.where(real_negative, NEGATIVE, IGNORE)],
         axis=1,
-    )  # [batch, most + count]
-    # A key per candidate: by kind, then in the order drawn. Distinct, and exact in float32.
-    order = ops.cast(kind * (most + count) - ops.arange(most + count, dtype="int32"), "float32")
-    _, chosen = ops.top_k(order, count)
+    )
+    # Sort by kind, then in the order drawn. The keys are distinct and exact in float32.
+    candidates = max_positives + count
+    key = ops.cast(kind * candidates - ops.arange(candidates, dtype="int32"), "float32")
+    _, chosen = ops.top_k(key, count)
     kind = ops.cast(ops.take_along_axis(kind, chosen, axis=1), "int32")
     index = ops.take_along_axis(index, chosen, axis=1)
     return ops.cast(ops.where(kind >= 0, index, 0), "int32"), kind
 
 
 def _draw(candidate, random, count):
-    """Up to `count` candidates [batch, anchors] at random: indices and which are real."""
+    """Draws up to `count` of the candidates [batch, n] at random.
+
+    Returns:
+        int32 [batch, count], the indices; bool [batch, count], which of them are candidates.
+    """
     keys = ops.where(candidate, random, -1.0)
     known = keys.shape[1]
-    if known is None or known < count:  # enough columns for top_k
+    if known is None or known < count:  # top_k needs at least `count` columns
         keys = ops.pad(keys, ((0, 0), (0, count)), constant_values=-1.0)
     keys, index = ops.top_k(keys, count)
     return ops.cast(index, "int32"), keys >= 0
 
 
 def _mask_of(index, real, like):
-    """Bool mask of the shape of `like`, True at the real ones of `index` [batch, n]."""
+    """Returns a bool mask of the shape of `like`, True at the real ones of `index` [batch, n]."""
+    # A single scatter into the flattened mask. Entries that are not real add 0 to element 0.
     batch, anchors = ops.shape(like)
     flat = ops.where(real, index + ops.arange(batch, dtype="int32")[:, None] * anchors, 0)
     hits = ops.scatter(

@@ -33,7 +33,7 @@ def test_a_full_disk_is_explained(tmp_path):
     target = tmp_path / "a.txt"
     target.write_text("old")
     with pytest.raises(
-        OSError, match="No space left.*previous.*a.txt is whole.*Free space"
+        OSError, match="No space left.*previous.*a.txt is unchanged.*Free disk space"
     ) as info:
         with atomic_path(target):
             raise OSError(28, "No space left on device")
@@ -43,7 +43,7 @@ def test_a_full_disk_is_explained(tmp_path):
 
 def test_a_file_where_a_folder_is_needed(tmp_path):
     (tmp_path / "a").write_text("")
-    with pytest.raises(OSError, match="cannot write"):
+    with pytest.raises(OSError, match="cannot write.*a is a file, not a folder"):
         write_text(tmp_path / "a" / "b.txt", "")
 
 

@@ -131,14 +131,14 @@ def test_stretch_of_a_constant_image_is_finite():
 
 
 def test_to_channels():
-    grey = picture(4, 5, 1)
-    assert values.to_channels(grey[..., 0], 3).shape == (4, 5, 3)
+    gray = picture(4, 5, 1)
+    assert values.to_channels(gray[..., 0], 3).shape == (4, 5, 3)
     rgba = picture(4, 5, 4)
     np.testing.assert_array_equal(values.to_channels(rgba, 3), rgba[..., :3])
     la = picture(4, 5, 2)
     np.testing.assert_array_equal(values.to_channels(la, 3), np.repeat(la[..., :1], 3, 2))
-    np.testing.assert_array_equal(values.to_channels(np.repeat(grey, 3, 2), 1), grey)
-    np.testing.assert_array_equal(values.to_channels(np.repeat(grey, 4, 2), 1), grey)
+    np.testing.assert_array_equal(values.to_channels(np.repeat(gray, 3, 2), 1), gray)
+    np.testing.assert_array_equal(values.to_channels(np.repeat(gray, 4, 2), 1), gray)
     with pytest.raises(ValueError, match="5 channels.*IMAGE_CHANNEL_COUNT = 3"):
         values.to_channels(picture(4, 5, 5), 3)
     with pytest.raises(ValueError, match=r"\(5,\)"):
@@ -201,5 +201,5 @@ def test_triangle_is_pillows():
     soft = images.resize(image[..., 0].astype("float32") / 2, (17, 90), "triangle")
     assert soft.dtype == np.float32 and soft.shape == (17, 90)
     np.testing.assert_allclose(soft, np.asarray(expected)[..., 0] / 2, atol=0.5)
-    grey = images.resize(image[..., :1], (17, 90), "triangle")
-    assert grey.shape == (17, 90, 1) and grey.dtype == np.uint8
+    gray = images.resize(image[..., :1], (17, 90), "triangle")
+    assert gray.shape == (17, 90, 1) and gray.dtype == np.uint8

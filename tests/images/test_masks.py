@@ -88,27 +88,26 @@ def test_boxes_from_masks():
     assert masks.boxes_from_masks(np.zeros((0, 0, 0))).shape == (0, 4)
 
 
-@pytest.mark.parametrize("count", [0, 1, 129, 300])
-def test_minimize_masks_any_number(count):
-    """OpenCV 5 is silently wrong above 128 channels, so instances must be handled one by one."""
-    rng = np.random.default_rng(0)
-    stack = np.zeros((40, 40, count), bool)
-    for index in range(count):
-        y, x = rng.integers(0, 30, 2)
-        stack[y : y + rng.integers(1, 10), x : x + rng.integers(1, 10), index] = True
-    minis = masks.minimize_masks(stack, masks.boxes_from_masks(stack), (14, 14))
-    assert minis.shape == (count, 14, 14) and minis.dtype == np.uint8
-    assert (minis == 255).all()  # rectangles fill their boxes
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (14, 14), (40, 5)])
+def test_minimize_crop_of_a_full_mask(shape):
+    mini = masks.minimize_crop(np.ones(shape, bool), (14, 14))
+    assert mini.shape == (14, 14) and mini.dtype == np.uint8
+    assert (mini == 255).all()
 
 
-def test_minimize_masks_keeps_the_area():
+def test_minimize_crop_keeps_the_area():
     y, x = np.mgrid[:101, :101]
-    disc = ((y - 50) ** 2 + (x - 50) ** 2 <= 50**2)[..., None]
+    disc = (y - 50) ** 2 + (x - 50) ** 2 <= 50**2
     for shape in [(28, 28), (56, 56), (200, 28)]:
-        mini = masks.minimize_masks(disc, masks.boxes_from_masks(disc), shape)[0]
+        mini = masks.minimize_crop(disc, shape)
         assert mini.mean() / 255 == pytest.approx(disc.mean(), abs=0.01)
-    empty = np.zeros((5, 5, 1), bool)
-    assert not masks.minimize_masks(empty, masks.boxes_from_masks(empty), (4, 4)).any()
+
+
+@pytest.mark.parametrize("count", [0, 1, 129, 300])
+def test_instances_first_with_any_number(count):
+    """OpenCV 5 is silently wrong above 128 channels."""
+    stack = np.random.default_rng(0).random((5, 7, count)) > 0.5
+    np.testing.assert_array_equal(masks.instances_first(stack), np.moveaxis(stack, -1, 0))
 
 
 def test_encode_rle_is_that_of_pycocotools():

@@ -29,9 +29,15 @@ def golden():
     def boxes(regions):
         return np.array([[y1, x1, y2, x2] for y1, y2, x1, x2 in regions])
 
-    return (boxes(gt), np.array([1, 2]), np.stack([mask(*r) for r in gt], -1),
-            boxes(found), np.array([1, 1, 2]), np.array([0.9, 0.8, 0.7]),
-            np.stack([mask(*r) for r in found], -1))  # fmt: skip
+    return (
+        boxes(gt),
+        np.array([1, 2]),
+        np.stack([mask(*r) for r in gt], -1),
+        boxes(found),
+        np.array([1, 1, 2]),
+        np.array([0.9, 0.8, 0.7]),
+        np.stack([mask(*r) for r in found], -1),
+    )
 
 
 def test_golden_compute_ap(golden):

@@ -20,8 +20,12 @@ def test_against_detectron2(offset, shift):
     )  # fmt: skip
     cell = xyxy[:, [1, 0, 3, 2]] + shift
     golden = np.concatenate([cell, cell + [0, 4, 0, 4]])
-    made = anchors.level_anchors((32, 64), (0.25, 1, 4), 4, 1, 2, offset=offset)
-    np.testing.assert_allclose(numpy(made), golden, atol=1e-4)
+    made = [
+        numpy(anchors.level_anchors(size, (0.25, 1, 4), 4, 1, 2, offset=offset)).reshape(2, 3, 4)
+        for size in (32, 64)
+    ]
+    made = np.concatenate(made, axis=1).reshape(-1, 4)  # Detectron2: per cell, by size, then ratio
+    np.testing.assert_allclose(made, golden, atol=1e-4)
 
 
 def test_half_sides_of_detectron2():
@@ -33,8 +37,8 @@ def test_half_sides_of_detectron2():
 
 def test_order_and_anchor_stride():
     made = numpy(anchors.level_anchors(8, (0.5, 2), 4, 5, 3, anchor_stride=2))
-    centres = [((i + 0.5) * 4, (j + 0.5) * 4) for i in (0, 2, 4) for j in (0, 2) for _ in range(2)]
-    np.testing.assert_allclose((made[:, :2] + made[:, 2:]) / 2, centres, atol=1e-5)
+    centers = [((i + 0.5) * 4, (j + 0.5) * 4) for i in (0, 2, 4) for j in (0, 2) for _ in range(2)]
+    np.testing.assert_allclose((made[:, :2] + made[:, 2:]) / 2, centers, atol=1e-5)
     assert made.dtype == np.float32
 
 

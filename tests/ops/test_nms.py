@@ -48,8 +48,13 @@ def test_equals_nms_of_each_group(groups, side):
         chosen = []
         for value in np.unique(group[image]):
             own = np.flatnonzero(group[image] == value)
-            row = kept(boxes[image : image + 1, own], scores[image : image + 1, own],
-                       np.zeros(len(own)), 129, 0.4)[0]  # fmt: skip
+            row = kept(
+                boxes[image : image + 1, own],
+                scores[image : image + 1, own],
+                np.zeros(len(own)),
+                129,
+                0.4,
+            )[0]
             chosen += own[row].tolist()
         expected.append(sorted(chosen, key=lambda i: -scores[image, i])[:60])
     assert kept(boxes, scores, group, 60, 0.4) == expected

@@ -282,10 +282,14 @@ def test_full_mask_gives_the_same_target_as_a_mini_mask():
 
 
 def test_masks_without_boxes():
-    none = run(roi.crop_masks,
-        np.zeros((2, 3, 4, 4), "float32"), np.zeros((2, 3, 4), "float32"),
-        np.zeros((2, 0, 4), "float32"), np.zeros((2, 0), "int32"), (28, 28),
-    )  # fmt: skip
+    none = run(
+        roi.crop_masks,
+        np.zeros((2, 3, 4, 4), "float32"),
+        np.zeros((2, 3, 4), "float32"),
+        np.zeros((2, 0, 4), "float32"),
+        np.zeros((2, 0), "int32"),
+        (28, 28),
+    )
     assert none.shape == (2, 0, 28, 28)
 
 
@@ -332,8 +336,9 @@ def test_pyramid_against_oracle(aligned, ratio, n):
     boxes[1, 0], levels[1, 0] = [127.5, 3, 128, 5], 2
     args = maps, boxes, STRIDES, n, levels, ratio, aligned
     out = run(roi.pyramid_roi_align, *args)
-    np.testing.assert_allclose(out, pooled_by_oracle(maps, boxes, levels, n, ratio, aligned),
-                               atol=2e-5)  # fmt: skip
+    np.testing.assert_allclose(
+        out, pooled_by_oracle(maps, boxes, levels, n, ratio, aligned), atol=2e-5
+    )
 
 
 def test_adaptive_gradient():

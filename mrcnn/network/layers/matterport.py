@@ -1,6 +1,6 @@
 """Layers that only the Matterport dialect needs.
 
-Its graph uses the coordinates of `ops.boxes.normalise`, pools regions and cuts mask targets from
+Its graph uses the coordinates of `ops.boxes.normalize`, pools regions and cuts mask targets from
 corner to corner with one sample per cell, and has two logits per anchor.
 """
 
@@ -20,7 +20,7 @@ from mrcnn.ops import roi_align
 
 @keras.saving.register_keras_serializable("mrcnn")
 class NormalizeBoxes(Unweighted):
-    """Brings pixel boxes into the coordinates of `ops.boxes.normalise`; zero rows stay zero.
+    """Brings pixel boxes into the coordinates of `ops.boxes.normalize`; zero rows stay zero.
 
     Call arguments:
         image: tensor `[batch, height, width, channels]`. Only its shape is used.
@@ -33,7 +33,7 @@ class NormalizeBoxes(Unweighted):
     def call(self, image, boxes):
         real = ops.any(boxes != 0, axis=-1, keepdims=True)
         height, width = ops.shape(image)[1:3]
-        return ops.where(real, box_ops.normalise(boxes, height, width), 0.0)
+        return ops.where(real, box_ops.normalize(boxes, height, width), 0.0)
 
     def compute_output_spec(self, image, boxes):
         return keras.KerasTensor(boxes.shape, "float32")
