@@ -52,7 +52,7 @@ def training_specs(
           is up to the dialect; see `dialects.pixels.Frame`.
         - `input_window`: float32 `[4]`, y1, x1, y2, x2 in pixels: what boxes are clipped to.
         - `input_gt_class_ids`: int32 `[G]`. 0 is padding, negative numbers are crowds.
-        - `input_gt_boxes`: float32 `[G, 4]`, y1, x1, y2, x2 in pixels of the image. Zeros in padding.
+        - `input_gt_boxes`: float32 `[G, 4]`, y1, x1, y2, x2 in pixels. Zeros in padding.
         - `input_gt_masks`: uint8 `[G, mask height, mask width]` in 0..255, with soft edges. A mask
           covers its box (mini-masks) or the whole image.
         - `input_active_class_ids`: float32 `[active_classes]`, 1 for the classes that the source of

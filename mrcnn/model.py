@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 
-from mrcnn.compat.names import *  # noqa: F403 - what old scripts and notebooks import from here
 from mrcnn.compat.model import OldMethods
+from mrcnn.compat.names import *  # noqa: F403 - what old scripts and notebooks import from here
 from mrcnn.models import mask_rcnn
 
 

@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
+from mrcnn import dialects
 from mrcnn.config import BaseConfig, Config
-from mrcnn.dialects import DIALECTS, SETTINGS
 from mrcnn.images.fit import MODES
 from mrcnn.settings import Group, Images, Learning, Training
 from mrcnn.settings.checks import whole
@@ -316,11 +316,11 @@ def test_display_shows_every_setting_once(capsys):
 
 
 def test_dialects_and_resize_modes_are_known():
-    for name in ("auto", *DIALECTS):
+    for name in ("auto", *dialects.names()):
         config(NUMERICS=name).validate()
     for mode in MODES:
         config(IMAGE_RESIZE_MODE=mode, IMAGE_MIN_DIM=768).validate()
-    for settings in SETTINGS.values():
+    for settings in (d.settings for d in dialects.dialects().values()):
         assert set(settings) <= set(Config.names())
 
 
@@ -395,15 +395,15 @@ def test_train_bn_comes_before_the_dialect(train_bn, norm):
 def test_other_channels_take_the_std_of_the_dialect():
     """Matterport's network divides by nothing, whatever the number of channels."""
     c = config(NUMERICS="matterport", IMAGE_CHANNEL_COUNT=5, MEAN_PIXEL=np.full(5, 50.0))
-    assert c.resolved(SETTINGS["matterport"]).PIXEL_STD == (1.0,) * 5
+    assert c.resolved(dialects.named("matterport").settings).PIXEL_STD == (1.0,) * 5
     c.PIXEL_STD = (2,) * 5
-    assert c.resolved(SETTINGS["matterport"]).PIXEL_STD == (2,) * 5
+    assert c.resolved(dialects.named("matterport").settings).PIXEL_STD == (2,) * 5
 
 
 def test_resolving_twice_changes_nothing_more():
     c = config(NUMERICS="matterport", TRAIN_BN=True, IMAGE_CHANNEL_COUNT=1, MEAN_PIXEL=(9,))
-    once = c.resolved(SETTINGS["matterport"])
-    assert once.resolved(SETTINGS["matterport"]).to_dict() == once.to_dict()
+    once = c.resolved(dialects.named("matterport").settings)
+    assert once.resolved(dialects.named("matterport").settings).to_dict() == once.to_dict()
 
 
 def test_resolve_changes_the_object_or_leaves_it():

@@ -1,4 +1,4 @@
-"""The dialect of Matterport's Mask_RCNN at its last commit (3deaec5), for weights trained with it."""
+"""The dialect of Matterport's Mask_RCNN, last commit (3deaec5), for weights trained with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an image reaches the network and how detections come back, for training and detection alike."""
+"""How an image reaches the network and how detections come back, in training and detection."""
 
 from __future__ import annotations
 

@@ -195,8 +195,8 @@ class MaskRCNN:
         implied by the file that you have not set yourself.
 
         Args:
-            filepath: str or path. An .h5 file of this package or Matterport's, a file of torchvision
-                or Detectron2 (.pth, .pt, .pkl, .safetensors), or a model folder.
+            filepath: str or path. An .h5 file of this package or Matterport's, a file of
+                torchvision or Detectron2 (.pth, .pt, .pkl, .safetensors), or a model folder.
             exclude: sequence of str or None. Names of layers to leave as they are, such as the
                 heads if the classes differ. Defaults to None.
 

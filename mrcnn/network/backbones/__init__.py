@@ -1,7 +1,7 @@
 """Backbones: from an image to the feature maps C2..C5.
 
-Each file of this folder offers `names()`, the names that it knows, and `build(image, name, ...)`. To
-add a backbone, add a file.
+Each file of this folder offers `names()`, the names that it knows, and `build(image, name, ...)`.
+To add a backbone, add a file.
 """
 
 from __future__ import annotations

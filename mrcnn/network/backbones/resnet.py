@@ -1,9 +1,9 @@
 """ResNet-18, -34, -50 and -101 (He et al. 2015, table 1), cut after each stage.
 
-The stride of a bottleneck is in its 3x3 convolution, as in current implementations, unless a dialect
-says otherwise. Strided layers pad explicitly by half a kernel and are "valid": the "same" padding of
-Keras pads only below and right at even sizes, which would shift every stage against the anchors and
-against weights trained elsewhere.
+The stride of a bottleneck is in its 3x3 convolution, as in current implementations, unless a
+dialect says otherwise. Strided layers pad explicitly by half a kernel and are "valid": the "same"
+padding of Keras pads only below and right at even sizes, which would shift every stage against the
+anchors and against weights trained elsewhere.
 
 Layer names are Matterport's: `res2a_branch2a` is the first convolution of block a of stage 2,
 `bn2a_branch2a` its normalization, `res2a_out` the output of the block.
