@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib
 
+from mrcnn.backend import explained
+
 __all__ = ["Config", "Dataset", "MaskRCNN", "__version__"]
 __version__ = "3.0.0"  # also in pyproject.toml
 
@@ -20,7 +22,8 @@ _HOMES = {
 def __getattr__(name):
     if name not in _HOMES:
         raise AttributeError(f"module 'mrcnn' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
+    with explained():  # where Keras' backend is missing
+        value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value  # from now on found without this function
     return value
 

@@ -190,7 +190,6 @@ def test_the_way_of_old_load_image_gt():
 
     for _ in range(10):
         fixed = old_recipe().to_deterministic()
-        new_image = fixed.augment_image(image)
         hooks = meta.HooksImages(activator=hook)
         new_masks = fixed.augment_image(masks.astype(np.uint8), hooks=hooks).astype(bool)
         moved = fixed.augment_image(image, hooks=hooks)

@@ -95,7 +95,7 @@ def like(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Returns values in a dtype: rounded and clipped to its range if it holds whole numbers."""
     if values.dtype == dtype:
         return values
-    if dtype == bool:
+    if np.issubdtype(dtype, np.bool_):
         return values > 0.5
     if np.issubdtype(dtype, np.integer):
         limits = np.iinfo(dtype)
