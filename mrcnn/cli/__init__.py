@@ -28,7 +28,8 @@ from mrcnn.cli.shared.usage import EXIT_CODES, INTERRUPTED, OK, PROBLEM, USAGE, 
 
 def commands() -> list[str]:
     """Returns the names of all commands: those of the modules in this folder."""
-    return [found.name for found in pkgutil.iter_modules(__path__) if not found.ispkg]
+    found = pkgutil.iter_modules(__path__)
+    return [row.name for row in found if not row.ispkg and not row.name.startswith("_")]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -18,7 +18,7 @@ def test_find_images(annotated, tmp_path):
     assert [path.name for path in named] == ["1.png", "0.png", "2.png", "3.png"]
     (images / ".hidden.png").unlink()
     for words in ([str(images / "*.jpg")], [str(tmp_path)], [str(images), "nowhere.png"]):
-        with pytest.raises(FileNotFoundError, match="no such file|no annotated"):
+        with pytest.raises(FileNotFoundError, match="no such file|no images"):
             find_images(words)
 
 

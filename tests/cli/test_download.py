@@ -1,4 +1,4 @@
-"""`mrcnn download`, as far as it needs no network; the rest is in tests/weights/test_download.py."""
+"""`mrcnn download`, without a network; tests/weights/test_download.py has the rest."""
 
 
 def test_download_lists_what_there_is(cli):

@@ -153,12 +153,12 @@ def test_help_is_instant():
 def start(code, backend, hidden=()):
     """Runs Python with a backend of Keras, without the hidden packages."""
     lines = [
-        "import sys, importlib.abc",
-        "class Hide(importlib.abc.MetaPathFinder):",
-        "    def find_spec(self, name, path=None, target=None):",
-        f"        if name.split('.')[0] in {tuple(hidden)!r}:",
-        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)",
-        "sys.meta_path.insert(0, Hide())",
+        "import sys",
+        "from importlib.machinery import PathFinder",
+        "find = PathFinder.find_spec",
+        "def find_others(name, path=None, target=None):",
+        f"    return None if name in {tuple(hidden)!r} else find(name, path, target)",
+        "PathFinder.find_spec = find_others",
         code,
     ]
     env = os.environ | {"KERAS_BACKEND": backend}

@@ -225,7 +225,7 @@ def skimage_names(stack: ExitStack):
 
 def distutils_version(stack: ExitStack):
     """`distutils.version`, which Python 3.12 no longer has."""
-    if importable("distutils.version"):
+    if sys.version_info < (3, 12) or importable("distutils.version"):  # setuptools may bring it
         return
     module(stack, "distutils", {})
     module(
