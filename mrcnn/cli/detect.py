@@ -67,8 +67,8 @@ def run(args: argparse.Namespace) -> int:
             advance()
     count = writer.finish()
     print(f"{count} objects in {len(paths) - len(skipped)} images, written to {args.output}.")
-    for path, error in skipped:
-        text = " ".join(str(error).split())
+    for path, reason in skipped:
+        text = " ".join(str(reason).split())
         where = "" if str(path) in text else f"{path}: "
         print(f"mrcnn detect: skipped {where}{text}", file=sys.stderr)
     return PARTIAL if skipped else OK

@@ -128,8 +128,8 @@ def train(given: dict[str, Any]) -> int:
     if model is None:
         model = _new(options, train_set)
     elif model.epoch >= options["epochs"]:
-        print(f"{model.folder.path} has finished its {options['epochs']} epochs; --epochs asks "
-              "for more.")  # fmt: skip
+        epochs = options["epochs"]
+        print(f"{model.folder.path} has finished its {epochs} epochs; --epochs asks for more.")
         return OK
     # Only once training begins: a start that fails must leave nothing that looks like a run.
     record = keras.callbacks.LambdaCallback(on_train_begin=lambda logs: _record(model, options))

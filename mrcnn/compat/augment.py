@@ -12,9 +12,16 @@ from mrcnn.data.augment import Augmenter
 
 # What a real imgaug may do to masks: it moves pixels and invents no values.
 _GEOMETRIC = (
-    "Sequential", "SomeOf", "OneOf", "Sometimes", "Fliplr", "Flipud", "CropAndPad", "Affine",
+    "Sequential",
+    "SomeOf",
+    "OneOf",
+    "Sometimes",
+    "Fliplr",
+    "Flipud",
+    "CropAndPad",
+    "Affine",
     "PiecewiseAffine",
-)  # fmt: skip
+)
 _CHANNELS = 4  # masks moved in one call: OpenCV, which imgaug uses, is wrong beyond
 
 
@@ -48,12 +55,7 @@ class StandInAugmenter(Augmenter):
         rng = new_rng() if rng is None else rng
         seed = rng.integers(2**63 - 1)  # the same draws for the image and for its masks
         new_image = self.augmentation.apply(image, np.random.default_rng(seed))
-        new_masks = self.augmentation.apply(
-            masks,
-            np.random.default_rng(seed),
-            masks=True,
-            active=lambda augmenter: augmenter.moves,
-        )
+        new_masks = self.augmentation.apply(masks, np.random.default_rng(seed), masks=True)
         return new_image, new_masks
 
 

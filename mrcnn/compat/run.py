@@ -59,8 +59,10 @@ def run(
     main = types.ModuleType("__main__")
     main.__file__ = str(path)
     if is_notebook:
-        main.get_ipython = lambda: _IPython(say)
-        main.display = lambda *values: say("\n".join(map(str, values)))
+        vars(main).update(
+            get_ipython=lambda: _IPython(say),
+            display=lambda *values: say("\n".join(map(str, values))),
+        )
     with stand_ins.installed(), _as_main(main, path, argv, is_notebook):
         for name, source in blocks:
             # Known to tracebacks, which else cannot show the lines of a cell.
@@ -99,8 +101,8 @@ def _cells(path: Path, say: Callable[[str], Any]) -> Iterator[tuple[str, str]]:
         notebook = json.loads(path.read_text(encoding="utf-8"))
         sheets = notebook.get("worksheets")  # notebooks of format 3
         cells = notebook["cells"] if sheets is None else sheets[0]["cells"]
-        codes = [cell.get("source", cell.get("input", "")) for cell in cells
-                 if cell["cell_type"] == "code"]  # fmt: skip
+        cells = [cell for cell in cells if cell["cell_type"] == "code"]
+        codes = [cell.get("source", cell.get("input", "")) for cell in cells]
         sources = [code if isinstance(code, str) else "".join(code) for code in codes]
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: not a notebook: {type(error).__name__}: {error}.") from error

@@ -62,10 +62,19 @@ def test_detect_with_a_weight_file(cli, tmp_path, annotated):
     from mrcnn.weights.files.tensors import write_safetensors
 
     write_safetensors(tmp_path / "net.safetensors", torchvision_arrays(tmp_path))
-    code, out, _ = cli("detect", str(tmp_path / "net.safetensors"), str(annotated / "images"),
-        "--output", str(tmp_path / "out"), "--set", "IMAGE_MIN_DIM=64", "--set",
-        "IMAGE_MAX_DIM=64", "--score", "0",
-    )  # fmt: skip
+    code, out, _ = cli(
+        "detect",
+        str(tmp_path / "net.safetensors"),
+        str(annotated / "images"),
+        "--output",
+        str(tmp_path / "out"),
+        "--set",
+        "IMAGE_MIN_DIM=64",
+        "--set",
+        "IMAGE_MAX_DIM=64",
+        "--score",
+        "0",
+    )
     assert code == 0 and "images, written to" in out
 
 

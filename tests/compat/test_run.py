@@ -252,8 +252,11 @@ def test_only_lines_of_ipython_are_left_out():
     assert python_of(text, "cell", notes.append) == text and notes == []
     source = "%matplotlib inline\nfor i in range(2):\n    !ls {i}\nx = 5 % 3"
     assert python_of(source, "cell", notes.append).split("\n") == [
-        "pass", "for i in range(2):", "    pass", "x = 5 % 3",
-    ]  # fmt: skip
+        "pass",
+        "for i in range(2):",
+        "    pass",
+        "x = 5 % 3",
+    ]
     assert notes == ["cell: left out: %matplotlib inline", "cell: left out: !ls {i}"]
 
 

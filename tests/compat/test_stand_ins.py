@@ -8,7 +8,8 @@ import pytest
 from mrcnn.compat import stand_ins
 from mrcnn.compat.augment import augmenter
 from mrcnn.compat.stand_ins import geometric, meta, parameters, photometric
-from mrcnn.compat.stand_ins.modules import LooseVersion, augmenter_names
+from mrcnn.compat.stand_ins.packages import LooseVersion, augmenter_names
+from mrcnn.compat.stand_ins.warp import BORDERS, warp
 from mrcnn.data.augment import Augmenter
 
 COLORS = np.array([[250, 20, 20], [20, 250, 20], [20, 20, 250]], np.uint8)
@@ -33,24 +34,38 @@ def iou(a, b):
 
 
 GEOMETRIC = [
-    geometric.Fliplr(1), geometric.Flipud(1.0), geometric.Rot90(1), geometric.Rot90(2),
-    geometric.Affine(rotate=90), geometric.Affine(rotate=(-30, 30)), geometric.Affine(scale=1.2),
+    geometric.Fliplr(1),
+    geometric.Flipud(1.0),
+    geometric.Rot90(1),
+    geometric.Rot90(2),
+    geometric.Affine(rotate=90),
+    geometric.Affine(rotate=(-30, 30)),
+    geometric.Affine(scale=1.2),
     geometric.Affine(scale={"x": (0.8, 1.2), "y": (0.8, 1.2)}),
     geometric.Affine(translate_px={"x": 11, "y": -7}),
-    geometric.Affine(translate_percent=(-0.1, 0.1)), geometric.Affine(shear=(-12, 12)),
+    geometric.Affine(translate_percent=(-0.1, 0.1)),
+    geometric.Affine(shear=(-12, 12)),
     geometric.Affine(shear={"y": 10}, order=[0, 1]),
     geometric.Affine(rotate=20, translate_px=9, mode="reflect"),
-    geometric.Affine(rotate=20, mode="wrap"), geometric.Affine(rotate=20, mode="symmetric"),
+    geometric.Affine(rotate=20, mode="wrap"),
+    geometric.Affine(rotate=20, mode="symmetric"),
     geometric.Affine(translate_px=40, mode="edge"),
-    geometric.Rotate((-20, 20)), geometric.ShearX(10), geometric.ShearY(-10),
-    geometric.Crop(px=(0, 16)), geometric.Crop(percent=(0, 0.1)), geometric.Pad(px=(0, 20)),
-    geometric.CropAndPad(percent=(-0.1, 0.1)), geometric.CropAndPad(px=(-5, 3, (0, 9), 4)),
-    geometric.PiecewiseAffine(scale=0.02), geometric.ElasticTransformation(alpha=20, sigma=6),
+    geometric.Rotate((-20, 20)),
+    geometric.ShearX(10),
+    geometric.ShearY(-10),
+    geometric.Crop(px=(0, 16)),
+    geometric.Crop(percent=(0, 0.1)),
+    geometric.Pad(px=(0, 20)),
+    geometric.CropAndPad(percent=(-0.1, 0.1)),
+    geometric.CropAndPad(px=(-5, 3, (0, 9), 4)),
+    geometric.PerspectiveTransform(scale=0.05),
+    geometric.PiecewiseAffine(scale=0.02),
+    geometric.ElasticTransformation(alpha=20, sigma=6),
     meta.Sequential([geometric.Fliplr(1), geometric.Affine(rotate=15)]),
     meta.SomeOf((1, 2), [geometric.Fliplr(1), geometric.Flipud(1), geometric.Rot90(2)]),
     meta.OneOf([geometric.Affine(rotate=90), geometric.Affine(rotate=180)]),
     meta.Sometimes(0.5, geometric.Affine(rotate=25), [geometric.Fliplr(1)]),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -62,6 +77,15 @@ def test_masks_move_with_the_image(index, seed):
     assert new_masks.shape == masks.shape and new_masks.dtype == bool
     assert new_masks.any((0, 1)).all()
     assert (iou(masks_of(new_image), new_masks) >= 0.95).all()
+
+
+@pytest.mark.parametrize("mode", list(BORDERS))
+def test_masks_see_the_border_of_the_image(mode):
+    """At whole places far outside, the nearest value is what OpenCV samples."""
+    image = np.random.default_rng(0).integers(1, 255, (7, 9, 3), np.uint8)
+    ys, xs = np.mgrid[-20:20, -20:20].astype(float)
+    moved = warp(image, xs, ys, masks=True, mode=mode)
+    np.testing.assert_array_equal(moved, warp(image, xs, ys, masks=False, order=0, mode=mode))
 
 
 def test_a_mask_of_every_kind_and_number():
@@ -81,15 +105,29 @@ def test_a_mask_of_every_kind_and_number():
 
 
 PHOTOMETRIC = [
-    photometric.Add(30), photometric.Add((10, 40), per_channel=True), photometric.AddElementwise(9),
-    photometric.Multiply(0.5), photometric.MultiplyElementwise((0.5, 0.9)),
-    photometric.AdditiveGaussianNoise(scale=20), photometric.LinearContrast(1.5),
-    photometric.ContrastNormalization(0.5), photometric.GammaContrast(2.0), photometric.Invert(1),
-    photometric.Dropout(0.2), photometric.CoarseDropout(0.5, size_percent=0.1),
-    photometric.CoarseDropout(0.5), photometric.SaltAndPepper(0.2), photometric.GaussianBlur(2),
-    photometric.AverageBlur(5), photometric.MedianBlur(5), photometric.Sharpen(0.9, 1.5),
-    photometric.Grayscale(1.0), photometric.AddToHueAndSaturation(60),
-]  # fmt: skip
+    photometric.Add(30),
+    photometric.Add((10, 40), per_channel=True),
+    photometric.AddElementwise(9),
+    photometric.Multiply(0.5),
+    photometric.MultiplyElementwise((0.5, 0.9)),
+    photometric.AdditiveGaussianNoise(scale=20),
+    photometric.LinearContrast(1.5),
+    photometric.ContrastNormalization(0.5),
+    photometric.GammaContrast(2.0),
+    photometric.Invert(1),
+    photometric.Dropout(0.2),
+    photometric.CoarseDropout(0.5, size_percent=0.1),
+    photometric.CoarseDropout(0.5),
+    photometric.SaltAndPepper(0.2),
+    photometric.GaussianBlur(2),
+    photometric.AverageBlur(5),
+    photometric.MedianBlur(5),
+    photometric.Sharpen(0.9, 1.5),
+    photometric.Emboss(0.9, 1.0),
+    photometric.ChannelShuffle(1),
+    photometric.Grayscale(1.0),
+    photometric.AddToHueAndSaturation(60),
+]
 
 
 @pytest.mark.parametrize("index", range(len(PHOTOMETRIC)))
@@ -156,11 +194,16 @@ def test_probabilities():
 
 
 def old_recipe():
-    return meta.SomeOf((0, 2), [
-        geometric.Fliplr(0.5), geometric.Flipud(0.5),
-        meta.OneOf([geometric.Affine(rotate=90), geometric.Affine(rotate=180)]),
-        photometric.Multiply((0.8, 1.5)), photometric.GaussianBlur(sigma=(0.0, 5.0)),
-    ])  # fmt: skip
+    return meta.SomeOf(
+        (0, 2),
+        [
+            geometric.Fliplr(0.5),
+            geometric.Flipud(0.5),
+            meta.OneOf([geometric.Affine(rotate=90), geometric.Affine(rotate=180)]),
+            photometric.Multiply((0.8, 1.5)),
+            photometric.GaussianBlur(sigma=(0.0, 5.0)),
+        ],
+    )
 
 
 def test_seeds_repeat():
@@ -210,6 +253,7 @@ def test_batches_and_gray_images():
     [
         (lambda: geometric.Affine(fit_output=True), "keep their size; give fit_output=False"),
         (lambda: geometric.Crop(px=3, keep_size=False), "keep_size=True"),
+        (lambda: geometric.PerspectiveTransform(keep_size=False), "keep_size=True"),
         (lambda: meta.Lambda(len), "a function"),
         (lambda: meta.HooksImages(propagator=len), "propagator"),
         (lambda: geometric.Fliplr(1)(image=scene()[0], keypoints=[]), "on keypoints"),

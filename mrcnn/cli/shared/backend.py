@@ -29,14 +29,10 @@ def load_backend() -> None:
 
 @contextmanager
 def _silent_stderr(unless: bool = False) -> Iterator[None]:
-    try:
-        stderr = sys.__stderr__.fileno()
-    except (AttributeError, ValueError, OSError):  # no terminal behind it
-        unless = True
-    if unless:
+    stderr = _descriptor()
+    if unless or stderr is None:
         yield
         return
-    sys.__stderr__.flush()
     kept = os.dup(stderr)
     with tempfile.TemporaryFile() as swallowed:
         os.dup2(swallowed.fileno(), stderr)
@@ -51,3 +47,12 @@ def _silent_stderr(unless: bool = False) -> Iterator[None]:
         finally:
             os.dup2(kept, stderr)
             os.close(kept)
+
+
+def _descriptor():
+    """The file descriptor of stderr; None where there is none behind it."""
+    try:
+        sys.__stderr__.flush()
+        return sys.__stderr__.fileno()
+    except (AttributeError, ValueError, OSError):
+        return None

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from mrcnn.compat.stand_ins import modules
+from mrcnn.compat.stand_ins import frameworks, packages
 
 _installed: ExitStack | None = None
 
@@ -41,13 +41,13 @@ def install() -> None:
     if _installed is not None:
         return
     with ExitStack() as stack:
-        modules.imgaug(stack)  # looks for a real one before NumPy has its old names
-        modules.numpy_names(stack)
-        modules.scipy_misc(stack)
-        modules.skimage_names(stack)
-        modules.distutils_version(stack)
-        modules.keras_paths(stack)
-        modules.tensorflow_names(stack)
+        packages.imgaug(stack)  # looks for a real one before NumPy has its old names
+        packages.numpy_names(stack)
+        packages.scipy_misc(stack)
+        packages.skimage_names(stack)
+        packages.distutils_version(stack)
+        frameworks.keras_paths(stack)
+        frameworks.tensorflow_names(stack)
         _installed = stack.pop_all()
 
 

@@ -258,6 +258,49 @@ class Crop(CropAndPad):
         )
 
 
+class PerspectiveTransform(_Geometric):
+    """Moves the corners of the image at random, as another point of view would.
+
+    Args:
+        scale: number, tuple, list or parameter. Standard deviation of the moves, as a share of the
+            sides of the image. Defaults to (0, 0.06).
+        cval: number, tuple or parameter. Color of new areas. Defaults to 0.
+        mode: str, list of str or `ALL`. What new areas show. Defaults to `"constant"`.
+        keep_size: bool. Must be True here. Defaults to True.
+        fit_output: bool. Must be False here. Defaults to False.
+        **base: as in `Augmenter`.
+    """
+
+    def __init__(
+        self,
+        scale: Any = (0.0, 0.06),
+        cval: Any = 0,
+        mode: Any = "constant",
+        keep_size: bool = True,
+        fit_output: bool = False,
+        **base: Any,
+    ):
+        super().__init__(**base)
+        _must_keep_size("PerspectiveTransform", keep_size)
+        _must_keep_size("PerspectiveTransform", not fit_output, "fit_output=False")
+        self.scale = to_parameter(scale)
+        self.cval = to_parameter((0, 255) if cval == ALL else cval)
+        self.mode = _choice_of_all(mode, list(BORDERS))
+
+    def _act(self, array, rng, masks, active):
+        height, width = array.shape[:2]
+        mode, cval = str(self.mode.draw_sample(rng)), float(self.cval.draw_sample(rng))
+        # Inwards and less than half a side, so that the corners stay in order.
+        moves = np.abs(rng.normal(0, abs(self.scale.draw_sample(rng)), (4, 2))).clip(0, 0.45)
+        corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
+        inner = np.abs(corners - moves.astype(np.float32))
+        size = np.array([width - 1, height - 1], np.float32)
+        matrix = cv2.getPerspectiveTransform(corners * size, inner * size)
+        xs, ys = _grid(height, width)
+        x, y, depth = np.tensordot(matrix, np.stack([xs, ys, np.ones_like(xs)]), 1)
+        return warp(array, x / depth, y / depth, masks=masks, mode=mode, cval=cval)
+
+
 class _Displacement(_Geometric):
     """Moves each pixel by a smooth random field."""
 
@@ -274,10 +317,10 @@ class _Displacement(_Geometric):
         height, width = array.shape[:2]
         move_x, move_y = self._field(height, width, rng)
         xs, ys = _grid(height, width)
-        return warp(
-            array, xs + move_x, ys + move_y, masks=masks, order=int(self.order.draw_sample(rng)),
-            mode=str(self.mode.draw_sample(rng)), cval=float(self.cval.draw_sample(rng)),
-        )  # fmt: skip
+        order = int(self.order.draw_sample(rng))
+        mode, cval = str(self.mode.draw_sample(rng)), float(self.cval.draw_sample(rng))
+        xs, ys = xs + move_x, ys + move_y
+        return warp(array, xs, ys, masks=masks, order=order, mode=mode, cval=cval)
 
 
 class PiecewiseAffine(_Displacement):

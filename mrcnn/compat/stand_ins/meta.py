@@ -88,13 +88,15 @@ class Augmenter:
         Args:
             array: `[H, W, C]` image, or `[H, W, N]` masks or labels.
             rng: source of all random numbers.
-            masks: bool. Values are only moved, never mixed. Defaults to False.
-            active: function of an augmenter -> bool: whether it acts. Defaults to all.
+            masks: bool. Only augmenters that move pixels act, and values are never mixed. Defaults
+                to False.
+            active: function of an augmenter -> bool: whether it acts on an image. Defaults to all.
 
         Returns:
             Array of the same shape and dtype.
         """
-        return self._act(array, rng, masks, active) if active(self) else array
+        acts = self.moves if masks else active(self)
+        return self._act(array, rng, masks, active) if acts else array
 
     # --- What scripts call -----------------------------------------------------------------------
     def to_deterministic(self, n: int | None = None) -> Any:

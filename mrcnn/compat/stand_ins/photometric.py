@@ -19,8 +19,6 @@ class _Photometric(Augmenter):
     """
 
     def _act(self, array, rng, masks, active):
-        if masks:
-            return array
         changed = self._change(array.astype(np.float32), rng)
         return like(np.asarray(changed, np.float32), array.dtype)
 
@@ -167,9 +165,14 @@ class CoarseDropout(Dropout):
     """
 
     def __init__(
-        self, p: Any = (0.02, 0.1), size_px: Any = None, size_percent: Any = None,
-        per_channel: Any = False, min_size: int = 3, **base: Any,
-    ):  # fmt: skip
+        self,
+        p: Any = (0.02, 0.1),
+        size_px: Any = None,
+        size_percent: Any = None,
+        per_channel: Any = False,
+        min_size: int = 3,
+        **base: Any,
+    ):
         super().__init__(p, per_channel, **base)
         if size_px is None and size_percent is None:
             size_px = (3, 8)
@@ -269,6 +272,42 @@ class Sharpen(_Photometric):
         kernel[1, 1] = 8 + lightness
         sharp = _by_channel(values, lambda one: cv2.filter2D(one, -1, kernel))
         return (1 - alpha) * values + alpha * sharp
+
+
+class Emboss(_Photometric):
+    """Mixes in an embossed image.
+
+    Args:
+        alpha: number, tuple, list or parameter. Its share. Defaults to (0, 1).
+        strength: number, tuple, list or parameter. Of the relief. Defaults to (0.25, 1).
+        **base: as in `Augmenter`.
+    """
+
+    def __init__(self, alpha: Any = (0.0, 1.0), strength: Any = (0.25, 1.0), **base: Any):
+        super().__init__(**base)
+        self.alpha = to_parameter(alpha)
+        self.strength = to_parameter(strength)
+
+    def _change(self, values, rng):
+        alpha, strength = self.alpha.draw_sample(rng), self.strength.draw_sample(rng)
+        # Light from the bottom right: minus the neighbors above and left, plus the others.
+        relief = np.array([[-1, -1, 0], [-1, 0, 1], [0, 1, 1]], np.float32)
+        kernel = strength * relief
+        kernel[1, 1] = 1
+        embossed = _by_channel(values, lambda one: cv2.filter2D(one, -1, kernel))
+        return (1 - alpha) * values + alpha * embossed
+
+
+class ChannelShuffle(_Photometric):
+    """Puts the channels into another order, with probability `p`, which defaults to 1."""
+
+    def __init__(self, p: Any = 1, **base: Any):
+        super().__init__(**base)
+        self.p = as_probability(p)
+
+    def _change(self, values, rng):
+        order = rng.permutation(values.shape[-1])
+        return values[..., order] if self.p.draw_sample(rng) > 0.5 else values
 
 
 class Grayscale(_Photometric):
