@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
         if name not in published:
             raise UsageError(
                 f"no published file is called {name!r}."
-                f"{did_you_mean(name, list(published), end='?')} There are: {', '.join(published)}"
+                f"{did_you_mean(name, list(published))} There are: {', '.join(published)}"
             )
     if not args.names:
         for name, row in published.items():

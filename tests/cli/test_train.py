@@ -15,7 +15,6 @@ import pytest
 from mrcnn.cli import main
 from mrcnn.cli.shared import datasets as cli_data
 from mrcnn.cli.shared.usage import UsageError
-from mrcnn.models.mask_rcnn import MaskRCNN
 
 
 def test_split_is_fixed_by_the_seed(annotated):
@@ -180,23 +179,3 @@ def test_warnings_of_the_library_are_shown(cli, tiny_folder, tmp_path):
     words = ["train", "--dataset", "shapes", *SMALL, "--output", tmp_path, "--weights", tiny_folder]
     code, _, err = cli(*words, "--epochs", 1, "--set", "GPU_COUNT=2")
     assert code == 0 and "GPU_COUNT = 2, but" in err
-
-
-def test_starting_from_another_model_in_python(tiny_folder, tmp_path):
-    """What `mrcnn train` does is to be had from Python."""
-    from mrcnn.data.synthetic.shapes import ShapesDataset
-    from mrcnn.models.start import training_model
-
-    data = ShapesDataset(2, 64, 64, seed=1)
-    lines = []
-    same = training_model(data, tiny_folder, tmp_path, say=lines.append, NAME="same")
-    assert same.mode == "training" and same.config.BACKBONE_WIDTH == 8
-    assert lines == [f"Starting from {tiny_folder / 'weights.h5'}."]
-    old = MaskRCNN.load(tiny_folder).network.training.get_layer("mrcnn_class_logits").kernel
-    new = same.network.training.get_layer("mrcnn_class_logits").kernel
-    assert np.array_equal(new, old)
-    data.add_class("shapes", 4, "star")
-    data.prepare()
-    other = training_model(data, tiny_folder, tmp_path, say=lines.append)
-    assert lines[1].endswith(" with new heads for these classes.")
-    assert other.config.NUM_CLASSES == 5 and not list(tmp_path.iterdir())

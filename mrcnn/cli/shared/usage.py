@@ -40,15 +40,15 @@ class Parser(argparse.ArgumentParser):
     def _hint(self, message):
         choice = re.search(r"invalid choice: '?([^' ]+)'? \(choose from (.*)\)", message)
         if choice:
-            return did_you_mean(choice[1], re.findall(r"[^', ]+", choice[2]), end="?")
+            return did_you_mean(choice[1], re.findall(r"[^', ]+", choice[2]))
         for word in re.findall(r"--[\w-]+", message) if "unrecognized" in message else ():
-            hint = did_you_mean(word, list(self._option_string_actions), end="?")
+            hint = did_you_mean(word, list(self._option_string_actions))
             if hint:
                 return hint
         return ""
 
 
-def did_you_mean(word: str, names: list[str], end: str = "? ") -> str:
-    """Returns `" Did you mean X"` and `end`, or nothing where no name is near."""
+def did_you_mean(word: str, names: list[str]) -> str:
+    """Returns `" Did you mean X?"`, or nothing where no name is near."""
     near = difflib.get_close_matches(word, names, n=1)
-    return f" Did you mean {near[0]}{end}" if near else ""
+    return f" Did you mean {near[0]}?" if near else ""
