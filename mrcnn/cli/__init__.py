@@ -82,6 +82,7 @@ def build_parser() -> Parser:
     return parser
 
 
+_HANDLER = "mrcnn.cli"  # so that a second command in a process does not log twice
 # Our own checks raise these with a text that needs no more.
 _EXPLAINED = (UsageError, BackendError, ValueError, OSError, FloatingPointError)
 
@@ -98,9 +99,9 @@ def _one_line(error):
 def _log_to_stderr(level):
     logger = logging.getLogger("mrcnn")
     logger.setLevel(level)
-    for handler in [h for h in logger.handlers if getattr(h, "of_cli", False)]:
-        logger.removeHandler(handler)
+    for old in [h for h in logger.handlers if h.get_name() == _HANDLER]:
+        logger.removeHandler(old)
     handler = logging.StreamHandler()
-    handler.of_cli = True
+    handler.set_name(_HANDLER)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(handler)

@@ -168,7 +168,9 @@ def _resume(given):
     if fixed:
         raise UsageError(f"--{fixed[0].replace('_', '-')} cannot change in a run that is resumed")
     folder = Path(given["resume"] or _choose(given))
-    options = DEFAULTS | _recorded(folder) | {k: v for k, v in given.items() if k != "resume"}
+    recorded = DEFAULTS | _recorded(folder)
+    options = recorded | {name: value for name, value in given.items() if name != "resume"}
+    options["settings"] = recorded.get("settings", {}) | given["settings"]
     if not ModelFolder(folder).checkpoints():
         print(f"{folder} has no finished epoch; it starts over.")
         return None, options

@@ -160,6 +160,22 @@ def test_the_newest_run_that_can_be_resumed(cli, capsys, tiny_folder, tmp_path, 
     assert f"Resuming {wanted} after epoch 1." in out
 
 
+def test_a_run_that_starts_over_keeps_its_options(cli, tiny_folder, tmp_path, monkeypatch):
+    """Killed before its first epoch was finished: the same options again, --set included."""
+    words = ["--weights", tiny_folder, "--epochs", 1, "--output", tmp_path]
+    words += ["--set", "CHECKPOINTS_TO_KEEP=1"]
+    assert interrupted(*words, at=0, monkeypatch=monkeypatch) == 130
+    (folder,) = tmp_path.iterdir()
+    for file in folder.iterdir():  # what a kill in the first step leaves behind
+        if file.name != "command.json":
+            file.unlink()
+    code, out, err = cli("train", "--resume", "--output", tmp_path)
+    assert code == 0 and "has no finished epoch; it starts over" in out, err
+    (new,) = [path.parent for path in tmp_path.glob("*/config.json")]
+    config = json.loads((new / "config.json").read_text())
+    assert config["CHECKPOINTS_TO_KEEP"] == 1 and config["IMAGE_MAX_DIM"] == 64
+
+
 def test_classes_come_from_the_data(cli, tmp_path):
     """NUM_CLASSES of another number would train classes that nothing teaches."""
     words = ["train", "--dataset", "shapes", *SMALL, "--output", tmp_path, "--set", "NUM_CLASSES=7"]

@@ -51,8 +51,11 @@ def _silent_stderr(unless: bool = False) -> Iterator[None]:
 
 def _descriptor():
     """The file descriptor of stderr; None where there is none behind it."""
+    stream = sys.__stderr__
+    if stream is None:
+        return None
     try:
-        sys.__stderr__.flush()
-        return sys.__stderr__.fileno()
+        stream.flush()
+        return stream.fileno()
     except (AttributeError, ValueError, OSError):
         return None

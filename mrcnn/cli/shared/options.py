@@ -108,18 +108,18 @@ def parse_settings(pairs: Sequence[str] | None) -> dict[str, Any]:
     Raises:
         UsageError: no "=", or a name that Config does not have, with the nearest that it has.
     """
-    from mrcnn.config import DERIVED, Config, unknown_setting
+    from mrcnn.config import Config
 
     settings = {}
     for pair in pairs or ():
         name, separator, text = pair.partition("=")
         if not separator:
             raise UsageError(f"--set {pair}: expected KEY=VALUE, as LEARNING_RATE=0.001")
-        if name in DERIVED:
-            raise UsageError(f"--set {pair}: {name} is derived: set {DERIVED[name]} instead")
-        if name not in Config.names():
-            raise UsageError(f"--set {pair}: {unknown_setting(name, Config.names())}")
         settings[name] = _value(text)
+        try:
+            Config(**{name: settings[name]})
+        except AttributeError as error:
+            raise UsageError(f"--set {pair}: {error}") from error
     return settings
 
 

@@ -68,8 +68,8 @@ class EpochLines(keras.callbacks.Callback):
     def __init__(self, say: Callable[[str], object] = print):
         super().__init__()
         self.say = say
-        self._held = None
-        self._progress = None
+        self._held: tuple[int, dict, float] | None = None
+        self._progress: Progress | None = None
 
     def on_epoch_begin(self, epoch, logs=None):
         self._flush()
@@ -81,7 +81,8 @@ class EpochLines(keras.callbacks.Callback):
         self._task = self._progress.add_task(text, total=self.params.get("steps"))
 
     def on_train_batch_end(self, batch, logs=None):
-        self._progress.advance(self._task)
+        if self._progress:
+            self._progress.advance(self._task)
 
     def on_epoch_end(self, epoch, logs=None):
         self._close()

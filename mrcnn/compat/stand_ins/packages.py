@@ -123,8 +123,8 @@ def scipy_misc(stack: ExitStack):
 def _imread(name, flatten=False, mode=None):
     from PIL import Image
 
-    image = Image.open(name)
-    image = image.convert(mode) if mode else image
+    with Image.open(name) as file:
+        image = file.convert(mode or file.mode)
     return np.asarray(image.convert("F") if flatten else image)
 
 
