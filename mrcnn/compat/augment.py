@@ -52,11 +52,7 @@ class StandInAugmenter(Augmenter):
 
     def __call__(self, image, masks, rng=None):
         """Augments one image. Arguments and result as in `Augmenter`."""
-        rng = new_rng() if rng is None else rng
-        seed = rng.integers(2**63 - 1)  # the same draws for the image and for its masks
-        new_image = self.augmentation.apply(image, np.random.default_rng(seed))
-        new_masks = self.augmentation.apply(masks, np.random.default_rng(seed), masks=True)
-        return new_image, new_masks
+        return self.augmentation.augment_both(image, masks, new_rng() if rng is None else rng)
 
 
 def _imgaug(augmentation, image, masks):

@@ -378,4 +378,7 @@ def test_versions_compare_by_numbers():
 
 def test_it_is_an_augmenter_of_ours():
     one = augmenter(geometric.Fliplr(1))
+    image, masks = scene()
+    pair = geometric.Fliplr(1)(image, masks)  # and a function of (image, masks) by itself
+    assert (pair[0] == image[:, ::-1]).all() and (pair[1] == masks[:, ::-1]).all()
     assert isinstance(one, Augmenter) and one.draw_scale(np.random.default_rng(0)) == 1

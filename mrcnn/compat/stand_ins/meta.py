@@ -148,7 +148,28 @@ class Augmenter:
             )
         return self.augment_images(images) if image is None else self.augment_image(image)
 
-    __call__ = augment
+    def __call__(self, image: Any = None, masks: Any = None, **others: Any) -> Any:
+        """Augments as `augment`; with masks, also what our training takes for an augmentation."""
+        if masks is None:
+            return self.augment(image=image, **others)
+        return self.augment_both(image, masks, new_rng())
+
+    def augment_both(
+        self, image: np.ndarray, masks: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Augments an image and its masks alike.
+
+        Args:
+            image: `[H, W, C]`.
+            masks: `[H, W, N]`, any dtype.
+            rng: source of all random numbers.
+
+        Returns:
+            (image, masks) of the same shapes and dtypes.
+        """
+        seed = rng.integers(LARGEST_SEED)  # the same draws for both
+        new_image = self.apply(image, np.random.default_rng(seed))
+        return new_image, self.apply(masks, np.random.default_rng(seed), masks=True)
 
     def __getattr__(self, name):
         if name.startswith("_") or name in ("to_parameter",):
