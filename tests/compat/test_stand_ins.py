@@ -353,6 +353,8 @@ def test_names_of_the_time():
             session.run(tf.global_variables_initializer())
             set_session(session)
             set_other(get_session())
+            with session.graph.as_default(), tf.get_default_graph().as_default():
+                assert tf.executing_eagerly()
             with pytest.raises(NotImplementedError, match="run_graph"):
                 session.run("logits")
         assert K.int_shape(np.zeros((2, 3))) == (2, 3)

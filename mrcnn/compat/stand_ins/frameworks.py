@@ -51,9 +51,7 @@ TENSORFLOW_NAMES = (
 
 
 class Session:
-    """A session of TensorFlow 1: there is none in TensorFlow 2, and nothing needs one."""
-
-    graph = None
+    """A session or graph of TensorFlow 1: TensorFlow 2 has none, and nothing needs one."""
 
     def __init__(self, *args: Any, **options: Any):
         pass
@@ -64,15 +62,20 @@ class Session:
     def __exit__(self, *error):
         return False
 
-    def as_default(self):
+    @property
+    def graph(self) -> Session:
+        """Itself: `with session.graph.as_default()` does nothing either."""
+        return self
+
+    def as_default(self) -> Session:
         """Returns itself, for `with`."""
         return self
 
-    def close(self):
+    def close(self) -> None:
         """Does nothing."""
 
-    def run(self, fetches: Any, feed_dict: Any = None, **options: Any):
-        """Does nothing without a `feed_dict`, as for `global_variables_initializer`."""
+    def run(self, fetches: Any, feed_dict: Any = None, **options: Any) -> None:
+        """Does nothing for `global_variables_initializer()`, which is None here."""
         if fetches is None:
             return None
         raise NotImplementedError(
@@ -159,5 +162,7 @@ def tensorflow_names(stack: ExitStack):
     names = {name: getattr(old, name) for name in TENSORFLOW_NAMES if hasattr(old, name)}
     # Nothing is initialized by hand any more; a Session runs this as nothing.
     names["global_variables_initializer"] = lambda: None
-    names |= {"Session": Session, "InteractiveSession": Session}
+    names["reset_default_graph"] = lambda: None
+    for name in ("Session", "InteractiveSession", "get_default_graph"):
+        names[name] = Session
     add_missing(stack, tf, names)

@@ -172,7 +172,7 @@ class Augmenter:
         return new_image, self.apply(masks, np.random.default_rng(seed), masks=True)
 
     def __getattr__(self, name):
-        if name.startswith("_") or name in ("to_parameter",):
+        if name.startswith("_"):  # Python asks for some of these
             raise AttributeError(name)
         raise AttributeError(f"imgaug.augmenters.{type(self).__name__}.{name} has no stand-in.")
 
