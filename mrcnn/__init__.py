@@ -13,6 +13,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; __getattr__ below does 
     from mrcnn.data.dataset import Dataset
     from mrcnn.models.mask_rcnn import MaskRCNN
 
+from mrcnn.backend import explained
+
 __all__ = ["Config", "Dataset", "MaskRCNN", "__version__"]
 __version__ = "3.0.0"  # the only place; pyproject.toml reads it
 
@@ -26,7 +28,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'mrcnn' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
+    with explained():  # where Keras' backend is missing
+        value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value  # found without this function from now on
     return value
 

@@ -1,10 +1,13 @@
-"""Detections as files: picture, COCO results, CSV table, label image."""
+"""Detections as files: drawn images, COCO results, a CSV table, label images."""
 
 from __future__ import annotations
 
 import csv
 import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,16 +19,74 @@ from mrcnn.images.overlaps import to_xywh
 from mrcnn.images.rle import decode_rle, masks_to_rles, text_rle
 
 CSV_COLUMNS = ("file", "label", "class", "score", "y1", "x1", "y2", "x2", "area")
-_LONG_SIDE = 800  # pixels: smaller images are shown enlarged by the whole factor nearest to it
+_LONG_SIDE = 800  # pixels: smaller images are drawn enlarged, by the nearest whole factor
 
 
-def coco_rows(result: dict, image_id: int, file_name: str) -> list[dict]:
-    """The detections of one image in COCO's results format, with the file's name added.
+class ResultWriter:
+    """Writes the detections in many images to a folder.
+
+    For each image a drawn one (`NAME.png`) and a label image (`NAME_labels.png`), and for all of
+    them `detections.json` (COCO results) and `detections.csv`.
 
     Args:
-        result: of `MaskRCNN.detect(..., masks="rle")`, or without masks.
-        image_id: of the rows.
-        file_name: of the image.
+        folder: str or path. Folder to write to; it is made if it is missing.
+        paths: list of paths. All input files. No two share the name of an output.
+
+    Raises:
+        FileExistsError: an output would overwrite an input.
+    """
+
+    def __init__(self, folder: str | os.PathLike, paths: Sequence[str | os.PathLike]):
+        self.folder = Path(folder)
+        self._names = dict(zip(map(str, paths), output_stems(paths), strict=True))
+        self._ids = {path: index for index, path in enumerate(self._names)}
+        self._rows: list[dict] = []
+        self._table: list[tuple] = []
+        inputs = {Path(path).resolve() for path in paths}
+        for name in self._names.values():
+            for file in (f"{name}.png", f"{name}_labels.png"):
+                if (self.folder / file).resolve() in inputs:
+                    raise FileExistsError(
+                        f"output folder {self.folder}: {file} there is an input and would be "
+                        "overwritten; choose another folder"
+                    )
+
+    def add(
+        self,
+        path: str | os.PathLike,
+        image: np.ndarray,
+        result: Mapping[str, Any],
+        class_names: Sequence[str],
+    ) -> None:
+        """Writes the two images of one input, and keeps its rows for `finish`.
+
+        Args:
+            path: str or path. One of the input files.
+            image: `[H, W]` or `[H, W, channels]`, any dtype that detection takes.
+            result: dict of `MaskRCNN.detect(..., masks="rle")`, or without masks.
+            class_names: list of str. Names by class id.
+        """
+        path = str(path)
+        name = self._names[path]
+        self._rows += coco_rows(result, self._ids[path], path)
+        self._table += table_rows(result, path, class_names)
+        save_picture(self.folder / f"{name}.png", image, result, class_names)
+        save_labels(self.folder / f"{name}_labels.png", label_image(result, image.shape))
+
+    def finish(self) -> int:
+        """Writes detections.json and detections.csv; returns the number of detections."""
+        save_json(self.folder / "detections.json", self._rows)
+        save_csv(self.folder / "detections.csv", self._table)
+        return len(self._rows)
+
+
+def coco_rows(result: Mapping[str, Any], image_id: int, file_name: str) -> list[dict]:
+    """Returns the detections of one image in COCO's results format, with the name of its file.
+
+    Args:
+        result: dict of `MaskRCNN.detect(..., masks="rle")`, or without masks.
+        image_id: int. Of the rows.
+        file_name: str. Of the image.
 
     Returns:
         Dicts of image_id, file_name, category_id, bbox (x, y, width, height), score and, with
@@ -34,10 +95,18 @@ def coco_rows(result: dict, image_id: int, file_name: str) -> list[dict]:
     return [{"file_name": file_name} | row for row in result_to_coco(result, image_id)]
 
 
-def table_rows(result: dict, file_name: str, class_names: list[str]) -> list[tuple]:
-    """The detections of one image as rows of `CSV_COLUMNS`; label is the value in the label image.
+def table_rows(
+    result: Mapping[str, Any], file_name: str, class_names: Sequence[str]
+) -> list[tuple]:
+    """Returns the detections of one image as rows of `CSV_COLUMNS`.
 
-    The area is that of the mask in pixels, or of the box where there are no masks.
+    The label is the value in the label image. The area is that of the mask in pixels, or that of
+    the box where there are no masks.
+
+    Args:
+        result: dict of `MaskRCNN.detect(..., masks="rle")`, or without masks.
+        file_name: str. Of the image.
+        class_names: list of str. Names by class id.
     """
     rows = []
     for index, box in enumerate(result["rois"].tolist()):
@@ -50,10 +119,17 @@ def table_rows(result: dict, file_name: str, class_names: list[str]) -> list[tup
     return rows
 
 
-def label_image(result: dict, shape) -> np.ndarray:
-    """Instances as numbers, uint16 [H, W]: detection i is i + 1, 0 is background.
+def label_image(result: Mapping[str, Any], shape: Sequence[int]) -> np.ndarray:
+    """Returns an image of numbers: detection i is i + 1, background is 0.
 
     Where masks overlap, the higher score wins. Without masks, boxes are filled.
+
+    Args:
+        result: dict of `MaskRCNN.detect(..., masks="rle")`, or without masks.
+        shape: `(H, W, ...)`. Of the image.
+
+    Returns:
+        uint16 `[H, W]`.
     """
     labels = np.zeros(shape[:2], np.uint16)
     for index in np.argsort(result["scores"], kind="stable"):  # the best is painted last
@@ -65,21 +141,26 @@ def label_image(result: dict, shape) -> np.ndarray:
     return labels
 
 
-def save_picture(path, image, result: dict, class_names: list[str]):
+def save_picture(
+    path: str | os.PathLike,
+    image: np.ndarray,
+    result: Mapping[str, Any],
+    class_names: Sequence[str],
+) -> None:
     """Writes the image with boxes, masks, names and scores drawn in, as PNG.
 
     Args:
-        path: of the PNG.
-        image: [H, W] or [H, W, channels], any dtype that detection takes.
-        result: of `MaskRCNN.detect`, with `masks`, `rles` or neither.
-        class_names: by class id.
+        path: str or path. Of the PNG.
+        image: `[H, W]` or `[H, W, channels]`, any dtype that detection takes.
+        result: dict of `MaskRCNN.detect`, with `masks`, `rles` or neither.
+        class_names: list of str. Names by class id.
     """
     scale = max(1, round(_LONG_SIDE / max(image.shape[:2])))
     save_instances(path, image, result, class_names=class_names, scale=scale)
 
 
-def save_labels(path, labels: np.ndarray):
-    """Writes a label image as 16-bit PNG."""
+def save_labels(path: str | os.PathLike, labels: np.ndarray) -> None:
+    """Writes a label image, uint16 `[H, W]`, as 16-bit PNG."""
     done, data = cv2.imencode(".png", labels)
     if not done:
         raise OSError(f"cannot encode {path} as PNG: labels of shape {labels.shape}")
@@ -87,13 +168,13 @@ def save_labels(path, labels: np.ndarray):
         temporary.write_bytes(data.tobytes())
 
 
-def save_json(path, value):
-    """Writes JSON."""
+def save_json(path: str | os.PathLike, value: Any) -> None:
+    """Writes a value as JSON."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
-def save_csv(path, rows):
-    """Writes rows below the header `CSV_COLUMNS`."""
+def save_csv(path: str | os.PathLike, rows: Iterable[tuple]) -> None:
+    """Writes rows of `table_rows` below the header `CSV_COLUMNS`."""
     with atomic_path(path) as temporary:
         with open(temporary, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
@@ -101,13 +182,14 @@ def save_csv(path, rows):
             writer.writerows(rows)
 
 
-def output_stems(paths) -> list[str]:
-    """A stem for the outputs of each input that no other input's outputs share.
+def output_stems(paths: Iterable[str | os.PathLike]) -> list[str]:
+    """Finds a name for the outputs of each input that no other input's outputs share.
 
-    The stem of the file where it is free, else with its folder in front, else with a number.
-    Upper and lower case count as equal, as they do on some disks.
+    That is the name of the file without its suffix where it is free, else with its folder in
+    front, else with a number. Upper and lower case count as equal, as they do on some disks.
     """
-    used, stems = set(), []
+    used: set[str] = set()
+    stems = []
     for path in map(Path, paths):
         folder = path.resolve().parent.name
         tries = [path.stem, f"{folder}_{path.stem}"] if folder else [path.stem]
@@ -125,13 +207,19 @@ def output_stems(paths) -> list[str]:
     return stems
 
 
-def result_to_coco(result, image_id, category_ids=None) -> list[dict]:
-    """One result of `detect` in COCO's results format.
+def result_to_coco(
+    result: Mapping[str, Any], image_id: int, category_ids: Mapping[int, int] | None = None
+) -> list[dict]:
+    """Returns one result of `detect` in COCO's results format.
 
     Args:
-        result: dict rois, class_ids, scores and perhaps masks, rles and boxes, exacter than rois.
-        image_id: number of the image in the file.
-        category_ids: category of each class id; None: the class id itself.
+        result: dict of rois, class_ids and scores, and perhaps masks, rles and boxes (not rounded).
+        image_id: int. Of the image in the file.
+        category_ids: dict. Category by class id. Defaults to None (the class id itself).
+
+    Returns:
+        Dicts of image_id, category_id, bbox (x, y, width, height), score and, with masks,
+        segmentation (compressed RLE, counts as text).
 
     Raises:
         ValueError: the parts differ in their number of detections.

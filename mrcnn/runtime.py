@@ -40,6 +40,21 @@ def make_repeatable(seed: int) -> None:
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
+def devices() -> list[str]:
+    """Returns the names of the devices that the backend computes on: its GPUs, else its CPUs."""
+    for kind in ("gpu", "cpu"):
+        # JAX raises where there is no GPU; Keras cannot tell PyTorch's devices.
+        with contextlib.suppress(RuntimeError, AttributeError, ValueError, NotImplementedError):
+            found = keras.distribution.list_devices(kind)
+            if found:
+                return [str(device) for device in found]
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return [f"gpu:{i}" for i in range(torch.cuda.device_count())] or ["cpu"]
+    return ["cpu"]
+
+
 def devices_scope(count: int) -> Callable[[], AbstractContextManager]:
     """Returns a function that opens the scope for training on several devices at once.
 

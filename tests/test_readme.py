@@ -3,6 +3,7 @@
 import json
 import pickle
 import re
+import shlex
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,8 @@ import pytest
 from families import detectron2_arrays, torchvision_arrays
 
 from mrcnn import Config, MaskRCNN
+from mrcnn.cli import build_parser, commands
+from mrcnn.cli.shared.options import parse_settings
 from mrcnn.data.ground_truth import coco_ground_truth
 from mrcnn.data.synthetic.shapes import ShapesDataset
 from mrcnn.weights.files.tensors import write_safetensors
@@ -37,7 +40,7 @@ def test_weights_of_others(folder, monkeypatch):
     Path("model_final_f10217.pkl").write_bytes(pickle.dumps({"model": detectron2_arrays(folder)}))
     published = {"coco-detectron2-r50-3x": Path("model_final_f10217.pkl")}
     monkeypatch.setattr(
-        "mrcnn.model.path_or_download", lambda name: published.get(name, Path(name))
+        "mrcnn.models.mask_rcnn.path_or_download", lambda name: published.get(name, Path(name))
     )
     names = {"MaskRCNN": MaskRCNN, "Config": Config}
     exec(OTHERS, names)
@@ -74,3 +77,21 @@ def test_dataset(folder):
     dataset.load_cells(["cell.png"])
     masks, class_ids = dataset.load_mask(0)
     assert masks.shape == (8, 8, 2) and masks.sum() == 4 + 9 and class_ids.tolist() == [1, 1]
+
+
+COMMANDS = re.findall(r"^(?:    .*&& |    )(mrcnn .*)$", README.read_text("utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_exist(command):
+    """Every command line is one that the parser takes."""
+    args = build_parser().parse_args(shlex.split(command)[1:])
+    assert args.command == command.split()[1]
+    if getattr(args, "settings", None):
+        assert parse_settings(args.settings)
+
+
+def test_every_command_is_shown():
+    assert len(COMMANDS) > 8
+    missing = set(commands()) - {command.split()[1] for command in COMMANDS}
+    assert not missing, f"README shows no example of {missing}"

@@ -2,35 +2,51 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
-from mrcnn.cli.common import OK, UsageError, open_model
+from mrcnn.cli.shared import options
+from mrcnn.cli.shared.backend import load_backend
+from mrcnn.cli.shared.models import open_model
+from mrcnn.cli.shared.usage import OK, UsageError
+
+HELP = (
+    "Turn weights of torchvision, Detectron2 or Matterport into a model folder, or a model folder "
+    "into weights for torchvision."
+)
+EXAMPLE = "mrcnn convert model_final_f10217.pkl --output model"
 
 
-def run(source, output, to, settings, say=print) -> int:
-    """Converts a model.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
+    parser.add_argument("source", help=options.MODEL)
+    parser.add_argument(
+        "--to", choices=["folder", "torchvision"], default="folder", help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--output", metavar="PATH", help="folder or file to write (default: named after the source)"
+    )
+    options.add_set(parser)
 
-    Args:
-        source: weight file, model folder or name of published weights.
-        output: folder or file to write; None: named after the source, in the current folder.
-        to: "folder" or "torchvision".
-        settings: of Config, to override the model's.
-        say: function that shows a line.
 
-    Raises:
-        UsageError: the output exists already.
-    """
-    stem = Path(source).name if Path(source).is_dir() else Path(source).stem
-    suffix = "" if to == "folder" else "_torchvision.safetensors"
-    output = Path(output or f"{stem}{suffix}")
-    if (output / "config.json" if to == "folder" else output).exists() or output.is_file():
+def run(args: argparse.Namespace) -> int:
+    """Converts a model, unless the output exists already."""
+    settings = options.parse_settings(args.settings)
+    load_backend()
+    source = Path(args.source)
+    stem = source.name if source.is_dir() else source.stem
+    suffix = "" if args.to == "folder" else "_torchvision.safetensors"
+    output = Path(args.output or f"{stem}{suffix}")
+    written = output / "config.json" if args.to == "folder" else output
+    if written.exists() or output.is_file():
         raise UsageError(f"{output} exists already: give another --output")
-    model = open_model(source, **settings)
-    if to == "folder":
+    model = open_model(args.source, **settings)
+    if args.to == "folder":
         model.save(output)
     else:
         model.save_torchvision(output)
     config = model.config
-    say(f"{source}: {config.BACKBONE}, {config.NUM_CLASSES} classes, {config.NUMERICS} arithmetic.")
-    say(f"Written to {output}.")
+    parts = config.BACKBONE, f"{config.NUM_CLASSES} classes", f"dialect {config.NUMERICS}"
+    print(f"{args.source}: {', '.join(parts)}.")
+    print(f"Written to {output}.")
     return OK

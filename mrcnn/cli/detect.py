@@ -1,92 +1,74 @@
-"""`mrcnn detect`: pictures in, pictures and tables out."""
+"""`mrcnn detect`: images in, images and tables out."""
 
 from __future__ import annotations
 
-import glob
+import argparse
 import sys
-from pathlib import Path
 
-from mrcnn import results
-from mrcnn.cli.common import OK, PARTIAL, UsageError, open_model
-from mrcnn.cli.progress import bar
-from mrcnn.images.files import IMAGE_SUFFIXES, list_images, read_image
+from mrcnn.cli.shared import options
+from mrcnn.cli.shared.backend import load_backend
+from mrcnn.cli.shared.models import open_model
+from mrcnn.cli.shared.usage import OK, PARTIAL, UsageError
+
+HELP = "Find the objects in images."
+EXAMPLE = "mrcnn detect demo images 'more/*.tif' --output detections"
 
 
-def run(model_name, inputs, output, settings, say=print) -> int:
-    """Detects in all inputs; goes on past a broken file.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
+    parser.add_argument("model", help=options.MODEL)
+    parser.add_argument("inputs", nargs="+", help="images, folders of images, or globs")
+    options.add_output(parser, "detections")
+    parser.add_argument(
+        "--score",
+        type=options.share,
+        help="lowest score shown, 0 to 1 (default: DETECTION_MIN_CONFIDENCE of the model)",
+    )
+    parser.add_argument(
+        "--max",
+        type=options.count,
+        help="most objects per image (default: DETECTION_MAX_INSTANCES of the model)",
+    )
+    options.add_set(parser)
 
-    Args:
-        model_name: model folder or "demo".
-        inputs: files, folders and globs.
-        output: folder for what it writes.
-        settings: of Config, to override the model's.
-        say: function that shows a line.
+
+def run(args: argparse.Namespace) -> int:
+    """Detects in all inputs; a file that cannot be used is skipped and named.
 
     Returns:
-        OK, or PARTIAL when a file could not be used.
+        OK, or PARTIAL when a file was skipped.
     """
-    paths = find_images(inputs)
-    output = Path(output)
-    stems = results.output_stems(paths)
-    _keep_inputs_whole(paths, stems, output)
-    model = open_model(model_name, **settings)
-    rows, table, broken = [], [], []
+    settings = options.parse_settings(args.settings)
+    if args.score is not None:
+        settings["DETECTION_MIN_CONFIDENCE"] = args.score
+    if args.max is not None:
+        settings["DETECTION_MAX_INSTANCES"] = args.max
+    load_backend()
+    from mrcnn import results
+    from mrcnn.cli.shared.progress import bar
+    from mrcnn.images.files import find_images, read_image
+
+    try:
+        paths = find_images(args.inputs)
+        writer = results.ResultWriter(args.output, paths)
+    except (FileNotFoundError, FileExistsError) as error:
+        raise UsageError(str(error)) from error
+    model = open_model(args.model, **settings)
+    skipped = []
     with bar("detecting", len(paths)) as advance:
-        for image_id, (path, stem) in enumerate(zip(paths, stems, strict=True)):
+        for path in paths:
             try:
                 image = read_image(path)
                 (found,) = model.detect([image], masks="rle")
             except (ValueError, OSError) as error:
-                broken.append((path, error))
-                advance()
-                continue
-            rows += results.coco_rows(found, image_id, str(path))
-            table += results.table_rows(found, str(path), model.class_names)
-            results.save_picture(output / f"{stem}.png", image, found, model.class_names)
-            labels = results.label_image(found, image.shape)
-            results.save_labels(output / f"{stem}_labels.png", labels)
+                skipped.append((path, error))
+            else:
+                writer.add(path, image, found, model.class_names)
             advance()
-    results.save_json(output / "detections.json", rows)
-    results.save_csv(output / "detections.csv", table)
-    say(f"{len(rows)} objects in {len(paths) - len(broken)} images, written to {output}.")
-    for path, error in broken:
-        text = " ".join(str(error).split())
+    count = writer.finish()
+    print(f"{count} objects in {len(paths) - len(skipped)} images, written to {args.output}.")
+    for path, reason in skipped:
+        text = " ".join(str(reason).split())
         where = "" if str(path) in text else f"{path}: "
         print(f"mrcnn detect: skipped {where}{text}", file=sys.stderr)
-    return PARTIAL if broken else OK
-
-
-def find_images(inputs) -> list[Path]:
-    """The files of all inputs, each once, in order.
-
-    A folder stands for the pictures directly in it. A file that is named is taken whatever its
-    suffix, so that a wrong one is reported.
-
-    Raises:
-        UsageError: an input that matches nothing.
-    """
-    found = {}
-    for text in inputs:
-        path = Path(text)
-        if path.is_dir():
-            matches = list_images(path)
-        elif path.exists():
-            matches = [path]
-        else:
-            matches = [Path(name) for name in sorted(glob.glob(text)) if Path(name).is_file()]
-        if not matches:
-            what = f"no pictures ({', '.join(IMAGE_SUFFIXES)})" if path.is_dir() else "no such file"
-            raise UsageError(f"{text}: {what}; give pictures, folders of pictures, or globs")
-        found |= {match.resolve(): match for match in matches if match.resolve() not in found}
-    return list(found.values())
-
-
-def _keep_inputs_whole(paths, stems, output):
-    inputs = {path.resolve() for path in paths}
-    for stem in stems:
-        for name in (f"{stem}.png", f"{stem}_labels.png"):
-            if (output / name).resolve() in inputs:
-                raise UsageError(
-                    f"--output {output}: {name} there is an input and would be overwritten; "
-                    "choose another folder"
-                )
+    return PARTIAL if skipped else OK

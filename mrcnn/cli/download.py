@@ -2,52 +2,66 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from mrcnn.cli.shared.usage import OK, UsageError, did_you_mean
 
-from mrcnn.cli.common import OK, UsageError
-from mrcnn.weights.download import cache_folder, download, known
+HELP = "Fetch published weights, or list them."
+EXAMPLE = "mrcnn download coco-torchvision-r50"
 
 
-def run(names=(), folder=None, say=print) -> int:
-    """Downloads files and shows their paths; without names, shows which there are.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
+    parser.add_argument("names", nargs="*", metavar="NAME", help="of published weights")
+    parser.add_argument("--folder", metavar="DIR", help="to keep them in (default: the cache)")
 
-    Args:
-        names: of published files.
-        folder: to keep them in; None: the cache folder.
-        say: function that shows a line.
 
-    Raises:
-        UsageError: no such name; nothing was downloaded then.
-        ValueError, OSError: as `weights.download.fetch`.
+def run(args: argparse.Namespace) -> int:
+    """Downloads files and prints their paths; without names, lists which there are.
+
+    Nothing is downloaded if one of the names does not exist. This needs no Keras.
     """
+    from mrcnn.weights.download import cache_folder, download, known
+
     published = known()
-    for name in names:
+    for name in args.names:
         if name not in published:
             raise UsageError(
-                f"no published file is called {name!r}; there are: {', '.join(published)}"
+                f"no published file is called {name!r}."
+                f"{did_you_mean(name, list(published))} There are: {', '.join(published)}"
             )
-    if not names:
+    if not args.names:
         for name, row in published.items():
             size = "size unknown" if row.size is None else f"{row.size / 1e6:.0f} MB"
-            say(f"{name:24} {size:>12}  {row.text}")
-        say(f"mrcnn download NAME keeps it in {folder or cache_folder()} and shows its path.")
-    for name in names:
+            print(f"{name:24} {size:>12}  {row.text}")
+        print(
+            f"mrcnn download NAME keeps it in {args.folder or cache_folder()} and shows its path."
+        )
+    for name in args.names:
         with _bar(name) as progress:
-            path = download(name, folder, progress)
-        say(f"{path}")
+            path = download(name, args.folder, progress)
+        print(path)
     return OK
 
 
 @contextmanager
-def _bar(name):
-    """A bar as those of `mrcnn.cli.progress`, which needs Keras; this command does without.
+def _bar(name: str) -> Iterator[Callable]:
+    """Shows a bar as `mrcnn.cli.shared.progress` does, which needs Keras.
 
     Yields:
         The `progress` of `weights.download.fetch`.
     """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     console = Console(stderr=True, soft_wrap=True)  # a script may take the path from stdout
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
     with Progress(

@@ -1,36 +1,47 @@
-"""`mrcnn evaluate`: a model's scores on annotated pictures."""
+"""`mrcnn evaluate`: a model's scores on annotated images."""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
-from mrcnn import plots, results
-from mrcnn.cli.common import OK, UsageError, open_model
-from mrcnn.cli.data import dataset as build_dataset
-from mrcnn.cli.progress import bar
+from mrcnn.cli.shared import options
+from mrcnn.cli.shared.backend import load_backend
+from mrcnn.cli.shared.models import open_model
+from mrcnn.cli.shared.usage import OK, UsageError
+
+HELP = "Score a model on annotated images."
+EXAMPLE = "mrcnn evaluate runs/cells20261123T1000 --images images --annotations val.json"
 
 
-def run(options: dict, say=print) -> int:
-    """Prints the scores; writes evaluation.json and precision_recall.png.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
+    parser.add_argument("model", help=options.MODEL)
+    options.add_data(parser)
+    options.add_output(parser, "evaluation")
+    options.add_set(parser)
 
-    Args:
-        options: by name without dashes.
-        say: function that shows a line.
-    """
-    settings = dict(options["settings"])
-    side = options.get("image_size")
-    if side and not options.get("dataset"):
-        settings = {"IMAGE_MIN_DIM": side, "IMAGE_MAX_DIM": side} | settings
-    data = build_dataset(options)
-    model = open_model(options["model"], **settings)
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the scores; writes evaluation.json and precision_recall.png."""
+    settings = options.parse_settings(args.settings)
+    load_backend()
+    from mrcnn import plots, results
+    from mrcnn.cli.shared.datasets import dataset
+    from mrcnn.cli.shared.progress import bar
+
+    if args.image_size and not args.dataset:
+        settings = {"IMAGE_MIN_DIM": args.image_size, "IMAGE_MAX_DIM": args.image_size} | settings
+    data = dataset(vars(args))
+    model = open_model(args.model, **settings)
     _check_classes(model.class_names, data.class_names)
     with bar("evaluating", data.num_images) as advance:
         scores = model.evaluate(data, progress=advance)
-    say(scores.summary())
-    output = Path(options["output"])
+    print(scores.summary())
+    output = Path(args.output)
     results.save_json(output / "evaluation.json", scores.to_dict())
     plots.plot_precision_recall(scores, output / "precision_recall.png")
-    say(f"Written to {output}: evaluation.json, precision_recall.png")
+    print(f"Written to {output}: evaluation.json, precision_recall.png")
     return OK
 
 

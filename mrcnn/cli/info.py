@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import platform
-
-import keras
+from typing import Any
 
 import mrcnn
-from mrcnn.cli.common import OK, open_model
+from mrcnn.cli.shared import options
+from mrcnn.cli.shared.backend import load_backend
+from mrcnn.cli.shared.models import open_model
+from mrcnn.cli.shared.usage import OK
+
+HELP = "Show versions, devices and what a model is."
+EXAMPLE = "mrcnn info demo"
 
 _PACKAGES = ("tensorflow", "keras", "numpy", "opencv-python", "pycocotools", "scikit-image")
 
 
-def run(model_name=None, say=print) -> int:
-    """Shows them.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
+    parser.add_argument("model", nargs="?", help=options.MODEL)
 
-    Args:
-        model_name: model folder, "demo" or None.
-        say: function that shows a line.
-    """
-    say(f"mrcnn          {mrcnn.__version__} (python {platform.python_version()})")
+
+def run(args: argparse.Namespace) -> int:
+    """Shows them."""
+    load_backend()
+    import keras
+
+    from mrcnn import runtime
+
+    print(f"mrcnn          {mrcnn.__version__} (python {platform.python_version()})")
     for package in _PACKAGES:
-        say(f"{package:14} {_version(package)}")
-    say(f"{'backend':14} {keras.backend.backend()}")
-    devices = keras.distribution.list_devices("gpu") or keras.distribution.list_devices("cpu")
-    say(f"{'devices':14} {', '.join(devices) or 'cpu'}")
-    if model_name is not None:
-        _describe(open_model(model_name), say)
+        print(f"{package:14} {_version(package)}")
+    print(f"{'backend':14} {keras.backend.backend()}")
+    print(f"{'devices':14} {', '.join(runtime.devices())}")
+    if args.model is not None:
+        _describe(open_model(args.model))
     return OK
 
 
@@ -38,14 +48,13 @@ def _version(package):
         return "not installed"
 
 
-def _describe(model, say):
-    weights = model.keras_model.weights
-    parameters = sum(int(keras.ops.size(weight)) for weight in weights)
+def _describe(model: Any) -> None:
+    parameters = model.keras_model.count_params()
     config = model.config
-    say("")
-    say(f"{'model':14} {config.NAME}")
-    say(f"{'classes':14} {', '.join(model.class_names[1:])}")
-    say(f"{'parameters':14} {parameters:,} ({parameters * 4 / 2**20:.1f} MB)")
-    say("")
+    print()
+    print(f"{'model':14} {config.NAME}")
+    print(f"{'classes':14} {', '.join(model.class_names[1:])}")
+    print(f"{'parameters':14} {parameters:,} ({parameters * 4 / 2**20:.1f} MB)")
+    print()
     for name, value in config.to_dict().items():
-        say(f"{name:30} {value}")
+        print(f"{name:30} {value}")

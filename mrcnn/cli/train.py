@@ -2,86 +2,220 @@
 
 from __future__ import annotations
 
+import argparse
+import difflib
 import json
+import re
+import shlex
+import sys
 from pathlib import Path
+from typing import Any
 
-from mrcnn.cli.common import OK, UsageError
-from mrcnn.cli.data import training_data
-from mrcnn.cli.progress import EpochLines
-from mrcnn.config import Config
-from mrcnn.folder import ModelFolder
-from mrcnn.images.atomic import write_text
-from mrcnn.models.mask_rcnn import ASSETS, MaskRCNN
-from mrcnn.weights.loading import CLASS_LAYERS
-from mrcnn.weights.source import open_source
+from mrcnn.cli.shared import options as values
+from mrcnn.cli.shared.backend import load_backend
+from mrcnn.cli.shared.usage import INTERRUPTED, OK, UsageError
+
+HELP = "Train on your own images, or on synthetic shapes."
+EXAMPLE = "mrcnn train --images images --annotations instances.json --name cells --epochs 20"
 
 OPTIONS_FILE = "command.json"  # in a run folder: the options that it was started with
 DEFAULTS = {"name": "model", "output": "runs", "epochs": 10, "layers": "all"}
 _PATHS = ("images", "annotations", "labels", "val_images", "val_annotations", "val_labels")
-# Settings of a base model that belong to its own training, not to the next.
-_NOT_INHERITED = ("STEPS_PER_EPOCH", "VALIDATION_STEPS", "GPU_COUNT", "JIT_COMPILE", "LOSS_WEIGHTS")
+_FIXED = ("weights", "backbone", "no_mask", "image_size", "batch_size")  # in a run that is resumed
+_STAGES = ("heads", "3+", "4+", "5+", "all")
 
 
-def run(given: dict, say=print) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments; one that is not given is absent, so that a resumed run keeps its own."""
+    parser.argument_default = argparse.SUPPRESS
+    values.add_data(parser)
+    data = parser.add_argument_group("validation data")
+    data.add_argument("--val-count", type=int, metavar="N", help="synthetic images (default: 50)")
+    data.add_argument("--val-images", metavar="DIR", help="folder of images (default: --images)")
+    data.add_argument("--val-annotations", metavar="FILE", help="COCO instances file of them")
+    data.add_argument("--val-labels", metavar="DIR", help="label images of them")
+    data.add_argument(
+        "--val-split",
+        type=values.share,
+        metavar="SHARE",
+        help="share of the images held back where none of these is given (default: 0.1; 0: no "
+        "validation)",
+    )
+    run_options = parser.add_argument_group("run")
+    run_options.add_argument(
+        "--name", type=values.run_name, help="of the run folder (default: model)"
+    )
+    run_options.add_argument("--output", metavar="DIR", help="folder of runs (default: runs)")
+    run_options.add_argument(
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="RUN_FOLDER",
+        help="continue an interrupted run (default: the newest)",
+    )
+    model = parser.add_argument_group("model and training")
+    model.add_argument(
+        "--weights",
+        metavar="none|demo|last|FILE|FOLDER",
+        help="to start from (default: demo, the bundled model; none with --backbone)",
+    )
+    model.add_argument(
+        "--backbone", help="resnet18/34/50/101 or a name in keras.applications (default: of demo)"
+    )
+    model.add_argument("--no-mask", action="store_true", help="boxes only (Faster R-CNN)")
+    model.add_argument(
+        "--layers",
+        type=_layers,
+        help="heads, 3+, 4+, 5+, all or a regular expression of layer names (default: all)",
+    )
+    model.add_argument("--epochs", type=values.count, metavar="N", help="in all (default: 10)")
+    model.add_argument(
+        "--learning-rate", type=float, metavar="RATE", help="(default: that of the weights)"
+    )
+    model.add_argument(
+        "--batch-size",
+        type=values.count,
+        metavar="N",
+        help="images per step (default: that of the weights)",
+    )
+    values.add_set(parser)
+
+
+def _layers(text):
+    near = difflib.get_close_matches(text, _STAGES, n=1)
+    if near and text not in _STAGES and re.fullmatch(r"\w+\+?", text):
+        raise argparse.ArgumentTypeError(
+            f"no layers are called {text!r}: did you mean {near[0]}? There are "
+            f"{', '.join(_STAGES)}, or a regular expression of layer names, as 'mrcnn_.*'"
+        )
+    return text
+
+
+def run(args: argparse.Namespace) -> int:
     """Trains.
 
-    Args:
-        given: the options that were given, by name without dashes; "settings" is a dict.
-        say: function that shows a line.
+    Returns:
+        Exit code: 130 if it was interrupted.
     """
+    given = {k: v for k, v in vars(args).items() if k not in ("run", "command", "debug")}
+    given["settings"] = values.parse_settings(given.get("settings"))
+    load_backend()
     for name in _PATHS:  # a run may be resumed from another folder
         if given.get(name):
             given[name] = str(Path(given[name]).absolute())
+    return train(given)
+
+
+def train(given: dict[str, Any]) -> int:
+    """Starts or resumes a run.
+
+    Args:
+        given: dict. The options that were given, by name without dashes; "settings" is a dict.
+
+    Returns:
+        Exit code.
+    """
+    import keras
+
+    from mrcnn.cli.shared.datasets import training_data
+    from mrcnn.cli.shared.progress import EpochLines
+
     if "resume" in given:
-        model, options = _resume(given, say)
+        model, options = _resume(given)
     else:
         model, options = None, DEFAULTS | given
-    train, val = training_data(options, say)
+    train_set, val_set = training_data(options)
     if model is None:
-        model = _new(options, train, say)
-        _record(model, options)
+        model = _new(options, train_set)
     elif model.epoch >= options["epochs"]:
-        say(f"{model.log_dir} has finished its {options['epochs']} epochs; --epochs asks for more.")
+        epochs = options["epochs"]
+        print(f"{model.folder.path} has finished its {epochs} epochs; --epochs asks for more.")
         return OK
-    model.train(
-        train,
-        val,
-        learning_rate=options.get("learning_rate"),
-        epochs=options["epochs"],
-        layers=options["layers"],
-        custom_callbacks=[EpochLines(say)],
-        resume=False,
-        verbose=0,
-    )
-    say(f"The model is in {model.log_dir}. Try: mrcnn detect {model.log_dir} PICTURES")
+    # Only once training begins: a start that fails must leave nothing that looks like a run.
+    record = keras.callbacks.LambdaCallback(on_train_begin=lambda logs: _record(model, options))
+    try:
+        model.train(
+            train_set,
+            val_set,
+            learning_rate=options.get("learning_rate"),
+            epochs=options["epochs"],
+            layers=options["layers"],
+            custom_callbacks=[EpochLines(), record],
+            resume=False,
+            verbose=0,
+        )
+    except KeyboardInterrupt:
+        print(f"mrcnn train: interrupted; {_how_to_resume(model.folder)}", file=sys.stderr)
+        return INTERRUPTED
+    folder = str(model.folder.path)
+    print(f"The model is in {folder}. Try: {shlex.join(['mrcnn', 'detect', folder])} IMAGES")
     return OK
 
 
-# --- Going on ------------------------------------------------------------------------------------
-def _resume(given, say):
-    folder = given["resume"] or _newest(given.get("output", DEFAULTS["output"]), given.get("name"))
-    options = DEFAULTS | _recorded(Path(folder)) | {k: v for k, v in given.items() if k != "resume"}
-    fixed = sorted(set(given) & {"weights", "backbone", "no_mask", "image_size", "batch_size"})
+def _how_to_resume(folder):
+    if not folder.checkpoints():
+        return "no epoch was finished, so there is nothing to resume"
+    return f"resume it with: {shlex.join(['mrcnn', 'train', '--resume', str(folder.path)])}"
+
+
+# --- Resuming ------------------------------------------------------------------------------------
+def _resume(given):
+    """(model or None, options) of the run to continue; None: it has to start over."""
+    from mrcnn.folder import ModelFolder
+    from mrcnn.models.mask_rcnn import MaskRCNN
+
+    fixed = [name for name in _FIXED if name in given]
     if fixed:
         raise UsageError(f"--{fixed[0].replace('_', '-')} cannot change in a run that is resumed")
+    folder = Path(given["resume"] or _choose(given))
+    recorded = DEFAULTS | _recorded(folder)
+    options = recorded | {name: value for name, value in given.items() if name != "resume"}
+    options["settings"] = recorded.get("settings", {}) | given["settings"]
     if not ModelFolder(folder).checkpoints():
-        say(f"{folder} has no finished epoch; starting anew.")
+        print(f"{folder} has no finished epoch; it starts over.")
         return None, options
     model = MaskRCNN.load(folder, mode="training", **given["settings"])
-    say(f"Going on with {folder} after epoch {model.epoch}.")
+    print(f"Resuming {folder} after epoch {model.epoch}.")
     return model, options
 
 
-def _newest(output, name) -> str:
-    runs = sorted(Path(output).glob(f"*/{OPTIONS_FILE}"), key=lambda path: path.stat().st_mtime)
-    runs = [path for path in runs if name is None or path.parent.name.startswith(name.lower())]
-    if not runs:
+def _choose(given):
+    """The newest run that can be resumed; those that were passed over are named."""
+    from mrcnn.folder import ModelFolder
+
+    output, name = given.get("output", DEFAULTS["output"]), given.get("name")
+    paths = [path.parent for path in Path(output).glob(f"*/{OPTIONS_FILE}")]
+    if name is not None:
+        named = {run.path for run in ModelFolder.runs(output, name)}
+        paths = [path for path in paths if path in named]
+    paths.sort(key=lambda path: (path / OPTIONS_FILE).stat().st_mtime, reverse=True)
+    if not paths:
         what = f"named {name} " if name else ""
         raise UsageError(f"--resume: no run {what}in {output}; give its folder after --resume")
-    return str(runs[-1].parent)
+    reasons = {path: _why_not(path, given) for path in paths}
+    # Without one, the newest says what is the matter: a finished run before an empty one.
+    finished = [path for path in paths if "finished its" in (reasons[path] or "")]
+    best = next((path for path in paths if reasons[path] is None), (finished or paths)[0])
+    for path in paths[: paths.index(best)]:
+        print(f"Passing over {path}, which {reasons[path]}.")
+    return best
 
 
-def _recorded(folder) -> dict:
+def _why_not(path, given):
+    """Why a run cannot be resumed; None if it can."""
+    from mrcnn.folder import ModelFolder
+
+    checkpoints = ModelFolder(path).checkpoints()
+    if not checkpoints:
+        return "has no finished epoch"
+    try:
+        epochs = given.get("epochs") or (DEFAULTS | _recorded(path))["epochs"]
+    except ValueError:
+        return f"has a damaged {OPTIONS_FILE}"
+    return f"has finished its {epochs} epochs" if checkpoints[-1][0] >= epochs else None
+
+
+def _recorded(folder):
     path = folder / OPTIONS_FILE
     if not path.is_file():
         raise UsageError(
@@ -89,98 +223,67 @@ def _recorded(folder) -> dict:
         )
     try:
         options = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(options, dict):
-            return options
-        raise ValueError("expected an object")
+        if not isinstance(options, dict) or not isinstance(options.get("epochs", 1), int):
+            raise ValueError("expected an object with whole epochs")
     except ValueError as error:
         raise ValueError(f"{path}: not the options of a run: {error}") from error
+    return options
 
 
 def _record(model, options):
-    values = {name: value for name, value in options.items() if name != "resume"}
-    text = json.dumps(values, indent=2, ensure_ascii=False)
-    write_text(Path(model.log_dir) / OPTIONS_FILE, text)
+    from mrcnn.images.atomic import write_text
+
+    recorded = {name: value for name, value in options.items() if name != "resume"}
+    text = json.dumps(recorded, indent=2, ensure_ascii=False)
+    write_text(Path(model.folder.path) / OPTIONS_FILE, text)
 
 
 # --- Starting ------------------------------------------------------------------------------------
-def _new(options, dataset, say):
-    folder, weights = _start(options)
-    config = _config(folder, options, dataset)
-    model = MaskRCNN("training", config, model_dir=options["output"])
-    if weights is not None:
-        exclude = heads_of_other_classes(weights, folder, dataset.class_names)
-        model.load_weights(weights, exclude=exclude, go_on=False)
-        new = " with new heads for these classes" if exclude else ""
-        say(f"Starting from {weights}{new}.")
-    return model
+def _new(options, dataset):
+    """The model of a new run."""
+    from mrcnn.models import start
+
+    weights = options.get("weights") or ("none" if options.get("backbone") else "demo")
+    if weights == "last":
+        weights = _last(options)
+    weights = None if weights == "none" else weights
+    try:
+        return start.training_model(
+            dataset, weights, options["output"], say=print, **_settings(options)
+        )
+    except FileNotFoundError as error:
+        raise UsageError(f"--{error} Expected none, demo, last, FILE or FOLDER") from error
 
 
-def _start(options):
-    """(folder of the settings to start from or None, weight file or None)."""
-    bundled = ASSETS / "demo"
-    if not (bundled / "config.json").is_file():
-        bundled = None
-    choice = options.get("weights") or ("none" if options.get("backbone") else "demo")
-    if choice == "none":
-        return bundled, None
-    if choice == "demo":
-        if bundled is None:
-            raise UsageError("--weights demo: this copy has no bundled model; give --weights none")
-        return bundled, ModelFolder(bundled).weights()
-    if choice == "last":
-        runs = [run for run in ModelFolder.runs(options["output"], options["name"])
-                if run.checkpoints()]  # fmt: skip
-        if not runs:
-            raise UsageError(
-                f"--weights last: no run named {options['name']} in {options['output']}"
-            )
-        return runs[-1].path, runs[-1].weights(latest=True)
-    path = Path(choice)
-    if path.is_dir():
-        return path, ModelFolder(path).weights()
-    if path.is_file():
-        return (path.parent if (path.parent / "config.json").is_file() else None), path
-    raise UsageError(
-        f"--weights {choice}: no such file or folder; expected none, demo, last, FILE or FOLDER"
-    )
+def _last(options):
+    from mrcnn.folder import ModelFolder
+
+    runs = ModelFolder.runs(options["output"], options["name"])
+    runs = [run for run in runs if run.checkpoints()]
+    if not runs:
+        raise UsageError(f"--weights last: no run named {options['name']} in {options['output']}")
+    return runs[-1].weights(latest=True)
 
 
-def _config(folder, options, dataset) -> Config:
-    """The settings: those of the model to start from, then of the options, then of --set."""
-    values = {}
-    if folder is not None:
-        values = Config.from_json(folder / "config.json").to_dict()
-        values = {name: v for name, v in values.items() if name not in _NOT_INHERITED}
-    values |= {"NAME": options["name"], "NUM_CLASSES": dataset.num_classes}
+def _settings(options):
+    """The settings of Config that options stand for; --set has the last word."""
+    settings = {"NAME": options["name"]}
     side = options.get("image_size") or (128 if options.get("dataset") else None)
     if side:
-        values |= {"IMAGE_RESIZE_MODE": "square", "IMAGE_MIN_DIM": side, "IMAGE_MAX_DIM": side}
+        settings |= {"IMAGE_RESIZE_MODE": "square", "IMAGE_MIN_DIM": side, "IMAGE_MAX_DIM": side}
     for option, name in (
-        ("backbone", "BACKBONE"), ("batch_size", "IMAGES_PER_GPU"), ("seed", "SEED"),
+        ("backbone", "BACKBONE"),
+        ("batch_size", "IMAGES_PER_GPU"),
+        ("seed", "SEED"),
         ("learning_rate", "LEARNING_RATE"),
-    ):  # fmt: skip
+    ):
         if options.get(option) is not None:
-            values[name] = options[option]
+            settings[name] = options[option]
     if options.get("no_mask"):
-        values["USE_MASKS"] = False
-    config = Config.from_dict(values | options["settings"])
-    config.validate()
-    return config
-
-
-def heads_of_other_classes(weights, folder, class_names) -> list[str]:
-    """Names of the layers of a weight file that know other classes than these.
-
-    Args:
-        weights: the file.
-        folder: the model folder it belongs to, or None.
-        class_names: wanted, background first.
-
-    Returns:
-        Empty where the classes are the same.
-    """
-    known = ModelFolder(folder).class_names() if folder is not None else []
-    with open_source(weights) as source:
-        if (known or source.class_names) == list(class_names):
-            return []
-        return [name for name in CLASS_LAYERS if name in source.layers]
+        settings["USE_MASKS"] = False
+    settings |= options["settings"]
+    try:
+        values.run_name(str(settings["NAME"]))
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(f"--set NAME={settings['NAME']}: NAME {error}") from error
+    return settings

@@ -1,31 +1,62 @@
-"""Augmentation by an imgaug object, where a user has a working imgaug."""
+"""Augmentation by augmenters of imgaug: those of the stand-in, or of a real imgaug."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-# What imgaug may do to masks: it moves pixels and invents no values.
+from mrcnn.compat.stand_ins.meta import Augmenter as StandIn
+from mrcnn.compat.stand_ins.parameters import new_rng
+from mrcnn.data.augment import Augmenter
+
+# What a real imgaug may do to masks: it moves pixels and invents no values.
 _GEOMETRIC = (
-    "Sequential", "SomeOf", "OneOf", "Sometimes", "Fliplr", "Flipud", "CropAndPad", "Affine",
+    "Sequential",
+    "SomeOf",
+    "OneOf",
+    "Sometimes",
+    "Fliplr",
+    "Flipud",
+    "CropAndPad",
+    "Affine",
     "PiecewiseAffine",
-)  # fmt: skip
-_CHANNELS = 4  # masks warped in one call: OpenCV, which imgaug uses, is wrong beyond
+)
+_CHANNELS = 4  # masks moved in one call: OpenCV, which imgaug uses, is wrong beyond
 
 
-def augmenter(augmentation):
-    """An augmentation as a function of (image, masks), which the pipeline takes.
+def augmenter(augmentation: Any) -> Any:
+    """Returns what the training pipeline takes for an augmentation.
 
     Args:
-        augmentation: an object of imgaug (anything with `to_deterministic`), or what the pipeline
-            takes already: an `Augmenter`, a function, None.
+        augmentation: An augmenter of imgaug (anything with `to_deterministic`), or what the
+            pipeline takes already: an `Augmenter`, a function, None.
     """
+    if isinstance(augmentation, StandIn):
+        return StandInAugmenter(augmentation)
     if not hasattr(augmentation, "to_deterministic"):
         return augmentation
     return lambda image, masks: _imgaug(augmentation, image, masks)
 
 
+class StandInAugmenter(Augmenter):
+    """Our augmentation by an augmenter of the stand-in, so that SEED repeats it.
+
+    Args:
+        augmentation: an augmenter of `mrcnn.compat.stand_ins`.
+    """
+
+    def __init__(self, augmentation: StandIn):
+        super().__init__()
+        self.augmentation = augmentation
+
+    def __call__(self, image, masks, rng=None):
+        """Augments one image. Arguments and result as in `Augmenter`."""
+        return self.augmentation.augment_both(image, masks, new_rng() if rng is None else rng)
+
+
 def _imgaug(augmentation, image, masks):
-    """Applies an imgaug augmenter to a picture [H, W, C] and its masks [H, W, N] alike."""
+    """Applies an augmenter of a real imgaug to an image [H, W, C] and its masks [H, W, N]."""
     import imgaug
 
     def acts_on_masks(images, augmenter, parents, default):

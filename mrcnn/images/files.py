@@ -5,8 +5,10 @@ OpenCV silently returns a truncated image as half gray, so every file is checked
 
 from __future__ import annotations
 
+import glob
 import os
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -42,6 +44,38 @@ def list_images(folder: str | os.PathLike, what: str = "image folder") -> list[P
         for path in folder.iterdir()
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
     )
+
+
+def find_images(inputs: Iterable[str | os.PathLike]) -> list[Path]:
+    """Finds the files that inputs stand for.
+
+    A folder stands for the images directly in it. A file that is named is taken whatever its
+    suffix, so that a wrong one is reported when it is read.
+
+    Args:
+        inputs: iterable of str or path. Files, folders and globs.
+
+    Returns:
+        The files, each once, in order.
+
+    Raises:
+        FileNotFoundError: an input that matches nothing.
+    """
+    found = {}
+    for text in map(str, inputs):
+        path = Path(text)
+        if path.is_dir():
+            matches = list_images(path)
+        elif path.exists():
+            matches = [path]
+        else:
+            matches = [Path(name) for name in sorted(glob.glob(text)) if Path(name).is_file()]
+        if not matches:
+            what = f"no images ({', '.join(IMAGE_SUFFIXES)})" if path.is_dir() else "no such file"
+            raise FileNotFoundError(f"{text}: {what}; give images, folders of images, or globs")
+        for match in matches:
+            found.setdefault(match.resolve(), match)
+    return list(found.values())
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:

@@ -82,8 +82,9 @@ def _of_hdf5(path, layers) -> Source:
     classes = metadata.get("classes")
     if isinstance(classes, list) and all(isinstance(name, str) for name in classes):
         source.class_names = classes
-    if metadata.get("numerics") in set(dialects.names()) - {"standard"}:
-        source.dialect = metadata["numerics"]
+    dialect = metadata.get("numerics")
+    if isinstance(dialect, str) and dialect != "standard" and dialect in dialects.names():
+        source.dialect = dialect
         source.settings = {"BATCH_NORM_EPSILON": metadata.get("batch_norm_epsilon")}
     head = layers.get("mrcnn_class_conv1", {})
     convolutions = any(len(head.shape(name)) == 4 for name in head)  # ours are Dense

@@ -13,8 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from mrcnn.cli import download as cli_download
-from mrcnn.cli.common import UsageError
+from mrcnn.cli import main
 from mrcnn.compat import download as compat_download
 from mrcnn.weights import download as module
 from mrcnn.weights.download import Published, download, known, path_or_download
@@ -543,16 +542,15 @@ def test_download_trained_weights(server, tmp_path, monkeypatch, capsys):
     assert compat_download.COCO_MODEL_URL.endswith("/v2.0/mask_rcnn_coco.h5")
 
 
-def test_the_command(server, tmp_path):
-    lines = []
-    assert cli_download.run(folder=tmp_path, say=lines.append) == 0
+def test_the_command(server, tmp_path, capsys):
+    assert main(["download", "--folder", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(known()) + 1 and server.asked == []
     assert any(re.search("coco-matterport +258 MB +Matterport", line) for line in lines)
     assert any(re.search("r50-1x +size unknown ", line) for line in lines)
     assert str(tmp_path) in lines[-1]
-    lines.clear()
-    assert cli_download.run(["a"], tmp_path, say=lines.append) == 0
-    assert lines == [str(tmp_path / FILE)]
-    with pytest.raises(UsageError, match="'b'.*there are: coco-torchvision-r50, "):
-        cli_download.run(["a", "b"], tmp_path / "none")
+    assert main(["download", "a", "--folder", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / FILE}\n"
+    assert main(["download", "a", "b", "--folder", str(tmp_path / "none")]) == 2
+    assert re.search("'b'.*There are: coco-torchvision-r50, ", capsys.readouterr().err)
     assert not (tmp_path / "none").exists()

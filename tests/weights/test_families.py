@@ -183,7 +183,7 @@ def test_other_classes(made, tmp_path, caplog):
     model = MaskRCNN("training", Two(NUMERICS="standard"), tmp_path)
     with caplog.at_level(logging.WARNING, "mrcnn"):
         model.load_weights(path, exclude=heads)
-    assert "trained in the arithmetic 'torchvision'" in caplog.text
+    assert "trained in the dialect 'torchvision'" in caplog.text
 
 
 def test_the_backbone_comes_from_the_file(made, tmp_path):
@@ -196,7 +196,7 @@ def test_the_backbone_comes_from_the_file(made, tmp_path):
     with pytest.raises(ValueError, match="exclude names layers"):
         model.load_weights(path, exclude=["heads"])
     assert model.load_weights(path).missing == []
-    assert config.BACKBONE == "resnet18"
+    assert model.config.BACKBONE == "resnet18"
 
 
 def test_a_resnet_for_imagenet(made, tmp_path):
@@ -213,7 +213,7 @@ def test_a_resnet_for_imagenet(made, tmp_path):
     config = Config(**{n: v for n, v in settings.items() if n.isupper() and n != "BACKBONE"})
     model = MaskRCNN("training", config, tmp_path)
     report = model.load_weights(path)
-    assert (config.NUMERICS, config.BACKBONE) == ("auto", "resnet18")
+    assert (model.config.NUMERICS, model.config.BACKBONE) == ("auto", "resnet18")
     assert report.unexpected == ["fc.weight", "fc.bias"]
     assert report.ignored == ["bn1.num_batches_tracked"]
     assert "fpn_p2" in report.missing and "res5b_branch2b" in report.loaded

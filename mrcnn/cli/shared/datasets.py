@@ -1,8 +1,12 @@
-"""Datasets out of the options of `mrcnn train` and `mrcnn evaluate`."""
+"""Data sets from the options of `mrcnn train` and `mrcnn evaluate`."""
 
 from __future__ import annotations
 
-from mrcnn.cli.common import UsageError
+from collections.abc import Callable
+from typing import Any
+
+from mrcnn.cli.shared.usage import UsageError
+from mrcnn.data.dataset import Dataset
 from mrcnn.data.formats.coco import CocoDataset
 from mrcnn.data.formats.label_images import LabelImageDataset
 from mrcnn.data.split import split
@@ -13,15 +17,17 @@ _VAL_SEED = 1_000_000  # far from any seed that a user gives to the training ima
 HOW = "--dataset shapes, --images DIR --annotations FILE, or --images DIR --labels DIR"
 
 
-def training_data(options: dict, say=print):
-    """Training and validation set of the options of `mrcnn train`.
+def training_data(
+    options: dict[str, Any], say: Callable[[str], Any] = print
+) -> tuple[Dataset, Dataset | None]:
+    """Makes the training and the validation set of `mrcnn train`.
 
     Args:
-        options: by name without dashes; None and absent are alike.
-        say: function that shows a line.
+        options: dict. Options by name without dashes; None and absent mean the same.
+        say: function that shows a line. Defaults to `print`.
 
     Returns:
-        (train, val); val is None where there is no validation.
+        (train, val); val is None without validation.
 
     Raises:
         UsageError: options that name no data, or contradict each other.
@@ -51,12 +57,15 @@ def training_data(options: dict, say=print):
     return train, val
 
 
-def dataset(options: dict, prefix=""):
-    """The data set that --dataset, --images, --annotations and --labels name.
+def dataset(options: dict[str, Any], prefix: str = "") -> Dataset:
+    """Makes the data set that --dataset, --images, --annotations and --labels name.
 
     Args:
-        options: by name without dashes.
-        prefix: "val-" in errors about validation data.
+        options: dict. Options by name without dashes.
+        prefix: str. `"val-"` in errors about validation data. Defaults to none.
+
+    Returns:
+        A prepared data set.
 
     Raises:
         UsageError: they name none, or more than one.

@@ -1,19 +1,23 @@
-"""Progress of long work in the terminal: a bar while it runs, one line an epoch."""
+"""Progress of long work in the terminal: a bar while it runs, one line per epoch."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import keras
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-# Shown in the line of an epoch, in this order, where there.
+# Figures in the line of an epoch, in this order, as far as they are known.
 _SHOWN = {
-    "loss": "loss", "val_loss": "val loss", "val_box_AP": "box AP", "val_mask_AP": "mask AP",
+    "loss": "loss",
+    "val_loss": "val loss",
+    "val_box_AP": "box AP",
+    "val_mask_AP": "mask AP",
     "val_mask_AP50": "mask AP50",
-}  # fmt: skip
+}
 
 
 def _progress():
@@ -30,11 +34,15 @@ def _progress():
 
 
 @contextmanager
-def bar(text: str, total: int):
-    """A progress bar for a block.
+def bar(text: str, total: int) -> Iterator[Callable[..., None]]:
+    """Shows a progress bar during a block.
+
+    Args:
+        text: str. Stands before the bar.
+        total: int. Number of steps.
 
     Yields:
-        Function that says that another `n` (1) of the total are done.
+        A function of the number of steps that were just done (default 1).
     """
     with _progress() as progress:
         task = progress.add_task(text, total=total)
@@ -42,36 +50,39 @@ def bar(text: str, total: int):
 
 
 def epoch_line(epoch: int, epochs: int, logs: dict, seconds: float) -> str:
-    """One epoch in one line."""
+    """Returns the line of an epoch."""
     figures = [f"{text} {logs[name]:.4f}" for name, text in _SHOWN.items() if name in logs]
     return "  ".join([f"epoch {epoch:{len(str(epochs))}}/{epochs}", *figures, f"{seconds:.0f} s"])
 
 
 class EpochLines(keras.callbacks.Callback):
-    """A bar over the steps of an epoch, then one line for it.
+    """Shows a bar over the steps of each epoch, then one line for it.
 
-    The line is shown when the next epoch begins, since callbacks that run later in the same
-    moment add their figures (AP) to the logs.
+    The line is shown when the next epoch begins, since callbacks that run after this one add their
+    figures (AP) to the logs.
 
     Args:
-        say: function that shows a line.
+        say: function that shows a line. Defaults to `print`.
     """
 
-    def __init__(self, say=print):
+    def __init__(self, say: Callable[[str], object] = print):
         super().__init__()
         self.say = say
-        self._held = self._progress = None
+        self._held: tuple[int, dict, float] | None = None
+        self._progress: Progress | None = None
 
     def on_epoch_begin(self, epoch, logs=None):
         self._flush()
-        self._start, self._epoch = time.monotonic(), epoch + 1
+        self._start = time.monotonic()
+        self._epoch = epoch + 1
         self._progress = _progress()
         self._progress.start()
         text = f"epoch {self._epoch}/{self.params['epochs']}"
         self._task = self._progress.add_task(text, total=self.params.get("steps"))
 
     def on_train_batch_end(self, batch, logs=None):
-        self._progress.advance(self._task)
+        if self._progress:
+            self._progress.advance(self._task)
 
     def on_epoch_end(self, epoch, logs=None):
         self._close()
