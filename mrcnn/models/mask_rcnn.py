@@ -187,7 +187,10 @@ class MaskRCNN:
         write_torchvision(path, self.network.layers, self.config)
 
     def load_weights(
-        self, filepath: str | os.PathLike, exclude: Sequence[str] | None = None
+        self,
+        filepath: str | os.PathLike,
+        exclude: Sequence[str] | None = None,
+        resume: bool = True,
     ) -> LoadReport:
         """Loads weights by layer name.
 
@@ -199,6 +202,9 @@ class MaskRCNN:
                 torchvision or Detectron2 (.pth, .pt, .pkl, .safetensors), or a model folder.
             exclude: sequence of str or None. Names of layers to leave as they are, such as the
                 heads if the classes differ. Defaults to None.
+            resume: bool. If the file is a numbered checkpoint of a run with this NAME and nothing
+                is excluded, a model in training mode continues that run from its epoch. Defaults
+                to True.
 
         Returns:
             The report: loaded, missing, unexpected and mismatched tensors by name.
@@ -212,7 +218,7 @@ class MaskRCNN:
             path = ModelFolder(path, self.config.NAME).weights()
         report = self._read(path, exclude)
         found = ModelFolder.of_checkpoint(path, self.config.NAME)
-        if found and not exclude and self.mode == "training":
+        if resume and found and not exclude and self.mode == "training":
             self._continue_from(path, *found)
         return report
 

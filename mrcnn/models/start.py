@@ -120,7 +120,7 @@ def training_model(
     model = MaskRCNN("training", Config.from_dict(values), model_dir=model_dir)
     if file is not None:
         exclude = heads_of_other_classes(file, folder, dataset.class_names)
-        model.load_weights(file, exclude=exclude, go_on=False)
+        model.load_weights(file, exclude=exclude, resume=False)
         new = " with new heads for these classes" if exclude else ""
         say(f"Starting from {file}{new}.")
     return model
