@@ -74,7 +74,7 @@ class OldNetwork(Network):
         outputs += [tensors["masks"]] if self.parts.has_masks else []
         outputs += [
             tensors["rois"],
-            join_levels(rpn.probabilities, "rpn_class"),
+            join_levels(rpn.probabilities or [], "rpn_class"),
             join_levels(rpn.deltas, "rpn_bbox"),
         ]
         return keras.Model(self.old_inputs, outputs, name="mask_rcnn")

@@ -1,6 +1,6 @@
-"""Pictures before the network: value range, channels, scaling, cropping and padding.
+"""Images before the network: scaling, cropping and padding.
 
-Training and detection both use `fit_image`, so that a picture looks the same in both.
+Training and detection use the same functions, so an image looks the same in both.
 """
 
 from __future__ import annotations
@@ -13,20 +13,23 @@ import numpy as np
 from PIL import Image
 
 PAD_MULTIPLE = 64  # the stride of P6: every pyramid level then has whole cells
-EDGE_MULTIPLE = 32  # the stride of P5, what torchvision and Detectron2 pad to (mode shortest_edge)
+EDGE_MULTIPLE = 32  # the stride of P5; torchvision and Detectron2 pad to it (mode shortest_edge)
 MODES = ("square", "pad64", "crop", "none", "shortest_edge")  # of Config.IMAGE_RESIZE_MODE
+_TRIANGLE = Image.Resampling.BILINEAR
 
 
 class FitPlan(NamedTuple):
-    """Where a picture goes when it is fitted.
+    """Where an image goes when it is fitted.
 
     Attributes:
-        scale: factor that both sides were to be scaled by (before rounding to whole pixels).
-        scaled_shape: height and width of the whole picture after scaling.
-        offset: (y, x) of the kept part in the scaled picture; (0, 0) when nothing is cropped.
-        valid_shape: height and width of the kept part.
-        canvas_shape: height and width of the result, padding included.
-        origin: (y, x) of the kept part in the canvas; (0, 0), the top left, by default.
+        scale: float. Factor for both sides, before rounding to whole pixels.
+        scaled_shape: tuple of int. Height and width of the whole image after scaling.
+        offset: tuple of int. (y, x) of the kept part in the scaled image; (0, 0) if nothing is
+            cropped.
+        valid_shape: tuple of int. Height and width of the kept part.
+        canvas_shape: tuple of int. Height and width of the result, including padding.
+        origin: tuple of int. (y, x) of the kept part in the canvas. Defaults to (0, 0), the top
+            left.
     """
 
     scale: float
@@ -38,13 +41,14 @@ class FitPlan(NamedTuple):
 
 
 class FittedImage(NamedTuple):
-    """A picture scaled, cropped and padded for the network.
+    """An image that is scaled, cropped and padded for the network.
 
     Attributes:
-        image: float32 [H, W, C]; the image, and padding around it.
-        scale: factor that both sides were to be scaled by.
-        window: (y1, x1, y2, x2), int: the part of `image` that is not padding.
-        offset: (y, x) of the window in the scaled picture; (0, 0) when nothing was cropped.
+        image: float32 array `[height, width, channels]`. The image and the padding around it.
+        scale: float. Factor for both sides, before rounding to whole pixels.
+        window: tuple of int. (y1, x1, y2, x2) of the part of `image` that is not padding.
+        offset: tuple of int. (y, x) of the window in the scaled image; (0, 0) if nothing was
+            cropped.
     """
 
     image: np.ndarray
@@ -55,61 +59,84 @@ class FittedImage(NamedTuple):
 
 # --- Scaling, cropping and padding ---------------------------------------------------------------
 def plan_fit(
-    shape, *, mode, min_dim, max_dim, min_scale=0.0, scale_factor=1.0, crop_rng=None,
-    rounding="half_even",
-) -> FitPlan:  # fmt: skip
-    """Decides scale, crop and padding of a picture from its size alone.
+    shape: tuple[int, ...],
+    *,
+    mode: str,
+    min_dim: int,
+    max_dim: int,
+    min_scale: float = 0.0,
+    scale_factor: float = 1.0,
+    crop_rng: np.random.Generator | None = None,
+    rounding: str = "half_even",
+) -> FitPlan:
+    """Decides scale, crop and padding of an image from its size alone.
 
-    Modes. `square`: the short side is scaled up to `min_dim` (never down), less where the long side
-    would pass `max_dim`, and padded to a square of `max_dim`. `pad64`: the same without the cap,
-    padded to multiples of 64. `none`: not scaled, padded to multiples of 64. `crop`: scaled as
-    `pad64`; with `crop_rng` a random part of `min_dim` x `min_dim` is kept (padded where the
-    picture is smaller), without it everything is kept as in `pad64`. `shortest_edge`: the short
-    side becomes `min_dim`, larger or smaller, less where the long side would pass `max_dim`; padded
-    to multiples of 32, with `crop_rng` to a square that any picture fits, so that batches can be
-    made.
+    The modes:
+
+    - `square`: the short side is scaled up to `min_dim` (never down), less if the long side would
+      exceed `max_dim`. The result is padded to a square of `max_dim`.
+    - `pad64`: the same without the limit of the long side, padded to multiples of 64.
+    - `none`: not scaled, padded to multiples of 64.
+    - `crop`: scaled like `pad64`. With `crop_rng`, a random part of `min_dim` x `min_dim` is kept
+      (padded if the image is smaller). Without it, everything is kept as in `pad64`.
+    - `shortest_edge`: the short side becomes `min_dim`, larger or smaller, less if the long side
+      would exceed `max_dim`. Padded to multiples of 32; with `crop_rng` to a square that fits any
+      image, so that batches can be made.
 
     Args:
-        shape: height and width of the picture (more entries are ignored).
-        mode: "square", "pad64", "none", "crop" or "shortest_edge".
-        min_dim, max_dim: pixels; see the modes.
-        min_scale: the picture is scaled by at least this factor (`square`: before the cap).
-        scale_factor: multiplies the scale at the end (scale jitter); what then exceeds a fixed
-            canvas is cropped: at random with `crop_rng`, else at the top left.
-        crop_rng: `numpy.random.Generator` that places crops.
-        rounding: how sides become whole pixels: "half_even", "floor" (torchvision) or "half_up"
-            (Detectron2).
+        shape: tuple of int. Height and width of the image; more entries are ignored.
+        mode: str. See above.
+        min_dim: int. In pixels; see the modes.
+        max_dim: int. In pixels; see the modes.
+        min_scale: float. The image is scaled by at least this factor (in `square`, before the
+            limit of the long side). Defaults to 0.
+        scale_factor: float. Multiplies the scale at the end (scale jitter). What then exceeds a
+            fixed canvas is cropped: at random with `crop_rng`, otherwise at the top left. Defaults
+            to 1.
+        crop_rng: numpy.random.Generator or None. Places crops. Defaults to None.
+        rounding: str. How sides become whole pixels: "half_even", "floor" (torchvision) or
+            "half_up" (Detectron2). Defaults to "half_even".
+
+    Returns:
+        The `FitPlan`.
 
     Raises:
-        ValueError: unknown mode, or a picture without pixels.
+        ValueError: an unknown mode, or an image without pixels.
     """
     height, width = int(shape[0]), int(shape[1])
     if height < 1 or width < 1:
         raise ValueError(f"An image needs at least one pixel, got height {height}, width {width}.")
     scale = _fit_scale(height, width, mode, min_dim, max_dim, min_scale) * scale_factor
-    sides = (height * scale, width * scale)
+    sides: tuple[float, float] = (height * scale, width * scale)
     if rounding == "half_up" and mode == "shortest_edge" and scale_factor == 1.0:
         sides = _sides_in_steps(height, width, min_dim, max_dim)
-    scaled = tuple(max(1, _ROUND[rounding](side)) for side in sides)
-    if mode == "square":
-        canvas = (int(max_dim), int(max_dim))
-    elif mode == "crop" and crop_rng is not None:
-        canvas = (int(min_dim), int(min_dim))
-    elif mode == "shortest_edge":
-        sides = scaled if crop_rng is None else (max_dim, max_dim)
-        canvas = tuple(multiple(side, EDGE_MULTIPLE) for side in sides)
-    else:
-        canvas = tuple(multiple(side, PAD_MULTIPLE) for side in scaled)
+    rows, columns = (max(1, _ROUND[rounding](side)) for side in sides)
+    scaled = (rows, columns)
+    canvas = _canvas(scaled, mode, min_dim, max_dim, crop_rng is not None)
     valid = (min(scaled[0], canvas[0]), min(scaled[1], canvas[1]))
+    y = x = 0
     room = (scaled[0] - valid[0], scaled[1] - valid[1])
-    offset = (0, 0)
     if crop_rng is not None and any(room):
-        offset = tuple(int(crop_rng.integers(0, side + 1)) for side in room)
-    return FitPlan(float(scale), scaled, offset, valid, canvas)
+        y, x = (int(crop_rng.integers(0, side + 1)) for side in room)
+    return FitPlan(float(scale), scaled, (y, x), valid, canvas)
 
 
-def multiple(side, of: int) -> int:
-    """The smallest multiple of `of` that is no less than `side`."""
+def _canvas(scaled, mode, min_dim, max_dim, crops) -> tuple[int, int]:
+    """Height and width of the result."""
+    if mode == "square":
+        return int(max_dim), int(max_dim)
+    if mode == "crop" and crops:
+        return int(min_dim), int(min_dim)
+    height, width = scaled
+    if mode == "shortest_edge":
+        if crops:
+            height = width = max_dim
+        return multiple(height, EDGE_MULTIPLE), multiple(width, EDGE_MULTIPLE)
+    return multiple(height, PAD_MULTIPLE), multiple(width, PAD_MULTIPLE)
+
+
+def multiple(side: float, of: int) -> int:
+    """Returns the smallest multiple of `of` that is not below `side`."""
     return -(-int(side) // of) * of
 
 
@@ -132,7 +159,7 @@ def _fit_scale(height, width, mode, min_dim, max_dim, min_scale):
 
 
 def _sides_in_steps(height, width, min_dim, max_dim):
-    """Mode `shortest_edge` in Detectron2's order, since a half can hang on the last bit."""
+    """Mode `shortest_edge` in the order of Detectron2, since a half can depend on the last bit."""
     scale = min_dim / min(height, width)
     sides = (min_dim, scale * width) if height < width else (scale * height, min_dim)
     if max(sides) > max_dim:
@@ -141,20 +168,19 @@ def _sides_in_steps(height, width, min_dim, max_dim):
     return sides
 
 
-def resize(image, shape, interpolation="area") -> np.ndarray:
-    """Scales a picture, half-pixel consistent: pixel centres lie at whole numbers plus one half.
+def resize(image: np.ndarray, shape: tuple[int, int], interpolation: str = "area") -> np.ndarray:
+    """Scales an image; pixel centers lie at whole numbers plus one half.
 
     Args:
-        image: [h, w] or [h, w, C], uint8, uint16 or float32.
-        shape: height and width wanted.
-        interpolation: "area": area average on an axis that shrinks, bilinear on one that grows.
-            "bilinear": of the four nearest pixels even where it shrinks, as float32 (torchvision).
-            "triangle": bilinear over a wider triangle where it shrinks, Pillow's, to whole numbers
-            where the picture is uint8 (Detectron2).
+        image: array `[height, width]` or `[height, width, channels]`, uint8, uint16 or float32.
+        shape: tuple of int. Height and width of the result.
+        interpolation: str. "area": area average on an axis that shrinks, bilinear on one that
+            grows. "bilinear": of the four nearest pixels even where it shrinks, as float32
+            (torchvision). "triangle": bilinear over a wider triangle where it shrinks, as in
+            Pillow, to whole numbers if the image is uint8 (Detectron2). Defaults to "area".
 
     Returns:
-        The same number of axes, [height, width] or [height, width, C], and but for "bilinear" the
-        same dtype.
+        Array with the same number of axes and, except for "bilinear", the same dtype.
     """
     rows, cols = int(shape[0]), int(shape[1])
     if interpolation == "bilinear":
@@ -164,14 +190,15 @@ def resize(image, shape, interpolation="area") -> np.ndarray:
     result = image
     small = (min(rows, image.shape[0]), min(cols, image.shape[1]))
     if small != image.shape[:2]:
-        result = cv2.resize(_contiguous(result), small[::-1], interpolation=cv2.INTER_AREA)
+        size = (small[1], small[0])  # OpenCV wants width first
+        result = cv2.resize(_contiguous(result), size, interpolation=cv2.INTER_AREA)
     if (rows, cols) != small:
         result = cv2.resize(_contiguous(result), (cols, rows), interpolation=cv2.INTER_LINEAR)
     return result[..., None] if result.ndim < image.ndim else result
 
 
 def _bilinear(image, rows, cols):
-    """Linear along one axis, then the other; positions in float32, as PyTorch has them."""
+    """Linear along one axis, then the other; positions in float32, as in PyTorch."""
     result = np.asarray(image, np.float32)
     for axis, size in enumerate((rows, cols)):
         last = result.shape[axis] - 1
@@ -197,11 +224,8 @@ def _triangle(image, rows, cols):
     return np.stack(scaled, axis=-1).reshape(rows, cols, *image.shape[2:]).astype(image.dtype)
 
 
-_TRIANGLE = Image.Resampling.BILINEAR
-
-
 def _contiguous(array):
-    """OpenCV misreads some views (flipped, transposed): give it plain memory."""
+    """Plain memory: OpenCV misreads some views (flipped, transposed)."""
     return np.ascontiguousarray(array)
 
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
 
 
-def compiled(model):
-    """A fast function of NumPy arrays for an inference model.
+def compiled(model: keras.Model) -> Callable[..., Any]:
+    """Returns a fast function of NumPy arrays for an inference model.
 
     Args:
-        model: keras.Model of images [batch, height, width, channels], and perhaps more inputs.
+        model: keras.Model. Its inputs are images `[batch, height, width, channels]`, and perhaps
+            further arrays.
 
     Returns:
-        A callable of one array an input that returns the model's outputs, in their structure, as
-        NumPy arrays. Its attribute `traces` counts the graphs built: on TensorFlow one for each
-        height, width and channels; on JAX one for each full shape; on PyTorch none.
+        A callable that takes one array per input and returns the outputs of the model as NumPy
+        arrays, in their structure. Its attribute `traces` counts the graphs that were built: on
+        TensorFlow one per height, width and channels, on JAX one per full shape, on PyTorch none.
     """
     kinds = {"tensorflow": _TensorFlowCall, "jax": _JaxCall}
     return kinds.get(keras.backend.backend(), _DirectCall)(model)
@@ -45,7 +48,7 @@ def _as_inputs(arrays):
 
 
 class _TensorFlowCall(_DirectCall):
-    """One graph for each image shape, whatever the batch size."""
+    """One graph per image shape, whatever the batch size."""
 
     def __init__(self, model):
         super().__init__(model)
@@ -78,7 +81,7 @@ class _JaxCall(_DirectCall):
         self._function = jax.jit(self._stateless)
 
     def _stateless(self, trainable, non_trainable, arrays):
-        self.traces += 1  # runs once a trace
+        self.traces += 1  # runs once per trace
         outputs, _ = self.model.stateless_call(
             trainable, non_trainable, _as_inputs(arrays), training=False
         )

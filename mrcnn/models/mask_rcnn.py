@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import re
@@ -383,7 +384,7 @@ class MaskRCNN:
             val_batches = Batches(
                 val_dataset, self.config, shuffle=False, seed=0, steps=self.config.VALIDATION_STEPS
             )
-            validate = lambda: self._validate(val_dataset)  # noqa: E731
+            validate = functools.partial(self._validate, val_dataset)
         run = training_run.Run(self, stage, batches, val_batches, validate)
         optimizer_file, self._optimizer_file = self._optimizer_file, None
         return run.fit(optimizer_file, custom_callbacks or (), verbose)
@@ -484,7 +485,7 @@ def _fits(chosen: str, trained: str) -> bool:
 
 
 def _refuse_single(images):
-    shape = getattr(images, "shape", ())
+    shape: tuple = getattr(images, "shape", ())
     if len(shape) == 3 and shape[2] in (3, 4):
         raise ValueError(
             f"images: expected a list of images, got one of shape {shape}: use detect([image])."

@@ -7,6 +7,7 @@ of the network that reads a Config.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
@@ -121,21 +122,21 @@ class Parts:
     def _trunk_parts(self, config, dialect):
         epsilon = dialect.resnet.epsilon
         self.pixels = Normalize(config.MEAN_PIXEL, config.PIXEL_STD, name="normalize_pixels")
-        self.backbone = functools.partial(
+        self.backbone: Callable[..., list] = functools.partial(
             backbones.build,
             backbone=config.BACKBONE,
             norm=config.BACKBONE_NORM,
             width=config.BACKBONE_WIDTH,
             **vars(dialect.resnet),
         )
-        self.pyramid = functools.partial(
+        self.pyramid: Callable[..., list] = functools.partial(
             feature_pyramid,
             channels=config.TOP_DOWN_PYRAMID_SIZE,
             norm=dialect.pyramid.lateral_norm or config.HEAD_NORM,
             epsilon=epsilon,
             **vars(dialect.pyramid),
         )
-        self.rpn = functools.partial(
+        self.rpn: Callable[..., RPNOutputs] = functools.partial(
             rpn_head,
             anchors_per_cell=len(config.RPN_ANCHOR_RATIOS),
             anchor_stride=config.RPN_ANCHOR_STRIDE,
@@ -152,7 +153,7 @@ class Parts:
         self.coordinates = NormalizeBoxes() if dialect.normalized_boxes else _in_pixels
 
     def _roi_parts(self, config, dialect):
-        proposals = functools.partial(
+        proposals: Callable[..., ProposalLayer] = functools.partial(
             ProposalLayer,
             nms_threshold=config.RPN_NMS_THRESHOLD,
             std=config.RPN_BBOX_STD_DEV,
@@ -169,7 +170,7 @@ class Parts:
             name="training_ROI",
         )
         in_corners = isinstance(dialect.pooling, dialects.CornerPooling)
-        pooling = functools.partial(
+        pooling: Callable[..., Any] = functools.partial(
             CornerPooling if in_corners else PyramidROIAlign,
             strides=config.BACKBONE_STRIDES[:4],
             **vars(dialect.pooling),

@@ -12,6 +12,11 @@ def picture(height, width, channels=3, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, channels), np.uint8)
 
 
+def fit_image(image, pad_value=0.0, **options):
+    """Plans and applies at once."""
+    return images.apply_plan(image, images.plan_fit(image.shape, **options), pad_value)
+
+
 # --- fit_image -----------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "shape, mode, scale, window, canvas",
@@ -26,7 +31,7 @@ def picture(height, width, channels=3, seed=0):
     ],
 )
 def test_fit_image(shape, mode, scale, window, canvas):
-    fitted = images.fit_image(picture(*shape), mode=mode, pad_value=(1, 2, 3), **FIT)
+    fitted = fit_image(picture(*shape), mode=mode, pad_value=(1, 2, 3), **FIT)
     assert fitted.scale == pytest.approx(scale)
     assert fitted.window == window and fitted.offset == (0, 0)
     assert fitted.image.shape == (*canvas, 3) and fitted.image.dtype == np.float32
@@ -37,7 +42,7 @@ def test_fit_image(shape, mode, scale, window, canvas):
 
 def test_fit_image_unscaled_is_exact():
     image = picture(60, 70)
-    fitted = images.fit_image(image, mode="none", pad_value=0, **FIT)
+    fitted = fit_image(image, mode="none", pad_value=0, **FIT)
     np.testing.assert_array_equal(fitted.image[:60, :70], image)
 
 
@@ -46,7 +51,7 @@ def test_crop_is_random_and_a_part_of_the_image():
     offsets = set()
     for seed in range(5):
         rng = np.random.default_rng(seed)
-        fitted = images.fit_image(image, mode="crop", crop_rng=rng, **FIT)
+        fitted = fit_image(image, mode="crop", crop_rng=rng, **FIT)
         y, x = fitted.offset
         np.testing.assert_array_equal(fitted.image, image[y : y + 64, x : x + 64])
         offsets.add(fitted.offset)
@@ -64,9 +69,9 @@ def test_min_scale_and_scale_factor():
 
 def test_fit_image_refuses_unknown_mode_and_no_pixels():
     with pytest.raises(ValueError, match="IMAGE_RESIZE_MODE.*'stretch'"):
-        images.fit_image(picture(8, 8), mode="stretch", **FIT)
+        fit_image(picture(8, 8), mode="stretch", **FIT)
     with pytest.raises(ValueError, match="at least one pixel"):
-        images.fit_image(np.zeros((0, 8, 3), np.uint8), mode="square", **FIT)
+        fit_image(np.zeros((0, 8, 3), np.uint8), mode="square", **FIT)
 
 
 def test_resize_keeps_mean_and_axes():

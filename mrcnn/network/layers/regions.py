@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import layers
 
 
 @keras.saving.register_keras_serializable("mrcnn")
 class PerRegion(layers.Wrapper):
-    """Applies a layer of images to regions: [batch, rois, ...] -> [batch, rois, ...].
+    """Applies a layer for images to the regions of each image.
 
-    Keras' TimeDistributed does so one region after the other; here regions are samples of one
-    batch. Name and weights are those of the layer.
+    `TimeDistributed` of Keras does this one region after the other. Here all regions are samples of
+    one batch. Name and weights are those of the layer.
 
     Args:
-        layer: of a batch of images.
+        layer: keras.layers.Layer. A layer for a batch of images.
+        name: str or None. Defaults to None: the name of the layer.
+
+    Call arguments:
+        x: tensor `[batch, rois, ...]`.
+
+    Returns:
+        Tensor `[batch, rois, ...]`.
     """
 
-    def __init__(self, layer, name=None, **kwargs):
+    def __init__(self, layer: keras.layers.Layer, name: str | None = None, **kwargs: Any):
         super().__init__(layer, name=name or layer.name, **kwargs)
 
     def build(self, input_shape):
