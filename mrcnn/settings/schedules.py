@@ -1,14 +1,41 @@
-"""Learning-rate schedules of Keras as values of LR_SCHEDULE, and how they are written as JSON."""
+"""Learning-rate schedules: those with a name, and those of Keras as values of LR_SCHEDULE."""
 
 from __future__ import annotations
 
 import json
+import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-# Schedules that are chosen by name; training.schedule computes them.
-KINDS = ("constant", "step", "cosine")
+
+def constant(step: Any, steps: int, warmup: int, milestones: Sequence[float]) -> Any:
+    """Keeps the full rate."""
+    return 1.0
+
+
+def stepped(step: Any, steps: int, warmup: int, milestones: Sequence[float]) -> Any:
+    """Divides the rate by 10 at each share of the training in `milestones`."""
+    from keras import ops
+
+    factor = 1.0
+    for share in milestones:
+        factor = factor * ops.where(step >= share * steps, 0.1, 1.0)
+    return factor
+
+
+def cosine(step: Any, steps: int, warmup: int, milestones: Sequence[float]) -> Any:
+    """Follows half a cosine from the full rate, after the warm-up, to 0."""
+    from keras import ops
+
+    done = ops.clip((step - warmup) / max(steps - warmup, 1), 0.0, 1.0)
+    return 0.5 * (1 + ops.cos(math.pi * done))
+
+
+# Schedules that are chosen by name. Each is a function of the step (a float tensor), the steps of
+# the whole training, the steps of the warm-up and LR_STEPS that returns a factor of the rate.
+# `training.schedule.Schedule` applies it, and adds the warm-up.
+KINDS = {"constant": constant, "step": stepped, "cosine": cosine}
 
 
 def is_schedule(value: Any) -> bool:

@@ -2,54 +2,71 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
+from mrcnn.settings import schedules
+
 
 @keras.saving.register_keras_serializable("mrcnn")
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up from a thousandth of the rate, then constant, stepped or cosine.
+    """Linear warm-up from a thousandth of the rate, then one of `settings.schedules.KINDS`.
 
     Args:
-        rate: the full learning rate.
-        steps: of the whole training.
-        warmup: steps of warm-up.
-        kind: "constant", "step" (a tenth at each share in `milestones`) or "cosine" (to 0).
-        milestones: shares of the training, ascending.
+        rate: float. The full learning rate.
+        steps: int. Steps of the whole training.
+        warmup: int. Steps of the warm-up. Defaults to 0.
+        kind: str. A key of `settings.schedules.KINDS`. Defaults to "constant".
+        milestones: sequence of float. Shares of the training, ascending, where "step" divides the
+            rate by 10. Defaults to none.
     """
 
-    def __init__(self, rate, steps, warmup=0, kind="constant", milestones=()):
+    def __init__(
+        self,
+        rate: float,
+        steps: int,
+        warmup: int = 0,
+        kind: str = "constant",
+        milestones: Sequence[float] = (),
+    ):
         self.rate, self.steps, self.warmup = rate, steps, warmup
         self.kind, self.milestones = kind, tuple(milestones)
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> Any:
+        """Returns the rate at a step."""
         step = ops.cast(step, "float32")
-        rate = self.rate
-        if self.kind == "step":
-            for share in self.milestones:
-                rate = rate * ops.where(step >= share * self.steps, 0.1, 1.0)
-        elif self.kind == "cosine":
-            span = max(self.steps - self.warmup, 1)
-            done = ops.clip((step - self.warmup) / span, 0.0, 1.0)
-            rate = rate * 0.5 * (1 + ops.cos(math.pi * done))
+        factor = schedules.KINDS[self.kind](step, self.steps, self.warmup, self.milestones)
+        rate = self.rate * factor
         if self.warmup:
             rate = rate * ops.minimum(1.0, 0.001 + 0.999 * step / self.warmup)
         return rate
 
     def get_config(self):
         return {
-            "rate": self.rate, "steps": self.steps, "warmup": self.warmup, "kind": self.kind,
+            "rate": self.rate,
+            "steps": self.steps,
+            "warmup": self.warmup,
+            "kind": self.kind,
             "milestones": self.milestones,
-        }  # fmt: skip
+        }
 
 
-def build_optimizer(config, learning_rate: float, steps: int, variables: list):
-    """The optimizer of a Config over `steps` steps, for these trainable variables.
+def build_optimizer(
+    config: Any, learning_rate: float, steps: int, variables: list
+) -> keras.optimizers.Optimizer:
+    """Builds the optimizer of a Config.
 
-    Decay acts on kernels alone. The gradient is clipped by its global norm: Keras' own `clipnorm`
-    is per variable.
+    Decay acts on kernels alone. The gradient is clipped by its global norm; `clipnorm` of Keras is
+    per variable.
+
+    Args:
+        config: Config. Its training settings are read.
+        learning_rate: float. The full rate.
+        steps: int. Steps of the whole training.
+        variables: list of keras.Variable. The trainable variables.
     """
     rate = learning_rate
     if not isinstance(config.LR_SCHEDULE, str):
