@@ -19,7 +19,7 @@ tf.config.set_logical_device_configuration(
 )
 sys.path.insert(0, {tests!r})
 from tiny import TinyConfig
-from mrcnn.data.shapes import ShapesDataset
+from mrcnn.data.synthetic.shapes import ShapesDataset
 from mrcnn.model import MaskRCNN
 
 # Group normalisation: that of batches sees the images of its own device alone.

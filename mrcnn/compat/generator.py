@@ -8,9 +8,16 @@ import random
 
 import numpy as np
 
+from mrcnn import batch, dialects
 from mrcnn.compat.augment import augmenter
 from mrcnn.compat.boxes import extract_bboxes, generate_pyramid_anchors
-from mrcnn.compat.images import compose_image_meta, mold_image, resize_image, resize_mask
+from mrcnn.compat.images import (
+    META_COLUMNS,
+    compose_image_meta,
+    mold_image,
+    resize_image,
+    resize_mask,
+)
 from mrcnn.compat.masks import minimize_mask
 from mrcnn.compat.targets import build_detection_targets, build_rpn_targets, generate_random_rois
 from mrcnn.data.augment import Augmenter
@@ -117,8 +124,8 @@ def data_generator(
 
     samples = _samples(dataset, shuffle, one)
     while True:
-        batch = itertools.islice(samples, batch_size)
-        yield tuple([np.stack(a) for a in zip(*s, strict=True)] for s in zip(*batch, strict=True))
+        chunk = itertools.islice(samples, batch_size)
+        yield tuple([np.stack(a) for a in zip(*s, strict=True)] for s in zip(*chunk, strict=True))
 
 
 def _samples(dataset, shuffle, make):
@@ -173,3 +180,35 @@ def _sample(loaded, anchors, config, random_rois, detection_targets):
 
 def _padded(rows, count):
     return np.pad(rows, ((0, count - len(rows)), *[(0, 0)] * (rows.ndim - 1)))
+
+
+def to_batch(inputs, config) -> tuple[dict[str, np.ndarray]]:
+    """Converts a batch of `data_generator` into one that the training graph takes.
+
+    Args:
+        inputs: sequence of arrays. Those of `data_generator`: molded images, image_meta, the RPN's
+            targets (which the graph computes itself), class ids, boxes and masks.
+        config: Config. Of the model.
+
+    Returns:
+        A tuple of one dict of arrays; see `batch.training_specs`.
+    """
+    images, metas, _, _, class_ids, boxes, masks, *_ = inputs
+    metas = np.asarray(metas, np.float32)
+    dialect = dialects.of(config)
+    windows = metas[:, META_COLUMNS["window"]]
+    if not dialect.frame.clips_to_window:
+        windows = np.broadcast_to([0, 0, *np.shape(images)[1:3]], windows.shape)
+    made = {
+        batch.IMAGE: np.asarray(images, np.float32) + np.asarray(config.MEAN_PIXEL, np.float32),
+        batch.WINDOW: np.asarray(windows, np.float32),
+        batch.GT_CLASS_IDS: np.asarray(class_ids, np.int32),
+        batch.GT_BOXES: np.asarray(boxes, np.float32),
+    }
+    if config.USE_MASKS:  # [batch, height, width, instances] to [batch, instances, height, width]
+        made[batch.GT_MASKS] = np.moveaxis(np.asarray(masks), -1, 1).astype(np.uint8) * np.uint8(
+            255
+        )
+    if dialect.active_classes:
+        made[batch.ACTIVE_CLASSES] = metas[:, META_COLUMNS["active_class_ids"]]
+    return (made,)

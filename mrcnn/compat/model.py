@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import collections
+import collections.abc
 import logging
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from mrcnn.compat import detections as geometry
 from mrcnn.compat import images
 from mrcnn.compat.augment import augmenter
 from mrcnn.compat.boxes import generate_pyramid_anchors, norm_boxes
-from mrcnn.compat.generator import compute_backbone_shapes
+from mrcnn.compat.generator import compute_backbone_shapes, to_batch
 from mrcnn.compat.images import as_pictures
 from mrcnn.compat.inference_graph import OldNetwork
 from mrcnn.folder import ModelFolder
@@ -67,7 +67,9 @@ class OldMethods:
     def _graph(self):
         if self.mode == "training":
             weights = self.config.LOSS_WEIGHTS
-            return training.trainer(self.network.training, weights, TrainingGraph)
+            graph = training.trainer(self.network.training, weights, TrainingGraph)
+            graph.old_config = self.config
+            return graph
         graph = self.network.detector
         if isinstance(self.network, OldNetwork):
             graph = self.network.inference
@@ -152,7 +154,7 @@ class OldMethods:
     @property
     def checkpoint_path(self):
         """Path of the checkpoints, with "{epoch:04d}" for the epoch."""
-        return str(self.folder.path / f"mask_rcnn_{self.folder.name}_{{epoch:04d}}.h5")
+        return OldPath(self.folder.path / f"mask_rcnn_{self.folder.name}_{{epoch:04d}}.h5")
 
     def set_log_dir(self, model_path=None):
         """Starts a new run folder, or resumes that of a numbered checkpoint of this NAME.
@@ -351,9 +353,49 @@ def _is_old_file(path):
     return str(path).endswith(".h5") and not str(path).endswith(".weights.h5")
 
 
+class OldPath(str):
+    """A path of weights that `keras.callbacks.ModelCheckpoint` accepts.
+
+    Keras 3 insists on names that end in .weights.h5. `OldFiles.save_weights` writes others too.
+    """
+
+    def endswith(self, suffix, *places):
+        """As of text; every path ends in ".weights.h5"."""
+        return suffix == ".weights.h5" or super().endswith(suffix, *places)
+
+
+@keras.saving.register_keras_serializable("mrcnn")
 class Graph(OldFiles, keras.Model):
     """The inference graph."""
 
 
+@keras.saving.register_keras_serializable("mrcnn")
 class TrainingGraph(OldFiles, training.Trainer):
-    """The training graph."""
+    """The training graph, whose `fit` also takes what Keras 2 took."""
+
+    # Arguments of Keras 2 about worker processes; Keras 3 has none of them.
+    _GONE = ("max_queue_size", "workers", "use_multiprocessing", "pickle_safe", "max_q_size")
+
+    def fit(self, x=None, *args, **options):
+        """Trains as Keras' `fit`.
+
+        Args:
+            x: As in Keras, or a generator such as `modellib.data_generator`.
+            *args: As in Keras.
+            **options: As in Keras 2 or 3. `validation_data` may be such a generator, too.
+        """
+        for name in self._GONE:
+            options.pop(name, None)
+        if options.get("validation_data") is not None:
+            options["validation_data"] = self._batches(options["validation_data"])
+        return super().fit(self._batches(x), *args, **options)
+
+    def fit_generator(self, generator, steps_per_epoch=None, epochs=1, **options):
+        """Trains as `fit_generator` of Keras 2."""
+        return self.fit(generator, steps_per_epoch=steps_per_epoch, epochs=epochs, **options)
+
+    def _batches(self, source):
+        """An old generator as one of our batches; anything else as it is."""
+        if not isinstance(source, collections.abc.Iterator):
+            return source
+        return (to_batch(inputs, self.old_config) for inputs, *_ in source)

@@ -65,7 +65,8 @@ def test_resumed_run_equals_an_unbroken_one(tmp_path):
 
 SCRIPT = """
 import sys; sys.path.insert(0, {tests!r})
-from test_model import *
+sys.path.insert(0, {tests!r} + '/..')
+from test_mask_rcnn import *
 model = MaskRCNN("training", TinyConfig(), {runs!r})
 model.train(shapes(), epochs=500, verbose=0)
 """
