@@ -293,6 +293,7 @@ class MaskRCNN:
         weights = {
             layer.name: [keras.ops.convert_to_numpy(w.value) for w in layer_weights(layer)]
             for layer in self.network.layers
+            if layer_weights(layer)
         }
         names = ("class_names", "epoch", "folder", "_optimizer_file")
         state = {name: getattr(self, name) for name in names}
@@ -498,7 +499,7 @@ def _rebuild(cls, mode, config, model_dir, weights, state) -> MaskRCNN:
     model.model_dir = model_dir
     model.keras_model = model.build(mode, config)
     for layer in model.network.layers:
-        for weight, value in zip(layer_weights(layer), weights[layer.name], strict=True):
+        for weight, value in zip(layer_weights(layer), weights.get(layer.name, ()), strict=True):
             weight.assign(value)
     vars(model).update(state)
     return model
