@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mrcnn import exports
 from mrcnn.cli.shared import options
 from mrcnn.cli.shared.backend import load_backend
 from mrcnn.cli.shared.models import open_model
@@ -21,7 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
     parser.add_argument("source", help=options.MODEL)
     parser.add_argument(
-        "--to", choices=["folder", "torchvision"], default="folder", help="(default: %(default)s)"
+        "--to",
+        choices=["folder", *exports.names()],
+        default="folder",
+        help="(default: %(default)s)",
     )
     parser.add_argument(
         "--output", metavar="PATH", help="folder or file to write (default: named after the source)"
@@ -35,7 +39,9 @@ def run(args: argparse.Namespace) -> int:
     load_backend()
     source = Path(args.source)
     stem = source.name if source.is_dir() else source.stem
-    suffix = "" if args.to == "folder" else "_torchvision.safetensors"
+    suffix = ""
+    if args.to != "folder":
+        suffix = f"_{args.to}{exports.named(args.to).SUFFIX}"
     output = Path(args.output or f"{stem}{suffix}")
     written = output / "config.json" if args.to == "folder" else output
     if written.exists() or output.is_file():
@@ -44,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     if args.to == "folder":
         model.save(output)
     else:
-        model.save_torchvision(output)
+        exports.write(model, output, args.to)
     config = model.config
     parts = config.BACKBONE, f"{config.NUM_CLASSES} classes", f"dialect {config.NUMERICS}"
     print(f"{args.source}: {', '.join(parts)}.")

@@ -20,7 +20,7 @@ from mrcnn.data.check import check_dataset
 from mrcnn.data.dataset import Dataset
 from mrcnn.evaluation import coco as evaluation
 from mrcnn.evaluation.report import Evaluation
-from mrcnn.exports.torchvision import write_torchvision
+from mrcnn.exports import torchvision
 from mrcnn.folder import ModelFolder
 from mrcnn.inference import compiled
 from mrcnn.inference import detect as detection
@@ -180,12 +180,12 @@ class MaskRCNN:
         training_run.write_weights(self, target.path / "weights.h5", self.epoch)
 
     def save_torchvision(self, path: str | os.PathLike) -> None:
-        """Writes the weights for torchvision; see `exports.torchvision.write_torchvision`.
+        """Writes the weights for torchvision; see `exports.torchvision.write`.
 
         Args:
             path: str or path. The .safetensors file.
         """
-        write_torchvision(path, self.network.layers, self.config)
+        torchvision.write(self, path)
 
     def load_weights(
         self,

@@ -22,10 +22,9 @@ from mrcnn.weights.coco import CLASS_NAMES, NAMES_BY_CATEGORY
 from mrcnn.weights.files import pickles, tensors
 from mrcnn.weights.files.reading import LayerWeights, open_weights, read_metadata
 from mrcnn.weights.layouts import Entry
-from mrcnn.weights.maps import detectron2, torchvision
+from mrcnn.weights.maps import families, matterport, torchvision
 from mrcnn.weights.shapes import Shapes
 
-_FAMILIES = (torchvision, detectron2)
 _WRAPPERS = ("model", "state_dict", "model_state_dict", "model_state")
 # Tensors that hold nothing learned: counters, and what a network of ours makes by itself.
 _IDLE = ("num_batches_tracked", "pixel_mean", "pixel_std")
@@ -94,36 +93,15 @@ def _of_hdf5(path, layers) -> Source:
     if convolutions or source.bgr:
         source.dialect = "matterport"
     if convolutions:
-        source.settings = _matterport_settings(layers)
+        source.settings = matterport.settings(layers)
         source.class_names = source.class_names or _coco_names(source.settings.get("NUM_CLASSES"))
     return source
-
-
-def _matterport_settings(layers) -> dict:
-    kernels = {
-        layer: weights.shape(name)[::-1]  # outputs first
-        for layer, weights in layers.items()
-        for name in weights
-        if "kernel" in name
-    }
-    outputs = {layer: shape[0] for layer, shape in kernels.items()}
-    found = {
-        "NUM_CLASSES": outputs.get("mrcnn_class_logits"),
-        "TOP_DOWN_PYRAMID_SIZE": outputs.get("fpn_p2"),
-        "FPN_CLASSIF_FC_LAYERS_SIZE": outputs.get("mrcnn_class_conv1"),
-        "POOL_SIZE": kernels.get("mrcnn_class_conv1", (None,))[-1],
-        "IMAGE_CHANNEL_COUNT": kernels.get("conv1", (None, None))[1],
-        "USE_MASKS": "mrcnn_mask" in layers,
-    }
-    if "res4f_branch2a" in layers:
-        found["BACKBONE"] = "resnet101" if "res4w_branch2a" in layers else "resnet50"
-    return {name: value for name, value in found.items() if value is not None}
 
 
 # --- torchvision's and Detectron2's --------------------------------------------------------------
 def _of_pytorch(path) -> Source:
     arrays = _state_dict(_read(path), path)
-    family = next((f for f in _FAMILIES if any(f.PREFIX in name for name in arrays)), None)
+    family = next((f for f in families() if any(f.PREFIX in name for name in arrays)), None)
     if family is None:
         return _of_backbone(path, arrays)
     # A wrapper may have put a word in front of all names, such as "module.".
