@@ -6,6 +6,7 @@ lie in files, `load_image`), then call `prepare`.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import threading
@@ -140,6 +141,10 @@ class Dataset:
                 f"Image {describe_image(self, image_id)} has no path: give one to add_image, "
                 f"or override load_image in {type(self).__name__}."
             )
+        return self._read_image(image_id, path)
+
+    def _read_image(self, image_id, path):
+        """Reads the file of an image; readers of annotation files override it."""
         return read_cached(path, read_image)
 
     def load_mask(self, image_id) -> tuple[np.ndarray, np.ndarray]:
@@ -204,6 +209,38 @@ class FileCache:
 
 
 _CACHE = FileCache(IMAGE_CACHE_BYTES)
+_read_as_stored = functools.partial(read_image, upright=False)
+
+
+def read_annotated_image(path, size, file):
+    """Reads an image as it was annotated: upright, or as stored where only that has the size.
+
+    Some annotation tools show an image without the rotation that its EXIF data ask for.
+
+    Args:
+        path: str or path. The image file.
+        size: (height, width) of the annotations, or None if it is not known.
+        file: str or path. What holds the annotations, for the error.
+
+    Returns:
+        The image as `images.files.read_image` returns it; the array is the caller's own.
+
+    Raises:
+        ValueError: if neither form has the size.
+    """
+    upright = read_cached(path, read_image)
+    if size is None or upright.shape[:2] == tuple(size):
+        return upright
+    stored = read_cached(path, _read_as_stored)
+    if stored.shape[:2] == tuple(size):
+        return stored
+    sizes = " or, as stored, ".join(
+        dict.fromkeys(f"{image.shape[0]}x{image.shape[1]}" for image in (upright, stored))
+    )
+    raise ValueError(
+        f"{file}: image {path} is annotated as {size[0]}x{size[1]} (height x width), but the file "
+        f"has {sizes}. Use the image files that were annotated, or correct the size there."
+    )
 
 
 def read_cached(path, reader) -> np.ndarray:

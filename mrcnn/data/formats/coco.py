@@ -6,16 +6,21 @@ An annotation file is foreign input: paths, sizes and codes are checked before t
 from __future__ import annotations
 
 import json
+import logging
+import os
+from collections import Counter
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from mrcnn.data.dataset import Dataset
+from mrcnn.data.dataset import Dataset, read_annotated_image
 from mrcnn.images.masks import boxes_from_masks
 from mrcnn.images.rle import MAX_RLE_PIXELS, decode_rle
 
 SOURCE = "coco"
+
+logger = logging.getLogger("mrcnn")
 
 
 class CocoDataset(Dataset):
@@ -26,12 +31,15 @@ class CocoDataset(Dataset):
     """
 
     @classmethod
-    def from_json(cls, annotations, images_dir):
+    def from_json(cls, annotations, images_dir, crowds="ignore"):
         """Reads an instances file.
 
         Args:
             annotations: path of the JSON file.
             images_dir: folder that the file names in it start from.
+            crowds: str. What a region marked `iscrowd=1` is: "ignore", neither right nor wrong in
+                training and evaluation, as in COCO; or "objects", an instance like any other.
+                Defaults to "ignore".
 
         Returns:
             A prepared dataset; images without annotations are part of it.
@@ -44,12 +52,14 @@ class CocoDataset(Dataset):
         data = read_json(annotations)
         if not Path(images_dir).is_dir():
             raise FileNotFoundError(f"{images_dir}: no such image folder. Check the path.")
+        if crowds not in ("ignore", "objects"):
+            raise ValueError(f"crowds must be 'ignore' or 'objects', got {crowds!r}.")
         dataset = cls()
-        dataset._fill(data, annotations, Path(images_dir))
+        dataset._fill(data, annotations, Path(images_dir), crowds)
         dataset.prepare()
         return dataset
 
-    def _fill(self, data, file, images_dir):
+    def _fill(self, data, file, images_dir, crowds):
         for category in sorted(data["categories"], key=lambda entry: _id(entry, file, int)):
             self.add_class(SOURCE, category["id"], _get(category, "name", file))
         class_ids = {info["id"]: index for index, info in enumerate(self.class_info) if index}
@@ -68,12 +78,19 @@ class CocoDataset(Dataset):
                     f"{file}: annotation {annotation.get('id')} belongs to image_id {found_in!r}, "
                     'which is not in "images". Add the image or remove the annotation.'
                 )
-            sign = -1 if annotation.get("iscrowd") else 1
+            sign = -1 if annotation.get("iscrowd") and crowds == "ignore" else 1
             found[found_in].append((sign * class_ids[category], annotation))
+        if crowds == "ignore":
+            _warn_of_crowds(data, file)
+        finder = ImageFinder(file, images_dir)
         for image in data["images"]:
-            self._add(image, found[image["id"]], file, images_dir)
+            self._add(image, found[image["id"]], file, finder)
 
-    def _add(self, image, annotations, file, images_dir):
+    def _read_image(self, image_id, path):
+        info = self.image_info[image_id]
+        return read_annotated_image(path, (info["height"], info["width"]), info["file"])
+
+    def _add(self, image, annotations, file, finder):
         name = _get(image, "file_name", file)
         height, width = (_side(image, side, file) for side in ("height", "width"))
         if height * width > MAX_RLE_PIXELS:
@@ -81,7 +98,7 @@ class CocoDataset(Dataset):
                 f"{file}: image {name} is said to have {height}x{width} pixels, more than "
                 f"{MAX_RLE_PIXELS}. Correct its height and width, or cut it into tiles."
             )
-        path = str(images_dir / _inside(name, file))
+        path = finder.find(name)
         self.add_image(
             SOURCE,
             image["id"],
@@ -171,6 +188,10 @@ def _decode(rle, shape):
 
 def _draw(polygons, shape):
     """Union of polygons [[x1, y1, x2, y2, ...], ...], drawn as pycocotools does."""
+    if all(np.size(part) == 1 for part in polygons) or (
+        len(polygons) > 2 and all(np.size(part) == 2 for part in polygons)
+    ):
+        polygons = [polygons]  # one polygon as a flat list, or as a list of points
     polygons = [np.asarray(polygon, np.float64).ravel() for polygon in polygons]
     for polygon in polygons:
         if polygon.size < 6 or polygon.size % 2 or not np.isfinite(polygon).all():
@@ -240,13 +261,85 @@ def _side(image, key, file):
     return value
 
 
-def _inside(name, file):
-    """A relative path that stays in its folder, on every system."""
+def _warn_of_crowds(data, file):
+    """Warns of classes that have no annotation but crowds: nothing is learned from them."""
+    objects, crowds = Counter(), Counter()
+    for annotation in data["annotations"]:
+        counts = crowds if annotation.get("iscrowd") else objects
+        counts[annotation["category_id"]] += 1
+    names = [c["name"] for c in data["categories"] if c["id"] in crowds.keys() - objects.keys()]
+    if names:
+        logger.warning(
+            "%s: %d of %d annotations are marked iscrowd=1, and the classes %s have no other: "
+            "training ignores them. If they are objects (CVAT marks every mask so), read the file "
+            'with crowds="objects".',
+            file,
+            crowds.total(),
+            len(data["annotations"]),
+            ", ".join(map(str, names[:10])) + ", ..." * (len(names) > 10),
+        )
+
+
+class ImageFinder:
+    """Finds the files that an annotation file names, inside one folder.
+
+    A name as given comes first. Where there is no such file, the name is read with backslashes as
+    separators, without a first part that repeats the name of the folder, and last without its
+    folders.
+
+    Args:
+        file: str or path. The annotation file, for errors.
+        folder: Path. The image folder.
+    """
+
+    def __init__(self, file: str | os.PathLike, folder: Path):
+        self.file = file
+        self.folder = folder
+        self._names: dict[Path, str] = {}  # which name was found where
+
+    def find(self, name: str) -> str:
+        """Returns the path of an image; the one as given if there is no file at all.
+
+        Args:
+            name: str. As in the annotation file.
+
+        Raises:
+            ValueError: if the name leaves the folder, fits several files, or fits the file of
+                another name.
+        """
+        _check_inside(name, self.file)
+        given = self.folder / name
+        path = given if given.is_file() else self._guess(name) or given
+        other = self._names.setdefault(path, name)
+        if other != name:
+            raise ValueError(
+                f"{self.file}: file_name {other!r} and {name!r} both fit {path}: keep the folders "
+                "that the names have in the file."
+            )
+        return str(path)
+
+    def _guess(self, name):
+        parts = PureWindowsPath(name).parts  # splits at both kinds of slash
+        inner = parts[1:] if parts[0] == self.folder.resolve().name else parts
+        guesses = dict.fromkeys(
+            self.folder.joinpath(*guess) for guess in (parts, inner, parts[-1:]) if guess
+        )
+        found = [path for path in guesses if path.is_file()]
+        if len(found) > 1:
+            raise ValueError(
+                f"{self.file}: file_name {name!r} fits {' and '.join(map(str, found))}: correct "
+                "the name, or remove the file that is not meant."
+            )
+        return found[0] if found else None
+
+
+def _check_inside(name, file):
+    """Refuses a name that is not a relative path inside its folder, on every system."""
     if not isinstance(name, str):
         raise ValueError(f"{file}: file_name must be text, got {name!r}.")
     windows, posix = PureWindowsPath(name), PurePosixPath(name)
-    if windows.drive or windows.root or posix.is_absolute() or ".." in windows.parts:
+    outside = windows.drive or windows.root or posix.is_absolute() or ".." in windows.parts
+    if outside or not windows.parts:
         raise ValueError(
             f"{file}: file_name {name!r} leaves the image folder. Give names relative to it."
         )
-    return name
