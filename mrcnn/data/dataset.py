@@ -17,6 +17,12 @@ from mrcnn.images.files import read_image
 from mrcnn.images.masks import boxes_from_masks
 
 IMAGE_CACHE_BYTES = 512 * 2**20  # decoded files kept in memory, over all datasets of the process
+ABILITIES = {  # and the method that each belongs to
+    "masks": "load_mask",
+    "boxes": "load_boxes",
+    "labels": "load_label",
+    "files": "load_image",
+}
 
 logger = logging.getLogger("mrcnn")
 
@@ -125,6 +131,37 @@ class Dataset:
         """Text that helps to find an image again; "" where a dataset does not say."""
         return ""
 
+    def has(self, ability: str) -> bool:
+        """Returns what a dataset can say about its images.
+
+        This looks at which methods a class overrides, so that training and evaluation need not.
+
+        Args:
+            ability: str. "masks" or "boxes": `load_mask` or `load_boxes` brings its own. "labels":
+                the instances of an image never overlap, and `load_label` returns them as one label
+                image. "files": the images are files, and `load_image` reads them.
+
+        Returns:
+            bool.
+
+        Raises:
+            ValueError: if there is no such ability.
+        """
+        methods = [vars(base) for base in type(self).__mro__]  # the class itself first
+        depths = {
+            name: next((depth for depth, own in enumerate(methods) if method in own), len(methods))
+            for name, method in ABILITIES.items()
+        }
+        if ability not in depths:
+            raise ValueError(f"{ability!r} is no ability of a dataset: use {', '.join(ABILITIES)}.")
+        base = type(self).__mro__.index(Dataset)
+        if ability == "files":
+            return depths["files"] == base
+        if ability == "labels":
+            # A subclass that overrides load_mask alone wants its masks to be used.
+            return depths["labels"] < base and depths["labels"] <= depths["masks"]
+        return depths[ability] < base
+
     # --- Loading -----------------------------------------------------------------------------
     def load_image(self, image_id) -> np.ndarray:
         """The picture: RGB [H, W, 3], uint8, uint16 or what else its file holds.
@@ -176,6 +213,15 @@ def describe_image(dataset, image_id) -> str:
     info = dataset.image_info[image_id]
     reference = dataset.image_reference(image_id) or info["path"]
     return str(reference or f"{image_id} ({info['source']}.{info['id']})")
+
+
+def image_size(dataset, image_id) -> tuple[int, int]:
+    """Returns (height, width) of an image: as its `image_info` says, else by loading it."""
+    info = dataset.image_info[image_id]
+    if info.get("height") and info.get("width"):
+        return int(info["height"]), int(info["width"])
+    height, width = dataset.load_image(image_id).shape[:2]
+    return int(height), int(width)
 
 
 class FileCache:

@@ -85,7 +85,7 @@ def test_instances_that_vanish_are_counted(caplog, kind, changes):
         dataset.samples[2][0][2, :, 0] = False
         dataset.samples[2][0][1, 10:60, 0] = True
     (text,) = warnings_of(caplog, dataset, config(**changes), name="val_dataset")
-    for words in ("val_dataset", "3 of 10 instances", "64x64", "IMAGE_MAX_DIM"):
+    for words in ("val_dataset", "3 of 10 instances", "IMAGE_MAX_DIM = 64"):
         assert words in text
     large = config(IMAGE_MIN_DIM=256, IMAGE_MAX_DIM=256, **changes)
     assert warnings_of(caplog, dataset, large) == []
