@@ -33,7 +33,9 @@ def load_sample(dataset, config, image_id, augmentation=None, rng=None) -> dict:
     """
     rng = np.random.default_rng([0, _IMAGE, 0, int(image_id)]) if rng is None else rng
     image = load_network_image(dataset, config, image_id)
-    labels = _load_labels(dataset, config, image_id, augmentation)
+    # A callable of the user's moves single masks, so it cannot take a label image.
+    plain = augmentation is None or isinstance(augmentation, Augmenter)
+    labels = _load_labels(dataset, config, image_id, image.shape[:2]) if plain else None
     if labels is None:
         masks, class_ids = load_checked_masks(dataset, config, image_id, image.shape[:2])
     else:
@@ -73,7 +75,7 @@ def load_fitted_instances(dataset, config, image_id) -> tuple[np.ndarray, np.nda
     Raises:
         ValueError: if the masks or class ids are unusable; naming the image.
     """
-    labels = _load_labels(dataset, config, image_id, None)
+    labels = _load_labels(dataset, config, image_id)
     if labels is not None:
         label, class_ids = labels
         plan = dialects.of(config).frame.plan(label.shape, config)
@@ -103,14 +105,19 @@ def load_network_image(dataset, config, image_id) -> np.ndarray:
         raise ValueError(f"Image {describe_image(dataset, image_id)}: {error}") from error
 
 
-def _load_labels(dataset, config, image_id, augmentation):
-    """The label image and class ids, where a dataset has them and nothing needs single masks."""
-    plain = augmentation is None or isinstance(augmentation, Augmenter)
-    if not plain or not dataset.has("labels"):
+def _load_labels(dataset, config, image_id, shape=None):
+    """Returns the label image and class ids of an image, or None for a dataset without them."""
+    if not dataset.has("labels"):
         return None
     labels, class_ids = dataset.load_label(image_id)
     class_ids = np.asarray(class_ids)
-    _check_class_ids(class_ids, config, describe_image(dataset, image_id))
+    name = describe_image(dataset, image_id)
+    if shape is not None and labels.shape != tuple(shape):
+        raise ValueError(
+            f"Image {name}: its label image is {labels.shape[0]}x{labels.shape[1]} (height x "
+            f"width), but the image is {shape[0]}x{shape[1]}. Both must have the same size."
+        )
+    _check_class_ids(class_ids, config, name)
     return labels, class_ids
 
 
