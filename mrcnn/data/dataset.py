@@ -6,15 +6,18 @@ lie in files, `load_image`), then call `prepare`.
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import threading
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mrcnn.images.files import read_image
 from mrcnn.images.masks import boxes_from_masks
+
+if TYPE_CHECKING:
+    from mrcnn.data.annotations import AnnotatedDataset, Annotations
 
 IMAGE_CACHE_BYTES = 512 * 2**20  # decoded files kept in memory, over all datasets of the process
 ABILITIES = {  # and the method that each belongs to
@@ -47,6 +50,49 @@ class Dataset:
         self.image_info = []
         self.class_info = [{"source": "", "id": 0, "name": "BG"}]
         self.source_class_ids = {}
+
+    # --- Opening annotations -----------------------------------------------------------------
+    @staticmethod
+    def open(
+        path: str | os.PathLike,
+        format: str = "auto",
+        images: str | os.PathLike | None = None,
+        **options: Any,
+    ) -> AnnotatedDataset:
+        """Opens annotations of any format in `mrcnn.data.formats`.
+
+        Args:
+            path: str or path. The annotation file or folder.
+            format: str. The name of the format. Defaults to "auto": the one that `path` looks like.
+            images: str or path. The folder of images, if it is not where the format expects it.
+                Defaults to None.
+            **options: options of the format, such as `crowds="objects"` of "coco" or
+                `class_name="cell"` of "label_images" and "mask_folders".
+
+        Returns:
+            A prepared dataset.
+
+        Raises:
+            FileNotFoundError: if `path` does not exist.
+            ValueError: if no format or several fit, or the annotations cannot be used.
+        """
+        from mrcnn.data import formats
+
+        return Dataset.from_annotations(formats.read(path, format, images, **options))
+
+    @classmethod
+    def from_annotations(cls, annotations: Annotations) -> AnnotatedDataset:
+        """Makes a dataset of a record of annotations.
+
+        Args:
+            annotations: Annotations.
+
+        Returns:
+            A prepared dataset.
+        """
+        from mrcnn.data.annotations import AnnotatedDataset
+
+        return AnnotatedDataset.from_annotations(annotations)
 
     # --- Filling it --------------------------------------------------------------------------
     def add_class(self, source, class_id, class_name):
@@ -255,38 +301,6 @@ class FileCache:
 
 
 _CACHE = FileCache(IMAGE_CACHE_BYTES)
-_read_as_stored = functools.partial(read_image, upright=False)
-
-
-def read_annotated_image(path, size, file):
-    """Reads an image as it was annotated: upright, or as stored where only that has the size.
-
-    Some annotation tools show an image without the rotation that its EXIF data ask for.
-
-    Args:
-        path: str or path. The image file.
-        size: (height, width) of the annotations, or None if it is not known.
-        file: str or path. What holds the annotations, for the error.
-
-    Returns:
-        The image as `images.files.read_image` returns it; the array is the caller's own.
-
-    Raises:
-        ValueError: if neither form has the size.
-    """
-    upright = read_cached(path, read_image)
-    if size is None or upright.shape[:2] == tuple(size):
-        return upright
-    stored = read_cached(path, _read_as_stored)
-    if stored.shape[:2] == tuple(size):
-        return stored
-    sizes = " or, as stored, ".join(
-        dict.fromkeys(f"{image.shape[0]}x{image.shape[1]}" for image in (upright, stored))
-    )
-    raise ValueError(
-        f"{file}: image {path} is annotated as {size[0]}x{size[1]} (height x width), but the file "
-        f"has {sizes}. Use the image files that were annotated, or correct the size there."
-    )
 
 
 def read_cached(path, reader) -> np.ndarray:

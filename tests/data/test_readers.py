@@ -231,7 +231,7 @@ def test_label_images_refuse(tmp_path):
     with pytest.raises(ValueError, match="a.jpg and a.png"):
         LabelImageDataset.from_folders(images, labels)
     (tmp_path / "none").mkdir()
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="no images"):
         LabelImageDataset.from_folders(tmp_path / "none", labels)
 
 
