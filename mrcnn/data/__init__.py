@@ -3,12 +3,12 @@
 The public classes are loaded on first use: readers do not wait for Keras.
 """
 
-from __future__ import annotations
-
+# Not here: `from __future__ import annotations` would hide the module `mrcnn.data.annotations`.
 import importlib
 
 _HOMES = {
     "Dataset": "dataset",
+    "Annotations": "annotations",
     "ShapesDataset": "synthetic.shapes",
     "CocoDataset": "formats.coco",
     "LabelImageDataset": "formats.label_images",

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from mrcnn.data.dataset import Dataset
-from mrcnn.data.sample import load_sample
+from mrcnn.data.sample import load_fitted_instances, load_sample
 from mrcnn.images.files import check_image_file
 
+# How many images are searched for instances that training cannot use, and for how long at most.
+SAMPLED_IMAGES = 200
+SAMPLED_SECONDS = 3.0
 
-# --- Checks before training ----------------------------------------------------------------------
+logger = logging.getLogger("mrcnn")
+
+
 def _check_prepared(dataset, name="dataset"):
     if not hasattr(dataset, "num_images"):
         raise ValueError(
@@ -46,9 +52,82 @@ def check_dataset(dataset, config, name="dataset"):
             f"({', '.join(dataset.class_names[:10])}{', ...' * (dataset.num_classes > 10)}), but "
             f"NUM_CLASSES = {config.NUM_CLASSES}: set NUM_CLASSES = {dataset.num_classes}."
         )
-    if type(dataset).load_image is Dataset.load_image:
+    if dataset.has("files"):
         _check_files(dataset, name)
     load_sample(dataset, config, int(np.asarray(dataset.image_ids)[0]))
+    _warn_of_instances(_count_instances(dataset, config), dataset, config, name)
+
+
+class _Counts:
+    """What a sample of images holds."""
+
+    images = 0
+    instances = 0  # those that training could use if they were large enough
+    crowds = 0
+    vanished = 0
+    crowded_images = 0  # with more instances than MAX_GT_INSTANCES
+    most = 0  # instances in one image
+
+
+def _count_instances(dataset, config):
+    """Counts the instances in a random sample of images, without reading the images."""
+    counts = _Counts()
+    if not any(dataset.has(ability) for ability in ("masks", "boxes", "labels")):
+        counts.images = dataset.num_images  # the user is told that load_mask is missing
+        return counts
+    order = np.random.default_rng(0).permutation(np.asarray(dataset.image_ids))
+    end = time.monotonic() + SAMPLED_SECONDS
+    for image_id in order[:SAMPLED_IMAGES]:
+        class_ids, left = load_fitted_instances(dataset, config, int(image_id))
+        counts.images += 1
+        counts.instances += int((class_ids > 0).sum())
+        counts.crowds += int((class_ids < 0).sum())
+        counts.vanished += int((class_ids > 0).sum() - (left > 0).sum())
+        counts.crowded_images += len(left) > config.MAX_GT_INSTANCES
+        counts.most = max(counts.most, len(left))
+        if time.monotonic() > end:
+            break
+    return counts
+
+
+def _warn_of_instances(counts, dataset, config, name):
+    """Says what training would leave out without a word."""
+    of = "" if counts.images == dataset.num_images else f" of {dataset.num_images}"
+    seen = f"{counts.images}{of} images"
+    if not counts.instances:
+        crowds = (
+            f" ({counts.crowds} crowds, which training ignores: if they are objects, read the file "
+            'with crowds="objects")'
+        )
+        logger.warning(
+            "%s: no instance in %s%s: there is nothing to learn from. Check the annotations.",
+            name,
+            seen,
+            crowds if counts.crowds else "",
+        )
+    if counts.vanished:
+        logger.warning(
+            "%s: %d of %d instances (in %s) vanish when the image is scaled with IMAGE_RESIZE_MODE "
+            "= %r, IMAGE_MIN_DIM = %s, IMAGE_MAX_DIM = %s: training never sees them. Raise "
+            "IMAGE_MAX_DIM (and IMAGE_MIN_DIM), or cut the images into tiles.",
+            name,
+            counts.vanished,
+            counts.instances,
+            seen,
+            config.IMAGE_RESIZE_MODE,
+            config.IMAGE_MIN_DIM,
+            config.IMAGE_MAX_DIM,
+        )
+    if counts.crowded_images:
+        logger.warning(
+            "%s: %d of %s hold more instances than MAX_GT_INSTANCES = %d: the rest is left out, "
+            "another choice in each epoch. Set MAX_GT_INSTANCES = %d.",
+            name,
+            counts.crowded_images,
+            seen,
+            config.MAX_GT_INSTANCES,
+            counts.most,
+        )
 
 
 def _check_files(dataset, name):

@@ -9,13 +9,23 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mrcnn.images.files import read_image
 from mrcnn.images.masks import boxes_from_masks
 
+if TYPE_CHECKING:
+    from mrcnn.data.annotations import AnnotatedDataset, Annotations
+
 IMAGE_CACHE_BYTES = 512 * 2**20  # decoded files kept in memory, over all datasets of the process
+ABILITIES = {  # and the method that each belongs to
+    "masks": "load_mask",
+    "boxes": "load_boxes",
+    "labels": "load_label",
+    "files": "load_image",
+}
 
 logger = logging.getLogger("mrcnn")
 
@@ -40,6 +50,49 @@ class Dataset:
         self.image_info = []
         self.class_info = [{"source": "", "id": 0, "name": "BG"}]
         self.source_class_ids = {}
+
+    # --- Opening annotations -----------------------------------------------------------------
+    @staticmethod
+    def open(
+        path: str | os.PathLike,
+        format: str = "auto",
+        images: str | os.PathLike | None = None,
+        **options: Any,
+    ) -> AnnotatedDataset:
+        """Opens annotations of any format in `mrcnn.data.formats`.
+
+        Args:
+            path: str or path. The annotation file or folder.
+            format: str. The name of the format. Defaults to "auto": the one that `path` looks like.
+            images: str or path. The folder of images, if it is not where the format expects it.
+                Defaults to None.
+            **options: options of the format, such as `crowds="objects"` of "coco" or
+                `class_name="cell"` of "label_images" and "mask_folders".
+
+        Returns:
+            A prepared dataset.
+
+        Raises:
+            FileNotFoundError: if `path` does not exist.
+            ValueError: if no format or several fit, or the annotations cannot be used.
+        """
+        from mrcnn.data import formats
+
+        return Dataset.from_annotations(formats.read(path, format, images, **options))
+
+    @classmethod
+    def from_annotations(cls, annotations: Annotations) -> AnnotatedDataset:
+        """Makes a dataset of a record of annotations.
+
+        Args:
+            annotations: Annotations.
+
+        Returns:
+            A prepared dataset.
+        """
+        from mrcnn.data.annotations import AnnotatedDataset
+
+        return AnnotatedDataset.from_annotations(annotations)
 
     # --- Filling it --------------------------------------------------------------------------
     def add_class(self, source, class_id, class_name):
@@ -124,6 +177,37 @@ class Dataset:
         """Text that helps to find an image again; "" where a dataset does not say."""
         return ""
 
+    def has(self, ability: str) -> bool:
+        """Returns what a dataset can say about its images.
+
+        This looks at which methods a class overrides, so that training and evaluation need not.
+
+        Args:
+            ability: str. "masks" or "boxes": `load_mask` or `load_boxes` brings its own. "labels":
+                the instances of an image never overlap, and `load_label` returns them as one label
+                image. "files": the images are files, and `load_image` reads them.
+
+        Returns:
+            bool.
+
+        Raises:
+            ValueError: if there is no such ability.
+        """
+        methods = [vars(base) for base in type(self).__mro__]  # the class itself first
+        depths = {
+            name: next((depth for depth, own in enumerate(methods) if method in own), len(methods))
+            for name, method in ABILITIES.items()
+        }
+        if ability not in depths:
+            raise ValueError(f"{ability!r} is no ability of a dataset: use {', '.join(ABILITIES)}.")
+        base = type(self).__mro__.index(Dataset)
+        if ability == "files":
+            return depths["files"] == base
+        if ability == "labels":
+            # A subclass that overrides load_mask alone wants its masks to be used.
+            return depths["labels"] < base and depths["labels"] <= depths["masks"]
+        return depths[ability] < base
+
     # --- Loading -----------------------------------------------------------------------------
     def load_image(self, image_id) -> np.ndarray:
         """The picture: RGB [H, W, 3], uint8, uint16 or what else its file holds.
@@ -140,6 +224,10 @@ class Dataset:
                 f"Image {describe_image(self, image_id)} has no path: give one to add_image, "
                 f"or override load_image in {type(self).__name__}."
             )
+        return self._read_image(image_id, path)
+
+    def _read_image(self, image_id, path):
+        """Reads the file of an image; readers of annotation files override it."""
         return read_cached(path, read_image)
 
     def load_mask(self, image_id) -> tuple[np.ndarray, np.ndarray]:
@@ -171,6 +259,15 @@ def describe_image(dataset, image_id) -> str:
     info = dataset.image_info[image_id]
     reference = dataset.image_reference(image_id) or info["path"]
     return str(reference or f"{image_id} ({info['source']}.{info['id']})")
+
+
+def image_size(dataset, image_id) -> tuple[int, int]:
+    """Returns (height, width) of an image: as its `image_info` says, else by loading it."""
+    info = dataset.image_info[image_id]
+    if info.get("height") and info.get("width"):
+        return int(info["height"]), int(info["width"])
+    height, width = dataset.load_image(image_id).shape[:2]
+    return int(height), int(width)
 
 
 class FileCache:

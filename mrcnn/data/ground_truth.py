@@ -8,7 +8,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from scipy.ndimage import find_objects
 
-from mrcnn.data.dataset import Dataset, describe_image
+from mrcnn.data.dataset import describe_image, image_size
 from mrcnn.images.overlaps import to_xywh
 from mrcnn.images.rle import encode_rle, masks_to_rles, text_rle
 
@@ -100,15 +100,15 @@ def _objects(dataset, image_id, masks):
     """(height, width, list of (class_id, xywh, rle or None)) of one image."""
     if not masks:
         boxes, class_ids = dataset.load_boxes(image_id)
-        height, width = _image_size(dataset, image_id)
+        height, width = image_size(dataset, image_id)
         return height, width, [(c, b, None) for c, b in zip(class_ids, to_xywh(boxes), strict=True)]
-    if hasattr(dataset, "load_label"):  # never [H, W, N]
+    if dataset.has("labels"):  # never [H, W, N]
         labels, class_ids = dataset.load_label(image_id)
         shape, rles = labels.shape, _label_rles(labels, len(class_ids))
     else:
         stack, class_ids = dataset.load_mask(image_id)
         stack = np.asarray(stack)
-        shape = stack.shape[:2] if stack.size else _image_size(dataset, image_id)
+        shape = stack.shape[:2] if stack.size else image_size(dataset, image_id)
         rles = masks_to_rles(stack)
     if len(rles) != len(class_ids):
         raise ValueError(
@@ -122,7 +122,7 @@ def _objects(dataset, image_id, masks):
 
 def _own_boxes(dataset, image_id, objects):
     """Objects with the boxes of the annotation file, where it has some and they fit."""
-    if getattr(type(dataset), "load_boxes", Dataset.load_boxes) is Dataset.load_boxes:
+    if not dataset.has("boxes"):
         return objects
     boxes, class_ids = dataset.load_boxes(image_id)
     if list(class_ids) != [class_id for class_id, _, _ in objects]:
@@ -137,11 +137,3 @@ def _label_rles(labels, count):
         region = (rows.start, cols.start, rows.stop, cols.stop)
         rles.append(encode_rle(labels[rows, cols] == number, region, labels.shape))
     return rles
-
-
-def _image_size(dataset, image_id):
-    info = dataset.image_info[image_id]
-    if info.get("height") and info.get("width"):
-        return int(info["height"]), int(info["width"])
-    height, width = dataset.load_image(image_id).shape[:2]
-    return int(height), int(width)

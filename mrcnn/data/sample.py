@@ -7,7 +7,7 @@ import numpy as np
 from mrcnn import batch as contract
 from mrcnn import dialects
 from mrcnn.data.augment import Augmenter
-from mrcnn.data.dataset import Dataset, describe_image
+from mrcnn.data.dataset import describe_image, image_size
 from mrcnn.data.instances import Instances, from_labels, from_masks, masks_from_boxes
 from mrcnn.images.values import to_channels, to_network_range
 
@@ -33,7 +33,9 @@ def load_sample(dataset, config, image_id, augmentation=None, rng=None) -> dict:
     """
     rng = np.random.default_rng([0, _IMAGE, 0, int(image_id)]) if rng is None else rng
     image = load_network_image(dataset, config, image_id)
-    labels = _load_labels(dataset, config, image_id, augmentation)
+    # A callable of the user's moves single masks, so it cannot take a label image.
+    plain = augmentation is None or isinstance(augmentation, Augmenter)
+    labels = _load_labels(dataset, config, image_id, image.shape[:2]) if plain else None
     if labels is None:
         masks, class_ids = load_checked_masks(dataset, config, image_id, image.shape[:2])
     else:
@@ -56,6 +58,35 @@ def load_sample(dataset, config, image_id, augmentation=None, rng=None) -> dict:
     return sample
 
 
+def load_fitted_instances(dataset, config, image_id) -> tuple[np.ndarray, np.ndarray]:
+    """Finds which instances of an image are left at the size of the network's input.
+
+    The image itself is not read where the annotations say how large it is.
+
+    Args:
+        dataset: a prepared Dataset.
+        config: a Config.
+        image_id: int. Number of the image.
+
+    Returns:
+        Two int arrays of class ids: those of all instances, and of the instances that still have a
+        pixel; negative for crowds.
+
+    Raises:
+        ValueError: if the masks or class ids are unusable; naming the image.
+    """
+    labels = _load_labels(dataset, config, image_id)
+    if labels is not None:
+        label, class_ids = labels
+        plan = dialects.of(config).frame.plan(label.shape, config)
+        return class_ids, from_labels(label, class_ids, plan).class_ids
+    masks, class_ids = load_checked_masks(dataset, config, image_id)
+    if not class_ids.size:
+        return class_ids, class_ids
+    plan = dialects.of(config).frame.plan(masks.shape, config)
+    return class_ids, from_masks(masks, class_ids, plan).class_ids
+
+
 def _active_classes(dataset, image_id, config) -> np.ndarray:
     """Flags of the classes that the source of an image knows, float32 `[NUM_CLASSES]`."""
     active = np.zeros(config.NUM_CLASSES, np.float32)
@@ -74,21 +105,32 @@ def load_network_image(dataset, config, image_id) -> np.ndarray:
         raise ValueError(f"Image {describe_image(dataset, image_id)}: {error}") from error
 
 
-def _load_labels(dataset, config, image_id, augmentation):
-    """The label image and class ids, where a dataset has them and nothing needs single masks."""
-    plain = augmentation is None or isinstance(augmentation, Augmenter)
-    if not plain or not hasattr(dataset, "load_label"):
+def _load_labels(dataset, config, image_id, shape=None):
+    """Returns the label image and class ids of an image, or None for a dataset without them."""
+    if not dataset.has("labels"):
         return None
     labels, class_ids = dataset.load_label(image_id)
     class_ids = np.asarray(class_ids)
-    _check_class_ids(class_ids, config, describe_image(dataset, image_id))
+    name = describe_image(dataset, image_id)
+    if shape is not None and labels.shape != tuple(shape):
+        raise ValueError(
+            f"Image {name}: its label image is {labels.shape[0]}x{labels.shape[1]} (height x "
+            f"width), but the image is {shape[0]}x{shape[1]}. Both must have the same size."
+        )
+    _check_class_ids(class_ids, config, name)
     return labels, class_ids
 
 
-def load_checked_masks(dataset, config, image_id, shape):
+def load_checked_masks(dataset, config, image_id, shape=None):
     """Masks and class ids of an image, checked, without the empty ones.
 
     Where masks are not used and the dataset brings boxes of its own, a mask is its filled box.
+
+    Args:
+        dataset: a prepared Dataset.
+        config: a Config.
+        image_id: int. Number of the image.
+        shape: height and width of the image. Defaults to None: those of its masks, if it has any.
 
     Returns:
         (masks, class_ids): bool [H, W, N] and int [N].
@@ -98,12 +140,14 @@ def load_checked_masks(dataset, config, image_id, shape):
             or class ids outside NUM_CLASSES.
     """
     name = describe_image(dataset, image_id)
-    if not config.USE_MASKS and type(dataset).load_boxes is not Dataset.load_boxes:
+    if not config.USE_MASKS and dataset.has("boxes"):
         boxes, class_ids = dataset.load_boxes(image_id)
+        shape = shape or image_size(dataset, image_id)
         masks = masks_from_boxes(boxes, shape)
     else:
         masks, class_ids = dataset.load_mask(image_id)
     masks, class_ids = np.asarray(masks), np.asarray(class_ids).reshape(-1)
+    shape = shape or masks.shape[:2]
     if masks.ndim == 3 and masks.shape[-1] == 0 and class_ids.size == 0:
         return np.zeros((*shape, 0), bool), class_ids.astype(np.int32)
     if masks.ndim != 3 or masks.shape[:2] != tuple(shape):

@@ -20,7 +20,6 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from mrcnn.data.dataset import Dataset
 from mrcnn.data.ground_truth import checked_image_ids, coco_ground_truth
 from mrcnn.evaluation.detections import check_sizes, collect_results
 from mrcnn.evaluation.pooled import _pooled_counts
@@ -64,7 +63,7 @@ def evaluate(
     """
     image_ids = checked_image_ids(dataset, image_ids)
     rows, has_masks = collect_results(dataset, results, image_ids)
-    has_masks = has_masks and type(dataset).load_mask is not Dataset.load_mask
+    has_masks = has_masks and (dataset.has("masks") or dataset.has("labels"))
     truth = coco_ground_truth(dataset, image_ids, masks=has_masks)
     kinds = ["bbox", "segm"] if has_masks else ["bbox"]
     if has_masks:

@@ -22,8 +22,8 @@ def write(model: Any, path: str | os.PathLike) -> None:
 
     In Python with PyTorch: ``model.load_state_dict(safetensors.torch.load_file(path))``, into a
     model with the same number of classes. If the epsilon is 0, as in the published first version,
-    set it there too: ``torchvision.models.detection._utils.overwrite_eps(model, 0.0)``. Weights that
-    were read from torchvision and not trained are written back bit by bit.
+    set it there too: ``torchvision.models.detection._utils.overwrite_eps(model, 0.0)``. Weights
+    that were read from torchvision and not trained are written back bit by bit.
 
     Args:
         model: MaskRCNN. Its NUMERICS is a dialect of torchvision.
@@ -36,8 +36,8 @@ def write(model: Any, path: str | os.PathLike) -> None:
     config, layers = model.config, model.network.layers
     if config.NUMERICS not in ("torchvision", "torchvision_v2"):
         raise ValueError(
-            f"Only a model with NUMERICS 'torchvision' or 'torchvision_v2' runs there, this one has "
-            f"{config.NUMERICS!r}: start training from weights of torchvision, "
+            f"Only a model with NUMERICS 'torchvision' or 'torchvision_v2' runs there, this one "
+            f"has {config.NUMERICS!r}: start training from weights of torchvision, "
             "MaskRCNN.from_weights(file)."
         )
     weights = {

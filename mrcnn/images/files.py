@@ -78,11 +78,13 @@ def find_images(inputs: Iterable[str | os.PathLike]) -> list[Path]:
     return list(found.values())
 
 
-def read_image(path: str | os.PathLike) -> np.ndarray:
-    """Reads an image of any common format, rotated upright according to its EXIF data.
+def read_image(path: str | os.PathLike, upright: bool = True) -> np.ndarray:
+    """Reads an image of any common format.
 
     Args:
         path: str or path. The file to read; its name may hold non-ASCII letters.
+        upright: bool. Whether the image is rotated according to its EXIF data. False reads it as
+            stored. Defaults to True.
 
     Returns:
         [H, W, 3] RGB in the dtype of the file: uint8, uint16, or others such as float32 (TIFF).
@@ -95,6 +97,8 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     """
     data = _read_bytes(path)
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH  # unlike IMREAD_UNCHANGED, this applies EXIF
+    if not upright:
+        flags |= cv2.IMREAD_IGNORE_ORIENTATION
     image = _decode(data, flags)
     if image is not None:
         return np.ascontiguousarray(image[..., ::-1])  # BGR to RGB

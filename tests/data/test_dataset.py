@@ -81,3 +81,77 @@ def test_file_cache_keeps_to_its_limit_and_sees_changes(tmp_path):
     assert [path.name for path in reads] == ["a", "b", "c", "b"] and cache.bytes == 90
     (tmp_path / "a").write_bytes(bytes(61))
     assert cache.read(tmp_path / "a", read).size == 61
+
+
+# --- Abilities -----------------------------------------------------------------------------------
+class Masks(Dataset):
+    def load_mask(self, image_id):
+        return np.ones((4, 4, 1), bool), np.ones(1, np.int32)
+
+
+class Labels(Masks):
+    def load_label(self, image_id):
+        return np.ones((4, 4), np.int32), np.ones(1, np.int32)
+
+
+class OwnMasks(Labels):
+    """Its masks are meant, not the label images of the class that it comes from."""
+
+    def load_mask(self, image_id):
+        return np.zeros((4, 4, 0), bool), np.zeros(0, np.int32)
+
+
+class Boxes(Dataset):
+    def load_boxes(self, image_id):
+        return np.ones((1, 4), np.float32), np.ones(1, np.int32)
+
+
+class Images(Dataset):
+    def load_image(self, image_id):
+        return np.zeros((4, 4, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "kind, abilities",
+    [
+        (Dataset, {"files"}),
+        (Masks, {"masks", "files"}),
+        (Labels, {"masks", "labels", "files"}),
+        (OwnMasks, {"masks", "files"}),
+        (Boxes, {"boxes", "files"}),
+        (Images, set()),
+    ],
+)
+def test_abilities(kind, abilities):
+    dataset = kind()
+    found = {name for name in ("masks", "boxes", "labels", "files") if dataset.has(name)}
+    assert found == abilities
+    with pytest.raises(ValueError, match="'mask'.*masks, boxes, labels, files"):
+        dataset.has("mask")
+
+
+def test_own_masks_of_a_subclass_reach_the_network():
+    """A subclass of a reader of label images that overrides load_mask was ignored."""
+    from mrcnn.config import Config
+    from mrcnn.data.ground_truth import coco_ground_truth
+    from mrcnn.data.sample import load_fitted_instances
+
+    dataset = OwnMasks()
+    dataset.add_class("s", 1, "cell")
+    dataset.add_image("s", 0, None, height=4, width=4)
+    dataset.prepare()
+    assert coco_ground_truth(dataset)["annotations"] == []
+    settings = Config(NUM_CLASSES=2, IMAGE_MIN_DIM=64, IMAGE_MAX_DIM=64)
+    assert load_fitted_instances(dataset, settings, 0)[0].size == 0
+
+
+def test_abilities_are_asked_in_one_way():
+    import re
+    from pathlib import Path
+
+    import mrcnn
+
+    asked = re.compile(r"is (not )?Dataset\.load_|hasattr\([^)]*load_|getattr\([^)]*load_")
+    root = Path(mrcnn.__file__).parent
+    found = [path.name for path in root.rglob("*.py") if asked.search(path.read_text("utf-8"))]
+    assert found == []

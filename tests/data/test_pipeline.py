@@ -275,6 +275,16 @@ def test_a_damaged_file_anywhere_stops_before_the_first_step(tmp_path):
         (tmp_path / name).write_bytes(whole)
 
 
+def test_a_label_image_of_another_size_is_refused():
+    class Labeled(Made):
+        def load_label(self, image_id):
+            return np.ones((32, 32), np.int32), np.ones(1, np.int32)
+
+    dataset = Labeled((blank(), np.ones((64, 64, 1), bool), [1]))
+    with pytest.raises(ValueError, match="picture-0.*label image is 32x32.*image is 64x64"):
+        load_sample(dataset, config(), 0)
+
+
 def test_shapes_that_do_not_stack():
     empty = (np.zeros((0, 0, 0)), np.zeros(0, np.int32))
     dataset = Made((blank(), *empty), (blank(100, 64), *empty))

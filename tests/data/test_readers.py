@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -11,14 +12,14 @@ from mrcnn.data.formats.coco import CocoDataset
 from mrcnn.data.formats.label_images import LabelImageDataset
 from mrcnn.data.formats.mask_folders import MaskFolderDataset
 
-REAL = Path(__file__).parents[3] / "shared" / "data"
+DATA = os.environ.get("MRCNN_DATA")  # a folder of real images
 TRIANGLE = [[1.0, 1.0, 8.0, 1.0, 1.0, 6.0]]
 
 
 def real(name):
-    if not (REAL / name).exists():
-        pytest.skip(f"needs the folder {REAL / name}")
-    return REAL / name
+    if not DATA:
+        pytest.skip(f"needs MRCNN_DATA: a folder that holds {name}")
+    return Path(DATA) / name
 
 
 def coco(tmp_path, entries=(), **changes):
@@ -230,7 +231,7 @@ def test_label_images_refuse(tmp_path):
     with pytest.raises(ValueError, match="a.jpg and a.png"):
         LabelImageDataset.from_folders(images, labels)
     (tmp_path / "none").mkdir()
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="no images"):
         LabelImageDataset.from_folders(tmp_path / "none", labels)
 
 

@@ -5,6 +5,7 @@ import copy
 import io
 import json
 import math
+import os
 import threading
 from pathlib import Path
 
@@ -20,9 +21,10 @@ from mrcnn.data import ground_truth
 from mrcnn.data.dataset import Dataset
 from mrcnn.evaluation import coco as ev
 from mrcnn.evaluation import pooled
-from mrcnn.images import rle
+from mrcnn.evaluation.detections import coco_results
+from mrcnn.images.rle import masks_to_rles
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
+DATA = os.environ.get("MRCNN_DATA")  # a folder of real images
 
 
 class Masks(Dataset):
@@ -63,7 +65,7 @@ def detections(rng, masks, class_ids, extra=3):
 
 
 def result(masks, class_ids, scores, rle=False):
-    rles = rle.masks_to_rles(masks)
+    rles = masks_to_rles(masks)
     xywh = np.array([coco_mask.toBbox(r) for r in rles]).reshape(-1, 4)
     rois = np.stack([xywh[:, 1], xywh[:, 0], xywh[:, 1] + xywh[:, 3], xywh[:, 0] + xywh[:, 2]], 1)
     found = {"rois": rois.astype(np.int32), "class_ids": np.asarray(class_ids, np.int32),
@@ -144,7 +146,7 @@ def test_rles_masks_and_generators_score_the_same(random_set):
     dataset, results = random_set
     full = ev.evaluate(dataset, results)
     codes = ({**{k: v for k, v in r.items() if k != "masks"},
-              "rles": rle.masks_to_rles(r["masks"])} for r in results)  # fmt: skip
+              "rles": masks_to_rles(r["masks"])} for r in results)  # fmt: skip
     assert ev.evaluate(dataset, codes).to_dict() == full.to_dict()
 
 
@@ -294,12 +296,12 @@ def test_ground_truth_format():
 
 def test_results_format_and_fallback_ids():
     items = [(bar(0, 10), [1])]
-    rows = ground_truth.coco_results(Masks(items), [result(bar(5, 9), [2], [0.5])])
+    rows = coco_results(Masks(items), [result(bar(5, 9), [2], [0.5])])
     assert json.loads(json.dumps(rows)) == rows
     assert rows[0]["image_id"] == 0 and rows[0]["category_id"] == 2
     assert rows[0]["bbox"] == [5, 0, 4, 4] and rows[0]["score"] == 0.5
     assert isinstance(rows[0]["segmentation"]["counts"], str)
-    rows = ground_truth.coco_results(Masks(items, ids=[7], class_ids=[10, 20]),
+    rows = coco_results(Masks(items, ids=[7], class_ids=[10, 20]),
                            [result(bar(5, 9), [2], [0.5], rle=True)])  # fmt: skip
     assert rows[0]["image_id"] == 7 and rows[0]["category_id"] == 20
     assert (
@@ -335,13 +337,12 @@ def test_boxes_of_the_annotation_file_are_used():
 
 
 def test_real_coco_annotations():
-    if not (SHARED / "coco26").is_dir():
-        pytest.skip("needs ../shared/data/coco26")
+    if not DATA:
+        pytest.skip("needs MRCNN_DATA: a folder that holds coco26")
     from mrcnn.data.formats.coco import CocoDataset
 
-    dataset = CocoDataset.from_json(
-        SHARED / "coco26" / "instances.json", SHARED / "coco26" / "images"
-    )
+    folder = Path(DATA) / "coco26"
+    dataset = CocoDataset.from_json(folder / "instances.json", folder / "images")
     results = []
     for image_id in dataset.image_ids:
         masks, class_ids = dataset.load_mask(image_id)

@@ -6,180 +6,201 @@ An annotation file is foreign input: paths, sizes and codes are checked before t
 from __future__ import annotations
 
 import json
+import logging
+import mmap
+import os
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
-from mrcnn.data.dataset import Dataset
-from mrcnn.images.masks import boxes_from_masks
-from mrcnn.images.rle import MAX_RLE_PIXELS, decode_rle
+from mrcnn.data.annotations import (
+    AnnotatedDataset,
+    Annotations,
+    Image,
+    Instance,
+    Polygons,
+    Rle,
+    broken,
+)
+from mrcnn.data.ground_truth import coco_ground_truth
+from mrcnn.images.atomic import write_text
+from mrcnn.images.rle import MAX_RLE_PIXELS
 
+NAME = "coco"
 SOURCE = "coco"
+LISTS = ("images", "annotations", "categories")
+
+logger = logging.getLogger("mrcnn")
 
 
-class CocoDataset(Dataset):
+class CocoDataset(AnnotatedDataset):
     """Images with annotations of a COCO instances file.
 
     Category ids become class ids 1, 2, ... in ascending order; `get_source_class_id(class_id,
-    "coco")` gives the id of the file. A crowd has a negative class id.
+    "coco")` returns the id of the file. A crowd has a negative class id.
     """
 
     @classmethod
-    def from_json(cls, annotations, images_dir):
+    def from_json(
+        cls,
+        annotations: str | os.PathLike,
+        images_dir: str | os.PathLike,
+        crowds: str = "ignore",
+    ) -> CocoDataset:
         """Reads an instances file.
 
         Args:
-            annotations: path of the JSON file.
-            images_dir: folder that the file names in it start from.
+            annotations: str or path. The JSON file.
+            images_dir: str or path. The folder that the file names in it start from.
+            crowds: str; see `read`.
 
         Returns:
             A prepared dataset; images without annotations are part of it.
 
         Raises:
-            FileNotFoundError: no such file or folder.
-            ValueError: not JSON, not COCO instances, an unknown category or image, a path that
-                leaves `images_dir`, or an image too large; naming the file.
+            FileNotFoundError, ValueError: as `read`.
         """
-        data = read_json(annotations)
-        if not Path(images_dir).is_dir():
-            raise FileNotFoundError(f"{images_dir}: no such image folder. Check the path.")
-        dataset = cls()
-        dataset._fill(data, annotations, Path(images_dir))
-        dataset.prepare()
-        return dataset
+        found = read(annotations, images=images_dir, crowds=crowds)
+        return cls.from_annotations(found)  # type: ignore[return-value]
 
-    def _fill(self, data, file, images_dir):
-        for category in sorted(data["categories"], key=lambda entry: _id(entry, file, int)):
-            self.add_class(SOURCE, category["id"], _get(category, "name", file))
-        class_ids = {info["id"]: index for index, info in enumerate(self.class_info) if index}
-        found = {_id(image, file, (int, str)): [] for image in data["images"]}
-        if len(found) != len(data["images"]):
-            raise ValueError(f"{file}: two images have the same id. Give each its own.")
-        for annotation in data["annotations"]:
-            found_in, category = _get(annotation, "image_id", file), annotation.get("category_id")
-            if not isinstance(category, int) or category not in class_ids:
-                raise ValueError(
-                    f"{file}: annotation {annotation.get('id')} has category_id {category!r}, "
-                    f'which is not in "categories" ({sorted(class_ids)[:20]}). Add the category.'
-                )
-            if not isinstance(found_in, (int, str)) or found_in not in found:
-                raise ValueError(
-                    f"{file}: annotation {annotation.get('id')} belongs to image_id {found_in!r}, "
-                    'which is not in "images". Add the image or remove the annotation.'
-                )
-            sign = -1 if annotation.get("iscrowd") else 1
-            found[found_in].append((sign * class_ids[category], annotation))
-        for image in data["images"]:
-            self._add(image, found[image["id"]], file, images_dir)
 
-    def _add(self, image, annotations, file, images_dir):
-        name = _get(image, "file_name", file)
-        height, width = (_side(image, side, file) for side in ("height", "width"))
-        if height * width > MAX_RLE_PIXELS:
+def looks_like(path: Path) -> bool:
+    """Returns whether a path is a COCO instances file, or a folder that holds one."""
+    return bool(_instances_files(path)) if path.is_dir() else _names_the_lists(path)
+
+
+def read(
+    path: str | os.PathLike, images: str | os.PathLike | None = None, crowds: str = "ignore"
+) -> Annotations:
+    """Reads an instances file. Masks are decoded when they are needed.
+
+    Args:
+        path: str or path. The JSON file, or a folder that holds one.
+        images: str or path. The folder that the file names start from. Defaults to None: the folder
+            `images` beside the JSON file, or else the folder of the JSON file.
+        crowds: str. What a region marked `iscrowd=1` is: "ignore", neither right nor wrong in
+            training and evaluation, as in COCO; or "objects", an instance like any other.
+            Defaults to "ignore".
+
+    Returns:
+        Annotations; images without annotations are part of them.
+
+    Raises:
+        FileNotFoundError: if the file or the image folder does not exist.
+        ValueError: if the file is not JSON or not COCO instances, or has an unknown category or
+            image, a path that leaves the image folder, or an image too large; naming the file.
+    """
+    if crowds not in ("ignore", "objects"):
+        raise ValueError(f"crowds must be 'ignore' or 'objects', got {crowds!r}.")
+    file = _one_file(Path(path)) if Path(path).is_dir() else Path(path)
+    data = read_json(file)
+    if images is None:
+        beside = file.parent / "images"
+        images = beside if beside.is_dir() else file.parent
+    if not Path(images).is_dir():
+        raise FileNotFoundError(f"{images}: no such image folder. Check the path.")
+    categories = sorted(data["categories"], key=lambda entry: _id(entry, file, int))
+    classes = [(category["id"], _get(category, "name", file)) for category in categories]
+    listed = _annotations_by_image(data, {number for number, _ in classes}, file)
+    if crowds == "ignore":
+        _warn_of_crowds(data, file)
+    class_ids = {number: index for index, (number, _) in enumerate(classes, 1)}
+    finder = ImageFinder(file, Path(images))
+    records = []
+    for image in data["images"]:
+        record = _image(image, file, finder)
+        instances = [
+            _instance(annotation, class_ids, crowds == "ignore", record)
+            for annotation in listed[image["id"]]
+        ]
+        records.append(replace(record, instances=instances))
+    return Annotations(SOURCE, classes, records)
+
+
+def write(annotations: Annotations, path: str | os.PathLike) -> None:
+    """Writes an instances file; the images stay where they are.
+
+    File names start from the folder that all images have in common.
+
+    Args:
+        annotations: Annotations of at least one image.
+        path: str or path. The JSON file.
+    """
+    dataset = AnnotatedDataset.from_annotations(annotations)
+    data = coco_ground_truth(dataset, masks=dataset.has("masks"))
+    paths = [image.path for image in annotations.images]
+    folders = [os.path.dirname(os.path.abspath(name)) for name in paths if name is not None]
+    for entry, name in zip(data["images"], paths, strict=True):
+        if name is not None:
+            common = os.path.commonpath(folders)
+            entry["file_name"] = Path(os.path.relpath(name, common)).as_posix()
+    write_text(path, json.dumps(data))
+
+
+# --- Entries of the file -------------------------------------------------------------------------
+def _annotations_by_image(data, categories, file):
+    """Returns the annotations of each image id, checked."""
+    listed = {_id(image, file, (int, str)): [] for image in data["images"]}
+    if len(listed) != len(data["images"]):
+        raise ValueError(f"{file}: two images have the same id. Give each its own.")
+    for annotation in data["annotations"]:
+        image_id = _get(annotation, "image_id", file)
+        category = annotation.get("category_id")
+        if not isinstance(category, int) or category not in categories:
             raise ValueError(
-                f"{file}: image {name} is said to have {height}x{width} pixels, more than "
-                f"{MAX_RLE_PIXELS}. Correct its height and width, or cut it into tiles."
+                f"{file}: annotation {annotation.get('id')} has category_id {category!r}, "
+                f'which is not in "categories" ({sorted(categories)[:20]}). Add the category.'
             )
-        path = str(images_dir / _inside(name, file))
-        self.add_image(
-            SOURCE,
-            image["id"],
-            path,
-            height=height,
-            width=width,
-            annotations=annotations,
-            file=file,
+        if not isinstance(image_id, (int, str)) or image_id not in listed:
+            raise ValueError(
+                f"{file}: annotation {annotation.get('id')} belongs to image_id {image_id!r}, "
+                'which is not in "images". Add the image or remove the annotation.'
+            )
+        listed[image_id].append(annotation)
+    return listed
+
+
+def _image(entry, file, finder):
+    name = _get(entry, "file_name", file)
+    height, width = (_side(entry, side, file) for side in ("height", "width"))
+    if height * width > MAX_RLE_PIXELS:
+        raise ValueError(
+            f"{file}: image {name} is said to have {height}x{width} pixels, more than "
+            f"{MAX_RLE_PIXELS}. Correct its height and width, or cut it into tiles."
         )
-
-    def image_reference(self, image_id) -> str:
-        """The path of the picture."""
-        return str(self.image_info[image_id]["path"])
-
-    def load_mask(self, image_id) -> tuple[np.ndarray, np.ndarray]:
-        """bool [H, W, N] and int32 [N]; annotations without an area are left out.
-
-        Raises:
-            ValueError: an annotation without a segmentation, or with a damaged one.
-        """
-        info = self.image_info[image_id]
-        masks, class_ids = [], []
-        for class_id, annotation in info["annotations"]:
-            mask = self._mask(info, annotation)
-            if mask.any():
-                masks.append(mask)
-                class_ids.append(class_id)
-        if not masks:
-            return np.zeros((info["height"], info["width"], 0), bool), np.zeros(0, np.int32)
-        return np.stack(masks, axis=-1), np.asarray(class_ids, np.int32)
-
-    def load_boxes(self, image_id) -> tuple[np.ndarray, np.ndarray]:
-        """float32 [N, 4] and int32 [N]: "bbox", or the bounds of the mask where there is none."""
-        info = self.image_info[image_id]
-        boxes, class_ids = [], []
-        for class_id, annotation in info["annotations"]:
-            box = self._box(info, annotation)
-            if box[2] > box[0] and box[3] > box[1]:
-                boxes.append(box)
-                class_ids.append(class_id)
-        return np.asarray(boxes, np.float32).reshape(-1, 4), np.asarray(class_ids, np.int32)
-
-    def _box(self, info, annotation):
-        if annotation.get("bbox") is None:
-            return boxes_from_masks(self._mask(info, annotation)[..., None])[0]
-        try:
-            x, y, width, height = (float(value) for value in annotation["bbox"])
-        except (TypeError, ValueError) as error:
-            raise _broken(
-                info, annotation, f"bbox must be [x, y, width, height]: {error}"
-            ) from error
-        box = np.array([y, x, y + height, x + width])
-        if not np.isfinite(box).all():
-            raise _broken(info, annotation, f"bbox must be finite, got {annotation['bbox']}")
-        return np.clip(box, 0, [info["height"], info["width"]] * 2)
-
-    def _mask(self, info, annotation):
-        """One mask, bool [height, width]."""
-        segmentation = annotation.get("segmentation")
-        if not segmentation:
-            raise _broken(
-                info,
-                annotation,
-                "it has no segmentation. Add one, or set USE_MASKS = False (boxes alone)",
-            )
-        shape = (info["height"], info["width"])
-        try:
-            if isinstance(segmentation, dict):
-                return _decode(segmentation, shape)
-            return _draw(segmentation, shape)
-        except (TypeError, ValueError, KeyError, OverflowError) as error:
-            raise _broken(info, annotation, error) from error
+    return Image(entry["id"], finder.find(name), height=height, width=width, file=str(file))
 
 
-def _broken(info, annotation, reason):
-    return ValueError(
-        f"{info['file']}: annotation {annotation.get('id')} of image {info['path']}: {reason}."
+def _instance(annotation, class_ids, keeps_crowds, image):
+    instance = Instance(
+        class_id=class_ids[annotation["category_id"]],
+        crowd=keeps_crowds and bool(annotation.get("iscrowd")),
+        shape=_shape(annotation.get("segmentation")),
+        name=f"annotation {annotation.get('id')}",
     )
+    box = annotation.get("bbox")
+    return instance if not box else replace(instance, box=_box(box, image, instance))
 
 
-def _decode(rle, shape):
-    size = tuple(int(side) for side in rle["size"])
-    if size != shape:
-        raise ValueError(f"its RLE has size {size}, but its image {shape} (height, width)")
-    return decode_rle(rle)
+def _shape(segmentation):
+    """The shape as written; it is checked when it is drawn."""
+    if not segmentation:
+        return None
+    if isinstance(segmentation, dict):
+        return Rle(segmentation.get("size"), segmentation.get("counts"))
+    return Polygons(segmentation)
 
 
-def _draw(polygons, shape):
-    """Union of polygons [[x1, y1, x2, y2, ...], ...], drawn as pycocotools does."""
-    polygons = [np.asarray(polygon, np.float64).ravel() for polygon in polygons]
-    for polygon in polygons:
-        if polygon.size < 6 or polygon.size % 2 or not np.isfinite(polygon).all():
-            raise ValueError("a polygon needs at least three points [x1, y1, x2, y2, ...]")
-        # Far points cost memory per pixel of outline: keep them near the image.
-        polygon[0::2] = np.clip(polygon[0::2], -shape[1], 2 * shape[1])
-        polygon[1::2] = np.clip(polygon[1::2], -shape[0], 2 * shape[0])
-    codes = coco_mask.frPyObjects([polygon.tolist() for polygon in polygons], *shape)
-    return decode_rle(coco_mask.merge(codes))
+def _box(bbox, image, instance):
+    try:
+        x, y, width, height = (float(value) for value in bbox)
+    except (TypeError, ValueError) as error:
+        raise broken(image, instance, f"bbox must be [x, y, width, height]: {error}") from error
+    if not np.isfinite([x, y, width, height]).all():
+        raise broken(image, instance, f"bbox must be finite, got {bbox}")
+    return (y, x, y + height, x + width)
 
 
 # --- Reading the file ----------------------------------------------------------------------------
@@ -205,9 +226,7 @@ def read_json(path) -> dict:
             f"{path}: not a JSON text file ({error}). Expected COCO instances in UTF-8."
         ) from error
     missing = [
-        key
-        for key in ("images", "annotations", "categories")
-        if not isinstance(data, dict) or not isinstance(data.get(key), list)
+        key for key in LISTS if not isinstance(data, dict) or not isinstance(data.get(key), list)
     ]
     if missing:
         raise ValueError(
@@ -215,6 +234,28 @@ def read_json(path) -> dict:
             'object with "images", "annotations" and "categories".'
         )
     return data
+
+
+def _names_the_lists(path):
+    """Whether a file names the three lists of COCO instances; it is searched, not parsed."""
+    if path.suffix.lower() != ".json" or not path.is_file() or not path.stat().st_size:
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        return all(text.find(f'"{name}"'.encode()) >= 0 for name in LISTS)
+
+
+def _instances_files(folder):
+    return sorted(path for path in folder.iterdir() if _names_the_lists(path))
+
+
+def _one_file(folder):
+    found = _instances_files(folder)
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found[:5]) or "none"
+        raise ValueError(
+            f"{folder}: expected one COCO instances file, found {names}. Name the file itself."
+        )
+    return found[0]
 
 
 def _get(entry, key, file):
@@ -240,13 +281,85 @@ def _side(image, key, file):
     return value
 
 
-def _inside(name, file):
-    """A relative path that stays in its folder, on every system."""
+def _warn_of_crowds(data, file):
+    """Warns of classes that have no annotation but crowds: nothing is learned from them."""
+    objects, crowds = Counter(), Counter()
+    for annotation in data["annotations"]:
+        counts = crowds if annotation.get("iscrowd") else objects
+        counts[annotation["category_id"]] += 1
+    names = [c["name"] for c in data["categories"] if c["id"] in crowds.keys() - objects.keys()]
+    if names:
+        logger.warning(
+            "%s: %d of %d annotations are marked iscrowd=1, and the classes %s have no other: "
+            "training ignores them. If they are objects (CVAT marks every mask so), read the file "
+            'with crowds="objects".',
+            file,
+            crowds.total(),
+            len(data["annotations"]),
+            ", ".join(map(str, names[:10])) + ", ..." * (len(names) > 10),
+        )
+
+
+class ImageFinder:
+    """Finds the files that an annotation file names, inside one folder.
+
+    A name as given comes first. Where there is no such file, the name is read with backslashes as
+    separators, without a first part that repeats the name of the folder, and last without its
+    folders.
+
+    Args:
+        file: str or path. The annotation file, for errors.
+        folder: Path. The image folder.
+    """
+
+    def __init__(self, file: str | os.PathLike, folder: Path):
+        self.file = file
+        self.folder = folder
+        self._names: dict[Path, str] = {}  # which name was found where
+
+    def find(self, name: str) -> str:
+        """Returns the path of an image; the one as given if there is no file at all.
+
+        Args:
+            name: str. As in the annotation file.
+
+        Raises:
+            ValueError: if the name leaves the folder, fits several files, or fits the file of
+                another name.
+        """
+        _check_inside(name, self.file)
+        given = self.folder / name
+        path = given if given.is_file() else self._guess(name) or given
+        other = self._names.setdefault(path, name)
+        if other != name:
+            raise ValueError(
+                f"{self.file}: file_name {other!r} and {name!r} both fit {path}: keep the folders "
+                "that the names have in the file."
+            )
+        return str(path)
+
+    def _guess(self, name):
+        parts = PureWindowsPath(name).parts  # splits at both kinds of slash
+        inner = parts[1:] if parts[0] == self.folder.resolve().name else parts
+        guesses = dict.fromkeys(
+            self.folder.joinpath(*guess) for guess in (parts, inner, parts[-1:]) if guess
+        )
+        found = [path for path in guesses if path.is_file()]
+        if len(found) > 1:
+            raise ValueError(
+                f"{self.file}: file_name {name!r} fits {' and '.join(map(str, found))}: correct "
+                "the name, or remove the file that is not meant."
+            )
+        return found[0] if found else None
+
+
+def _check_inside(name, file):
+    """Refuses a name that is not a relative path inside its folder, on every system."""
     if not isinstance(name, str):
         raise ValueError(f"{file}: file_name must be text, got {name!r}.")
     windows, posix = PureWindowsPath(name), PurePosixPath(name)
-    if windows.drive or windows.root or posix.is_absolute() or ".." in windows.parts:
+    outside = windows.drive or windows.root or posix.is_absolute() or ".." in windows.parts
+    if outside or not windows.parts:
         raise ValueError(
             f"{file}: file_name {name!r} leaves the image folder. Give names relative to it."
         )
-    return name

@@ -1,72 +1,130 @@
-"""Label images: one picture an image whose pixel values number the instances."""
+"""Label images: folders `images` and `labels`, where the pixel values number the instances."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 
-from mrcnn.data.dataset import Dataset, read_cached
-from mrcnn.images.files import IMAGE_SUFFIXES, list_images, read_label_image
+from mrcnn.data.annotations import AnnotatedDataset, Annotations, Image, Instance, Label
+from mrcnn.data.formats import _folders
+from mrcnn.images.files import IMAGE_SUFFIXES, list_images
 
+NAME = "label_images"
 SOURCE = "labels"
 
 
-class LabelImageDataset(Dataset):
-    """Images with one label image each: 0 is background, every other value one instance.
-
-    Values need not be consecutive. All instances are of one class.
-    """
+class LabelImageDataset(AnnotatedDataset):
+    """Images with one label image each: 0 is background, every other value is one instance."""
 
     @classmethod
-    def from_folders(cls, images_dir, labels_dir, class_name="object", stems=None):
+    def from_folders(
+        cls,
+        images_dir: str | os.PathLike,
+        labels_dir: str | os.PathLike,
+        class_name: str = "object",
+        stems: Sequence[str] | None = None,
+    ) -> LabelImageDataset:
         """Pairs the files of two folders by their names without suffix.
 
         Args:
-            images_dir: pictures.
-            labels_dir: label images of 8 or 16 bits; PNG or TIFF.
-            class_name: name of the one class.
-            stems: names without suffix to take, in this order; None: all, sorted.
+            images_dir: str or path. The folder of images.
+            labels_dir: str or path. The folder of label images.
+            class_name: str; see `read`.
+            stems: list of str or None; see `read`.
 
         Returns:
             A prepared dataset.
 
         Raises:
-            FileNotFoundError: a folder, or the picture or label image of a name, does not exist.
-            ValueError: two files of one folder share a name, or no pictures.
+            FileNotFoundError, ValueError: as `read`.
         """
-        images = _by_stem(images_dir, "image folder")
-        labels = _by_stem(labels_dir, "label folder")
-        if not images:
-            raise ValueError(f"{images_dir}: the folder holds no pictures {IMAGE_SUFFIXES}.")
-        dataset = cls()
-        dataset.add_class(SOURCE, 1, class_name)
-        for stem in sorted(images) if stems is None else stems:
-            for found, folder in ((images, images_dir), (labels, labels_dir)):
-                if stem not in found:
-                    raise FileNotFoundError(
-                        f"{folder}: no file named {stem} with a suffix of a picture. Every image "
-                        "needs a label image of the same name (without objects: all zeros)."
-                    )
-            dataset.add_image(SOURCE, stem, str(images[stem]), label_path=str(labels[stem]))
-        dataset.prepare()
-        return dataset
+        found = read(labels_dir, images=images_dir, class_name=class_name, stems=stems)
+        return cls.from_annotations(found)  # type: ignore[return-value]
 
-    def image_reference(self, image_id) -> str:
-        """The path of the picture."""
-        return str(self.image_info[image_id]["path"])
 
-    def load_label(self, image_id) -> tuple[np.ndarray, np.ndarray]:
-        """Label image int32 [H, W], instance i as i + 1 in ascending order, and class ids [N]."""
-        labels = read_cached(self.image_info[image_id]["label_path"], _read_consecutive)
-        return labels, np.ones(int(labels.max(initial=0)), np.int32)
+def looks_like(path: Path) -> bool:
+    """Returns whether a path is a folder with the folders `images` and `labels`, both of images."""
+    folders = (path / "images", path / "labels")
+    return all(folder.is_dir() and list_images(folder) for folder in folders)
 
-    def load_mask(self, image_id) -> tuple[np.ndarray, np.ndarray]:
-        """bool [H, W, N] and int32 [N]; see `Dataset.load_mask`."""
-        labels, class_ids = self.load_label(image_id)
-        return labels[..., None] == np.arange(1, len(class_ids) + 1), class_ids
+
+def read(
+    path: str | os.PathLike,
+    images: str | os.PathLike | None = None,
+    class_name: str = "object",
+    stems: Sequence[str] | None = None,
+) -> Annotations:
+    """Reads label images, paired with their images by the names without suffix.
+
+    The values need not be consecutive. All instances are of one class. The label images are
+    decoded when they are needed.
+
+    Args:
+        path: str or path. The folder of label images of 8 or 16 bits, PNG or TIFF. Without
+            `images`: the folder that holds the folders `images` and `labels`.
+        images: str or path. The folder of images. Defaults to None.
+        class_name: str. Name of the one class. Defaults to "object".
+        stems: list of str. Names without suffix to take, in this order. Defaults to None: all,
+            sorted.
+
+    Returns:
+        Annotations.
+
+    Raises:
+        FileNotFoundError: if a folder, or the image or label image of a name, does not exist.
+        ValueError: if two files of one folder share a name, or there are no images.
+    """
+    labels_dir = Path(path) if images is not None else Path(path) / "labels"
+    images_dir = Path(path) / "images" if images is None else Path(images)
+    found = _by_stem(images_dir, "image folder")
+    labels = _by_stem(labels_dir, "label folder")
+    if not found:
+        raise ValueError(f"{images_dir}: the folder holds no images {IMAGE_SUFFIXES}.")
+    records = []
+    for stem in sorted(found) if stems is None else stems:
+        for files, folder in ((found, images_dir), (labels, labels_dir)):
+            if stem not in files:
+                raise FileNotFoundError(
+                    f"{folder}: no file named {stem} with the suffix of an image. Every image "
+                    "needs a label image of the same name (without objects: all zeros)."
+                )
+        label = str(labels[stem])
+        instance = Instance(class_id=1, shape=Label(label))
+        records.append(Image(stem, str(found[stem]), instances=[instance], file=label))
+    return Annotations(SOURCE, [(1, class_name)], records)
+
+
+def write(annotations: Annotations, path: str | os.PathLike) -> None:
+    """Writes a folder `labels` of 16-bit PNG files, and copies the images into `images` beside it.
+
+    Where instances overlap, the smaller one is on top.
+
+    Args:
+        annotations: Annotations of one class without crowds, with image files.
+        path: str or path. The folder that is to hold both.
+
+    Raises:
+        ValueError: if label images cannot hold the annotations.
+    """
+    _folders.check_one_class(annotations, NAME)
+    dataset = AnnotatedDataset.from_annotations(annotations)
+    for image_id, (stem, image) in enumerate(_folders.by_stem(annotations).items()):
+        masks, _ = dataset.load_mask(image_id)
+        count = masks.shape[-1]
+        if count > np.iinfo(np.uint16).max:
+            raise ValueError(f"{image.path}: {count} instances, but 16 bits count up to 65535.")
+        labels = np.zeros(masks.shape[:2], np.uint16)
+        for index in np.argsort(-masks.sum(axis=(0, 1)), kind="stable"):
+            labels[masks[..., index]] = index + 1
+        _folders.write_png(Path(path) / "labels" / f"{stem}.png", labels)
+        _folders.copy_image(image, Path(path) / "images")
 
 
 def _by_stem(folder, what):
-    files = {}
+    files: dict[str, Path] = {}
     for path in list_images(folder, what):
         if path.stem in files:
             raise ValueError(
@@ -75,14 +133,3 @@ def _by_stem(folder, what):
             )
         files[path.stem] = path
     return files
-
-
-def _read_consecutive(path):
-    labels = read_label_image(path)
-    if not np.issubdtype(labels.dtype, np.integer) or labels.min(initial=0) < 0:
-        raise ValueError(
-            f"{path}: a label image must hold whole numbers of at least 0, got {labels.dtype}."
-        )
-    values = np.unique(labels)
-    numbers = np.searchsorted(values[values > 0], labels) + 1
-    return np.where(labels > 0, numbers, 0).astype(np.int32)

@@ -1,82 +1,113 @@
-"""Folders of one file a mask, the layout of the 2018 Data Science Bowl.
+"""Folders of masks: `<id>/images/*.png` and one file per instance in `<id>/masks/*.png`.
 
-root/<id>/images/<any>.png and root/<id>/masks/*.png
+This is the layout of the 2018 Data Science Bowl.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 
-from mrcnn.data.dataset import Dataset, read_cached
-from mrcnn.images.files import list_images, read_label_image
+from mrcnn.data.annotations import (
+    AnnotatedDataset,
+    Annotations,
+    Image,
+    Instance,
+    MaskFile,
+    iterate_masks,
+)
+from mrcnn.data.formats import _folders
+from mrcnn.images.files import list_images
 
+NAME = "mask_folders"
 SOURCE = "masks"
 
 
-class MaskFolderDataset(Dataset):
-    """Images with a folder of masks each, one file an instance, not zero inside. One class."""
+class MaskFolderDataset(AnnotatedDataset):
+    """Images with a folder of masks each: one file per instance, not zero inside. One class."""
 
     @classmethod
-    def from_folder(cls, root, class_name="object"):
-        """Takes every folder below `root` that holds a folder "images".
+    def from_folder(cls, root: str | os.PathLike, class_name: str = "object") -> MaskFolderDataset:
+        """Takes every folder in `root` that holds a folder `images`.
 
         Args:
-            root: folder of folders.
-            class_name: name of the one class.
+            root: str or path. The folder of folders.
+            class_name: str; see `read`.
 
         Returns:
-            A prepared dataset. An image without a folder "masks", or with an empty one, has no
-            objects.
+            A prepared dataset.
 
         Raises:
-            FileNotFoundError: no such folder.
-            ValueError: no folder has the layout, or one holds another number of pictures than one.
+            FileNotFoundError, ValueError: as `read`.
         """
-        root = Path(root)
-        if not root.is_dir():
-            raise FileNotFoundError(f"{root}: no such folder. Check the path.")
-        dataset = cls()
-        dataset.add_class(SOURCE, 1, class_name)
-        for folder in sorted(path for path in root.iterdir() if (path / "images").is_dir()):
-            pictures = list_images(folder / "images")
-            if len(pictures) != 1:
-                raise ValueError(
-                    f"{folder / 'images'}: expected one picture, found {len(pictures)}."
-                )
-            dataset.add_image(SOURCE, folder.name, str(pictures[0]), mask_dir=folder / "masks")
-        if not dataset.image_info:
-            raise ValueError(
-                f"{root}: no folder in it has the layout <id>/images/*.png and <id>/masks/*.png."
-            )
-        dataset.prepare()
-        return dataset
-
-    def image_reference(self, image_id) -> str:
-        """The path of the picture."""
-        return str(self.image_info[image_id]["path"])
-
-    def load_mask(self, image_id) -> tuple[np.ndarray, np.ndarray]:
-        """bool [H, W, N] in order of the file names, and int32 [N]; see `Dataset.load_mask`.
-
-        Raises:
-            ValueError: a mask that cannot be read, or is of another size than the first.
-        """
-        folder = self.image_info[image_id]["mask_dir"]
-        paths = list_images(folder) if folder.is_dir() else []
-        masks = [read_cached(str(path), _read_mask) for path in paths]
-        for path, mask in zip(paths, masks, strict=True):
-            if mask.shape != masks[0].shape:
-                raise ValueError(
-                    f"{path}: the mask is {mask.shape[0]}x{mask.shape[1]}, but {paths[0].name} is "
-                    f"{masks[0].shape[0]}x{masks[0].shape[1]}. All masks must have the size of "
-                    "their image."
-                )
-        if not masks:
-            return np.zeros((*self.load_image(image_id).shape[:2], 0), bool), np.zeros(0, np.int32)
-        return np.stack(masks, axis=-1), np.ones(len(masks), np.int32)
+        return cls.from_annotations(read(root, class_name=class_name))  # type: ignore[return-value]
 
 
-def _read_mask(path):
-    return read_label_image(path) > 0
+def looks_like(path: Path) -> bool:
+    """Returns whether a path is a folder of folders that hold `images` and `masks`."""
+    return path.is_dir() and any(
+        (folder / "images").is_dir() and (folder / "masks").is_dir() for folder in path.iterdir()
+    )
+
+
+def read(
+    path: str | os.PathLike, images: str | os.PathLike | None = None, class_name: str = "object"
+) -> Annotations:
+    """Reads every folder in `path` that holds a folder `images`.
+
+    The masks are decoded when they are needed.
+
+    Args:
+        path: str or path. The folder of folders.
+        images: None. The images lie beside their masks.
+        class_name: str. Name of the one class. Defaults to "object".
+
+    Returns:
+        Annotations. An image without a folder `masks`, or with an empty one, has no instances.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+        ValueError: if no folder has the layout, one holds another number of images than one, or
+            `images` is given.
+    """
+    root = Path(path)
+    if images is not None:
+        raise ValueError(f"{root}: leave out images={images}: they lie in <id>/images/.")
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: no such folder. Check the path.")
+    records = []
+    for folder in sorted(entry for entry in root.iterdir() if (entry / "images").is_dir()):
+        found = list_images(folder / "images")
+        if len(found) != 1:
+            raise ValueError(f"{folder / 'images'}: expected one image, found {len(found)}.")
+        masks = list_images(folder / "masks") if (folder / "masks").is_dir() else []
+        instances = [Instance(class_id=1, shape=MaskFile(str(mask))) for mask in masks]
+        records.append(
+            Image(folder.name, str(found[0]), instances=instances, file=str(folder / "masks"))
+        )
+    if not records:
+        raise ValueError(
+            f"{root}: no folder in it has the layout <id>/images/*.png and <id>/masks/*.png."
+        )
+    return Annotations(SOURCE, [(1, class_name)], records)
+
+
+def write(annotations: Annotations, path: str | os.PathLike) -> None:
+    """Writes a folder per image: a copy of the image and one PNG file per instance.
+
+    Args:
+        annotations: Annotations of one class without crowds, with image files.
+        path: str or path. The folder that is to hold the folders.
+
+    Raises:
+        ValueError: if mask folders cannot hold the annotations.
+    """
+    _folders.check_one_class(annotations, NAME)
+    for stem, image in _folders.by_stem(annotations).items():
+        _folders.copy_image(image, Path(path) / stem / "images")
+        masks = (mask for _, mask in iterate_masks(image) if mask.any())
+        for number, mask in enumerate(masks):
+            name = Path(path) / stem / "masks" / f"{number:05d}.png"
+            _folders.write_png(name, mask.astype(np.uint8) * np.uint8(255))
