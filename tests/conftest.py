@@ -1,15 +1,22 @@
-"""Shared by all tests: quiet TensorFlow, no windows, and a tiny model."""
+"""Shared by all tests: quiet TensorFlow, no windows, a tiny model, and memory that is given back."""
 
+import ctypes
 import gc
 import os
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
-# One operation at a time, as `ops.kernels.make_repeatable` asks; tests of single operations start
+# One operation at a time, as `runtime.make_repeatable` asks; tests of single operations start
 # TensorFlow before it can.
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+
+GROWTH = 300 * 2**20  # bytes that tests may take before models are looked for that can go
 
 
 @pytest.fixture(scope="session")
@@ -26,8 +33,32 @@ def tiny_folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(autouse=True, scope="module")
+_after_last = 0
+
+
+@pytest.fixture(autouse=True)
 def models_go():
-    """Models are rings of references that Python is slow to find: the whole suite took 13 GB."""
+    """Frees models: they are rings of references that Python is slow to find."""
+    global _after_last
     yield
-    gc.collect()
+    if resident() - _after_last > GROWTH:
+        gc.collect()
+        give_back()
+        _after_last = resident()
+
+
+def resident() -> int:
+    """Bytes of memory that the process holds, 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def give_back():
+    """Hands memory that was freed back to the system, where the C library can."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError):
+        pass
