@@ -17,7 +17,8 @@ from mrcnn.images.files import read_image
 from mrcnn.images.masks import boxes_from_masks
 
 if TYPE_CHECKING:
-    from mrcnn.data.annotations import AnnotatedDataset, Annotations
+    from mrcnn.data.annotated import AnnotatedDataset
+    from mrcnn.data.annotations import Annotations
 
 IMAGE_CACHE_BYTES = 512 * 2**20  # decoded files kept in memory, over all datasets of the process
 ABILITIES = {  # and the method that each belongs to
@@ -46,7 +47,7 @@ class Dataset:
     """
 
     def __init__(self, class_map=None):
-        self._image_ids = []
+        self._image_ids: Any = []
         self.image_info = []
         self.class_info = [{"source": "", "id": 0, "name": "BG"}]
         self.source_class_ids = {}
@@ -90,7 +91,7 @@ class Dataset:
         Returns:
             A prepared dataset.
         """
-        from mrcnn.data.annotations import AnnotatedDataset
+        from mrcnn.data.annotated import AnnotatedDataset
 
         return AnnotatedDataset.from_annotations(annotations)
 

@@ -98,7 +98,8 @@ def _detected(path):
         names = _listed(module.NAME for module in fitting)
         raise ValueError(f"{path} looks like several formats: {names}. Choose one with format=.")
     looked_for = "".join(
-        f"\n  {name}: {module.__doc__.splitlines()[0]}" for name, module in known.items()
+        f"\n  {name}: {(module.__doc__ or '').partition(chr(10))[0]}"
+        for name, module in known.items()
     )
     raise ValueError(
         f"{path}: no known annotation format; it is {_described(path)}. Looked for:{looked_for}\n"

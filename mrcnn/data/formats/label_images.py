@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mrcnn.data.annotations import AnnotatedDataset, Annotations, Image, Instance, Label
+from mrcnn.data.annotated import AnnotatedDataset
+from mrcnn.data.annotations import Annotations, Image, Instance, Label
 from mrcnn.data.formats import _folders
 from mrcnn.images.files import IMAGE_SUFFIXES, list_images
 
