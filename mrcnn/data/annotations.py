@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -255,7 +255,7 @@ def _fill(polygons, size):
     return decode_rle(coco_mask.merge(codes))
 
 
-def is_label_image(shape: Any) -> bool:
+def is_label_image(shape: Any) -> TypeGuard[Label]:
     """Returns whether a shape stands for all instances of a label image."""
     return isinstance(shape, Label) and shape.number is None
 

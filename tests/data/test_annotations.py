@@ -142,8 +142,9 @@ def test_open_recognizes_the_format(tmp_path):
         assert dataset.num_images == 2 and dataset.load_mask(1)[0].any()
         assert isinstance(dataset, AnnotatedDataset)
     images = tmp_path / "labels" / "images"
-    by_name = Dataset.open(tmp_path / "labels" / "labels", "label_images", images=images)
-    assert by_name.num_images == 2
+    assert Dataset.open(tmp_path / "labels" / "labels", images=images).num_images == 2
+    with pytest.raises(FileNotFoundError, match="give the folder of their images as images="):
+        Dataset.open(tmp_path / "labels" / "labels")
     named = Dataset.open(tmp_path / "masks", class_name="cell")
     assert named.class_names == ["BG", "cell"]
 

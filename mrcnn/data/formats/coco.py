@@ -203,12 +203,18 @@ def _box(bbox, image, name):
 
 
 # --- Reading the file ----------------------------------------------------------------------------
-def read_json(path) -> dict:
-    """A COCO instances file.
+def read_json(path: str | os.PathLike) -> dict:
+    """Reads a COCO instances file.
+
+    Args:
+        path: str or path. The JSON file.
+
+    Returns:
+        dict with the lists "images", "annotations" and "categories".
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not JSON (with the line), or without images, annotations and categories.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if it is not JSON (naming the line), or has not got the three lists.
     """
     path = Path(path)
     if not path.is_file():
@@ -329,7 +335,8 @@ class ImageFinder:
         """
         _check_inside(name, self.file)
         path = str(self.folder / name)
-        if not os.path.isfile(path):
+        has_folders = "/" in name or "\\" in name
+        if has_folders and not os.path.isfile(path):
             path = self._guess(name) or path
         other = self._names.setdefault(path, name)
         if other != name:
