@@ -6,17 +6,15 @@ This is the one place that turns shapes into masks.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from mrcnn.data.dataset import ABILITIES, Dataset, image_size, read_cached
-from mrcnn.images.files import read_image, read_label_image
-from mrcnn.images.masks import boxes_from_masks
+from mrcnn.data.dataset import read_cached
+from mrcnn.images.files import read_label_image
 from mrcnn.images.rle import decode_rle
 
 
@@ -137,8 +135,12 @@ def annotated_size(image: Image) -> tuple[int, int] | None:
     if image.height is not None and image.width is not None:
         return image.height, image.width
     for instance in image.instances:
-        if isinstance(instance.shape, (Label, MaskFile)):
-            height, width = _read_labels(instance.shape).shape
+        shape = instance.shape
+        if isinstance(shape, MaskFile):
+            height, width = read_cached(shape.file, _read_mask).shape
+            return height, width
+        if isinstance(shape, Label):
+            height, width = read_labels(shape).shape
             return height, width
     return None
 
@@ -156,27 +158,14 @@ def iterate_masks(image: Image) -> Iterator[tuple[int, np.ndarray]]:
         ValueError: if an instance has no shape, a damaged one, or one of another size than its
             image.
     """
-    size = annotated_size(image)
-    labels: dict[str, np.ndarray] = {}  # each file is decoded once per image
+    files: dict[str, np.ndarray] = {}  # each label image is decoded once per image
     for instance in image.instances:
-        shape = instance.shape
-        class_id = instance.signed_class_id
-        if isinstance(shape, Label) and shape.number is None:
-            consecutive = _read_labels(shape)
-            _check_size(shape.file, consecutive.shape, size)
-            for number in range(1, int(consecutive.max(initial=0)) + 1):
-                yield class_id, consecutive == number
-        elif isinstance(shape, Label):
-            if shape.file not in labels:
-                labels[shape.file] = _read_labels(shape)
-            _check_size(shape.file, labels[shape.file].shape, size)
-            yield class_id, labels[shape.file] == shape.number
-        elif isinstance(shape, MaskFile):
-            mask = _read_labels(shape) > 0
-            _check_size(shape.file, mask.shape, size)
-            yield class_id, mask
+        if is_label_image(instance.shape):
+            labels = read_labels(instance.shape)
+            for number in range(1, int(labels.max(initial=0)) + 1):
+                yield instance.signed_class_id, labels == number
         else:
-            yield class_id, _draw(image, instance)
+            yield instance.signed_class_id, _draw(image, instance, files)
 
 
 def rasterize(image: Image) -> tuple[np.ndarray, np.ndarray] | None:
@@ -200,30 +189,46 @@ def rasterize(image: Image) -> tuple[np.ndarray, np.ndarray] | None:
     return None if size is None else (np.zeros((*size, 0), bool), np.zeros(0, np.int32))
 
 
-def _draw(image, instance):
-    """Draws polygons or a run-length code, bool [height, width]."""
-    shape = instance.shape
+def _draw(image, instance, files):
+    """Draws one instance, bool [height, width]."""
+    shape, size = instance.shape, annotated_size(image)
     if shape is None:
         reason = "it has no segmentation. Add one, or set USE_MASKS = False (boxes alone)"
-        raise broken(image, instance, reason)
-    if image.height is None or image.width is None:
-        raise broken(image, instance, "the size of its image is missing: give height and width")
-    size = (image.height, image.width)
+        raise broken(image, instance.name, reason)
+    if size is None:
+        reason = "the size of its image is missing: give height and width"
+        raise broken(image, instance.name, reason)
     try:
-        return _decode(shape, size) if isinstance(shape, Rle) else _fill(shape.points, size)
+        if isinstance(shape, Rle):
+            return _decode(shape, size)
+        if isinstance(shape, Polygons):
+            return _fill(shape.points, size)
     except (TypeError, ValueError, OverflowError) as error:
-        raise broken(image, instance, error) from error
+        raise broken(image, instance.name, error) from error
+    if isinstance(shape, MaskFile):
+        mask = read_cached(shape.file, _read_mask)
+    else:
+        if shape.file not in files:
+            files[shape.file] = read_labels(shape)
+        mask = files[shape.file] == shape.number
+    if mask.shape != size:
+        raise ValueError(
+            f"{shape.file}: the mask is {mask.shape[0]}x{mask.shape[1]}, but the image is "
+            f"annotated as {size[0]}x{size[1]} (height x width). All masks must have the size of "
+            "their image."
+        )
+    return mask
 
 
-def broken(image: Image, instance: Instance, reason: Any) -> ValueError:
+def broken(image: Image, name: str, reason: Any) -> ValueError:
     """Returns the error for an instance that cannot be used.
 
     Args:
         image: Image. The image of the instance.
-        instance: Instance.
+        name: str. What to call the instance, such as "annotation 17".
         reason: str or exception. What is wrong with it.
     """
-    return ValueError(f"{image.file}: {instance.name} of image {image.path}: {reason}.")
+    return ValueError(f"{image.file}: {name} of image {image.path}: {reason}.")
 
 
 def _decode(shape, size):
@@ -250,13 +255,32 @@ def _fill(polygons, size):
     return decode_rle(coco_mask.merge(codes))
 
 
-def _read_labels(shape):
-    """Reads the file of a `Label` or `MaskFile`; the same file always in the same way."""
-    whole = isinstance(shape, Label) and shape.number is None
-    return read_cached(shape.file, _read_consecutive if whole else _read_whole_numbers)
+def is_label_image(shape: Any) -> TypeGuard[Label]:
+    """Returns whether a shape stands for all instances of a label image."""
+    return isinstance(shape, Label) and shape.number is None
 
 
-def _read_whole_numbers(path):
+def read_labels(shape: Label) -> np.ndarray:
+    """Reads a label image through the cache of the process.
+
+    Args:
+        shape: Label.
+
+    Returns:
+        int [H, W]: the values of the file; or 1, 2, ... in their ascending order if the shape
+        stands for all of them, int32.
+
+    Raises:
+        ValueError: if the file cannot be read or does not hold whole numbers.
+    """
+    return read_cached(shape.file, _read_consecutive if is_label_image(shape) else _read_numbers)
+
+
+def _read_mask(path):
+    return read_label_image(path) > 0
+
+
+def _read_numbers(path):
     labels = read_label_image(path)
     if labels.dtype == bool:
         return labels.astype(np.uint8)
@@ -269,186 +293,7 @@ def _read_whole_numbers(path):
 
 def _read_consecutive(path):
     """Reads a label image and numbers its values 1, 2, ... in ascending order, int32 [H, W]."""
-    labels = _read_whole_numbers(path)
+    labels = _read_numbers(path)
     values = np.unique(labels)
     numbers = np.searchsorted(values[values > 0], labels) + 1
     return np.where(labels > 0, numbers, 0).astype(np.int32)
-
-
-def _check_size(file, shape, size):
-    if tuple(shape) != tuple(size):
-        raise ValueError(
-            f"{file}: the mask is {shape[0]}x{shape[1]}, but the image is annotated as "
-            f"{size[0]}x{size[1]} (height x width). All masks must have the size of their image."
-        )
-
-
-# --- Images of the record ------------------------------------------------------------------------
-_read_as_stored = functools.partial(read_image, upright=False)
-
-
-def _read_as_annotated(path, size, file):
-    """Reads an image upright, or as stored where only that has the annotated size.
-
-    Some annotation tools show an image without the rotation that its EXIF data ask for.
-
-    Args:
-        path: str. The image file.
-        size: (height, width) of the annotations, or None if it is not known.
-        file: str. What holds the annotations, for the error.
-
-    Returns:
-        The image, and whether it was read upright.
-
-    Raises:
-        ValueError: if neither form has the size.
-    """
-    upright = read_cached(path, read_image)
-    if size is None or upright.shape[:2] == tuple(size):
-        return upright, True
-    stored = read_cached(path, _read_as_stored)
-    if stored.shape[:2] == tuple(size):
-        return stored, False
-    sizes = " or, as stored, ".join(
-        dict.fromkeys(f"{image.shape[0]}x{image.shape[1]}" for image in (upright, stored))
-    )
-    raise ValueError(
-        f"{file}: image {path} is annotated as {size[0]}x{size[1]} (height x width), but the file "
-        f"has {sizes}. Use the image files that were annotated, or correct the size there."
-    )
-
-
-# --- The dataset ---------------------------------------------------------------------------------
-class AnnotatedDataset(Dataset):
-    """A dataset made of a record of annotations; `Dataset.open` returns one.
-
-    Each entry of its `image_info` holds the `Image` of the record as "record".
-    """
-
-    def __init__(self, class_map: Any = None):
-        super().__init__(class_map)
-        self._contents = {"masks", "files"}
-
-    @classmethod
-    def from_annotations(cls, annotations: Annotations) -> AnnotatedDataset:
-        """Makes a prepared dataset.
-
-        Args:
-            annotations: Annotations.
-
-        Returns:
-            A dataset of this class.
-        """
-        dataset = cls()
-        for class_id, name in annotations.classes:
-            dataset.add_class(annotations.source, class_id, name)
-        for image in annotations.images:
-            size = {"height": image.height, "width": image.width} if image.height else {}
-            dataset.add_image(annotations.source, image.id, image.path, record=image, **size)
-        dataset._contents = _contents(annotations.images)
-        dataset.prepare()
-        return dataset
-
-    def has(self, ability: str) -> bool:
-        """Returns what the annotations hold, or what a subclass overrides; see `Dataset.has`."""
-        if not super().has(ability):
-            return False
-        method = ABILITIES[ability]
-        overridden = getattr(type(self), method) is not getattr(AnnotatedDataset, method)
-        return overridden or ability in self._contents
-
-    def image_reference(self, image_id: int) -> str:
-        """Returns the path of an image."""
-        return str(self.image_info[image_id]["path"])
-
-    def _read_image(self, image_id, path):
-        info = self.image_info[image_id]
-        if "upright" in info:
-            return read_cached(path, read_image if info["upright"] else _read_as_stored)
-        record = info["record"]
-        image, info["upright"] = _read_as_annotated(path, annotated_size(record), record.file)
-        return image
-
-    def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
-        """Loads the masks of an image; instances without a pixel are left out.
-
-        Args:
-            image_id: int. Number of the image.
-
-        Returns:
-            (masks, class_ids): bool [H, W, N] and int32 [N], negative for crowds.
-
-        Raises:
-            ValueError: if an annotation has no shape or a damaged one.
-        """
-        record = self.image_info[image_id]["record"]
-        if _is_label_image(record):
-            labels, class_ids = self.load_label(image_id)
-            return labels[..., None] == np.arange(1, len(class_ids) + 1), class_ids
-        drawn = rasterize(record)
-        if drawn is not None:
-            return drawn
-        shape = self.load_image(image_id).shape[:2]
-        return np.zeros((*shape, 0), bool), np.zeros(0, np.int32)
-
-    def load_label(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
-        """Loads the label image of an image; only for `has("labels")`.
-
-        Args:
-            image_id: int. Number of the image.
-
-        Returns:
-            (labels, class_ids): int32 [H, W], 0 for nothing and i + 1 for instance i, and int32
-            [N].
-
-        Raises:
-            ValueError: if the file cannot be read or does not hold whole numbers.
-        """
-        (instance,) = self.image_info[image_id]["record"].instances
-        labels = _read_labels(instance.shape)
-        return labels, np.full(int(labels.max(initial=0)), instance.signed_class_id, np.int32)
-
-    def load_boxes(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
-        """Loads the boxes of an image: as annotated, or the bounds of the mask where one lacks.
-
-        Args:
-            image_id: int. Number of the image.
-
-        Returns:
-            (boxes, class_ids): float32 [N, 4] and int32 [N], see `Dataset.load_boxes`; boxes
-            without an area are left out.
-        """
-        record = self.image_info[image_id]["record"]
-        if all(instance.box is None for instance in record.instances):
-            return super().load_boxes(image_id)
-        limit = np.tile(annotated_size(record) or image_size(self, image_id), 2)
-        boxes, class_ids = [], []
-        for instance in record.instances:
-            if instance.box is None:
-                box = boxes_from_masks(_draw(record, instance)[..., None])[0]
-            else:
-                box = np.clip(np.asarray(instance.box, np.float64), 0, limit)
-            if box[2] > box[0] and box[3] > box[1]:
-                boxes.append(box)
-                class_ids.append(instance.signed_class_id)
-        return np.asarray(boxes, np.float32).reshape(-1, 4), np.asarray(class_ids, np.int32)
-
-
-def _contents(images) -> set[str]:
-    """Returns what the annotations hold, as the names of `Dataset.has`."""
-    instances = [instance for image in images for instance in image.instances]
-    contents = {"files"}
-    if not instances or any(instance.shape is not None for instance in instances):
-        contents.add("masks")
-    if any(instance.box is not None for instance in instances):
-        contents.add("boxes")
-    if images and all(_is_label_image(image) for image in images):
-        contents.add("labels")
-    return contents
-
-
-def _is_label_image(image):
-    if len(image.instances) != 1:
-        return False
-    shape = image.instances[0].shape
-    return isinstance(shape, Label) and shape.number is None

@@ -1,4 +1,4 @@
-"""Augmentation of an image together with its masks, by rules that keep every mask exact."""
+"""Augmentation of an image together with its masks; masks are moved, never resampled."""
 
 from __future__ import annotations
 
@@ -6,25 +6,34 @@ import numpy as np
 
 
 class Augmenter:
-    """Random flips, quarter turns, brightness and contrast; scale jitter for the pipeline.
+    """Randomly flips, rotates by quarter turns, scales, and changes brightness and contrast.
 
-    Any callable ``(image, masks) -> (image, masks)`` can stand in its place.
+    Any callable `(image, masks) -> (image, masks)` can be used instead.
 
     Args:
-        fliplr, flipud: probability of a mirror image, left-right and upside-down.
-        rot90: probability of a turn by 90, 180 or 270 degrees (each as likely).
-        scale: (low, high): the pipeline multiplies its scale by a factor from this range, drawn
-            evenly in the logarithm, then crops or pads.
-        brightness: largest shift, as a share of 255, drawn evenly from -brightness..brightness.
-        contrast: the distance to the mean of the image is multiplied by a factor from
-            1 - contrast to 1 + contrast.
+        fliplr: float in 0..1. Probability of a flip from left to right. Defaults to 0.
+        flipud: float in 0..1. Probability of a flip upside down. Defaults to 0.
+        rot90: float in 0..1. Probability of a rotation by 90, 180 or 270 degrees, each equally
+            likely. Defaults to 0.
+        scale: (low, high). The scale of the image is multiplied by a factor from this range,
+            log-uniform; the image is then cropped or padded. Defaults to (1, 1).
+        brightness: float in 0..1. Largest shift as a share of 255, uniform from -brightness to
+            brightness. Defaults to 0.
+        contrast: float in 0..1. The distance to the mean of the image is multiplied by a factor
+            from 1 - contrast to 1 + contrast. Defaults to 0.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: if a value is outside its range.
     """
 
     def __init__(
-        self, fliplr=0.0, flipud=0.0, rot90=0.0, scale=(1, 1), brightness=0.0, contrast=0.0
+        self,
+        fliplr: float = 0.0,
+        flipud: float = 0.0,
+        rot90: float = 0.0,
+        scale: tuple[float, float] = (1, 1),
+        brightness: float = 0.0,
+        contrast: float = 0.0,
     ):
         shares = {
             "fliplr": fliplr,
@@ -45,24 +54,26 @@ class Augmenter:
         self.scale = (float(low), float(high))
         self.brightness, self.contrast = brightness, contrast
 
-    def __call__(self, image, masks, rng):
+    def __call__(
+        self, image: np.ndarray, masks: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Augments one image.
 
         Args:
-            image: [H, W, C], uint8 or float32, 0..255.
-            masks: [H, W, N], any dtype; only moved, never resampled.
-            rng: `numpy.random.Generator`.
+            image: array [H, W, C], uint8 or float32, 0..255.
+            masks: array [H, W, N] of any dtype.
+            rng: numpy.random.Generator.
 
         Returns:
-            (image, masks): image keeps its dtype; both may be views.
+            (image, masks): arrays of the same dtypes. Both may be views.
         """
         left_right, up_down, turn = rng.random(3) < (self.fliplr, self.flipud, self.rot90)
         turns = int(rng.integers(1, 4)) if turn else 0
         image = move(image, left_right, up_down, turns)
         masks = move(masks, left_right, up_down, turns)
-        return self._recolour(image, rng), masks
+        return self._recolor(image, rng), masks
 
-    def _recolour(self, image, rng):
+    def _recolor(self, image, rng):
         shift, stretch = rng.uniform(-1, 1, 2)
         if not self.brightness and not self.contrast:
             return image
@@ -72,14 +83,24 @@ class Augmenter:
         changed = np.clip(image * factor + offset, 0, 255)
         return np.rint(changed).astype(np.uint8) if image.dtype == np.uint8 else changed
 
-    def draw_scale(self, rng) -> float:
-        """A factor for the pipeline's scale, log-uniform in `scale`."""
+    def draw_scale(self, rng: np.random.Generator) -> float:
+        """Draws the factor of the scale, log-uniform in `scale`."""
         low, high = np.log(self.scale)
         return float(np.exp(rng.uniform(low, high)))
 
 
-def move(array, left_right: bool, up_down: bool, turns: int) -> np.ndarray:
-    """Mirrors and turns the first two axes; `turns` quarter turns against the clock. A view."""
+def move(array: np.ndarray, left_right: bool, up_down: bool, turns: int) -> np.ndarray:
+    """Flips and rotates the first two axes of an array.
+
+    Args:
+        array: array [H, W, ...].
+        left_right: bool. Whether to flip it from left to right.
+        up_down: bool. Whether to flip it upside down.
+        turns: int. Number of quarter turns counterclockwise, after the flips.
+
+    Returns:
+        A view of the array.
+    """
     if left_right:
         array = array[:, ::-1]
     if up_down:

@@ -1,57 +1,62 @@
-"""From a Dataset to batches: load, check, augment, scale and crop, boxes from masks, padding.
+"""Batches of a Dataset for training.
 
-Every batch is a pure function of seed, epoch and index, so that the number of worker threads and
+Each batch depends only on the seed, the epoch and its index, so the number of worker threads and
 their timing change nothing.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
 from mrcnn import batch as contract
 from mrcnn.data.check import _check_prepared
+from mrcnn.data.dataset import Dataset
 from mrcnn.data.sample import _IMAGE, _ORDER, load_sample
 
 logger = logging.getLogger("mrcnn")
 
 
 class Batches(keras.utils.PyDataset):
-    """Training batches of a dataset; `batch.py` says what one holds.
+    """Training batches of a dataset; `batch.py` describes what one holds.
 
-    Without `steps` an epoch holds every image exactly once; the last batch may be smaller. With
-    `steps` an epoch is so many full batches, and the epochs go on through one permutation of the
-    images after another. Call `fit` with ``shuffle=False``: the order is made here.
+    Without `steps`, an epoch holds every image exactly once, and the last batch may be smaller.
+    With `steps`, an epoch has that number of full batches, and the epochs continue through one
+    permutation of the images after another. Call `fit` with `shuffle=False`, because the order is
+    made here.
 
     Args:
-        dataset: a prepared Dataset.
-        config: a Config.
-        augmentation: None, an Augmenter, or a callable (image, masks) -> (image, masks).
-        shuffle: another order and other augmentation each pass; otherwise every pass is the same.
-        seed: of order, crops and augmentation; None: a new one each time.
-        steps: batches an epoch; None: one pass over the images.
-        plain_sources: sources whose images are never augmented.
-        drop_remainder: leave out a smaller last batch.
+        dataset: Dataset. A prepared one.
+        config: Config.
+        augmentation: Augmenter, or a callable `(image, masks) -> (image, masks)`. Defaults to None.
+        shuffle: bool. Whether each pass over the images has its own order and augmentation;
+            otherwise all passes are the same. Defaults to True.
+        seed: int. Seed of the order, crops and augmentation. None draws a new one. Defaults to 0.
+        steps: int. Batches per epoch. Defaults to None: one pass over the images.
+        drop_remainder: bool. Whether to leave out a smaller last batch. Defaults to False.
+        plain_sources: sequence of str. Sources whose images are never augmented. Defaults to ().
 
     Attributes:
-        epoch: number of the epoch from 0; set it to resume.
+        epoch: int. Number of the epoch, from 0. Set it to resume.
 
     Raises:
-        ValueError: the dataset is empty or not prepared.
+        ValueError: if the dataset is empty or not prepared.
     """
 
     def __init__(
         self,
-        dataset,
-        config,
-        augmentation=None,
-        shuffle=True,
-        seed=0,
-        steps=None,
-        drop_remainder=False,
-        plain_sources=(),
+        dataset: Dataset,
+        config: Any,
+        augmentation: Any = None,
+        shuffle: bool = True,
+        seed: int | None = 0,
+        steps: int | None = None,
+        drop_remainder: bool = False,
+        plain_sources: Sequence[str] = (),
     ):
         super().__init__(workers=config.DATA_WORKERS, use_multiprocessing=False)
         _check_prepared(dataset)
@@ -60,10 +65,17 @@ class Batches(keras.utils.PyDataset):
                 f"drop_remainder leaves no batch: {dataset.num_images} images, batches of "
                 f"{config.BATCH_SIZE}. Use fewer IMAGES_PER_GPU or drop_remainder=False."
             )
-        self.dataset, self.config, self.augmentation = dataset, config, augmentation
-        self.shuffle, self.steps, self.drop_remainder = shuffle, steps, drop_remainder
+        self.dataset = dataset
+        self.config = config
+        self.augmentation = augmentation
+        self.shuffle = shuffle
+        self.steps = steps
+        self.drop_remainder = drop_remainder
         self.plain_sources = set(plain_sources)
-        self.seed = int(np.random.SeedSequence().entropy % 2**63) if seed is None else int(seed)
+        if seed is None:
+            entropy: Any = np.random.SeedSequence().entropy
+            seed = entropy % 2**63
+        self.seed = int(seed)
         self.epoch = 0
         self._begun = False
 
@@ -73,32 +85,43 @@ class Batches(keras.utils.PyDataset):
         images, size = self.dataset.num_images, self.config.BATCH_SIZE
         return images // size if self.drop_remainder else -(-images // size)
 
-    def __getitem__(self, index) -> dict:
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         if not 0 <= index < len(self):
             raise IndexError(f"batch {index} of {len(self)}")
         return self.get(self.epoch, index)
 
-    def on_epoch_begin(self):
-        """Marks the epoch as begun; Keras calls it."""
+    def on_epoch_begin(self) -> None:
+        """Marks the epoch as begun. Keras calls it."""
         self._begun = True
 
-    def on_epoch_end(self):
-        """Goes on to the next epoch; Keras calls it, and once more before the first epoch."""
+    def on_epoch_end(self) -> None:
+        """Moves to the next epoch. Keras calls it, also once before the first epoch."""
         self.epoch += self._begun
         self._begun = False
 
     def follow_fit(self) -> keras.callbacks.Callback:
-        """A callback that sets `epoch` to that of `fit` at every start of an epoch.
+        """Returns a callback that sets `epoch` to the epoch of `fit` at the start of each.
 
-        Keras may begin and end an epoch to build an unbuilt model: with the callback that does no
-        harm, and a resumed training sees the images of an unbroken one.
+        Keras may begin and end an epoch to build an unbuilt model. With the callback this does no
+        harm, and a resumed training sees the same images as one that was not interrupted.
         """
         return keras.callbacks.LambdaCallback(
             on_epoch_begin=lambda epoch, logs: setattr(self, "epoch", epoch)
         )
 
-    def get(self, epoch: int, index: int) -> dict:
-        """The batch `index` of an epoch: a dict of arrays, see `batch.py`."""
+    def get(self, epoch: int, index: int) -> dict[str, np.ndarray]:
+        """Makes one batch.
+
+        Args:
+            epoch: int. Number of the epoch, from 0.
+            index: int. Number of the batch in the epoch, from 0.
+
+        Returns:
+            dict of arrays; see `batch.py`.
+
+        Raises:
+            ValueError: if the images of the batch have different shapes, or one cannot be used.
+        """
         samples = [
             load_sample(
                 self.dataset,
@@ -123,7 +146,7 @@ class Batches(keras.utils.PyDataset):
         return None if plain else self.augmentation
 
     def plan(self, epoch: int, index: int) -> list[tuple[int, int]]:
-        """Which images a batch holds: (number of the pass, image id) in order."""
+        """Returns the images of a batch, in order, as (number of the pass, image id)."""
         size, images = self.config.BATCH_SIZE, self.dataset.num_images
         if self.steps is None:
             first = epoch * images + index * size

@@ -1,4 +1,4 @@
-"""Checks of a data set before training starts."""
+"""Checks a dataset before training starts."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import logging
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
+from mrcnn.data.dataset import Dataset
 from mrcnn.data.sample import load_fitted_instances, load_sample
 from mrcnn.images.files import check_image_file
 
@@ -32,18 +34,22 @@ def _check_prepared(dataset, name="dataset"):
         )
 
 
-def check_dataset(dataset, config, name="dataset"):
+def check_dataset(dataset: Dataset, config: Any, name: str = "dataset") -> None:
     """Checks a dataset before the first step of training.
 
+    It also warns (logger "mrcnn") of what training would silently leave out: instances that vanish
+    at the size of the network's input, images with more instances than MAX_GT_INSTANCES, and data
+    without any instance. For these, at most `SAMPLED_IMAGES` images are looked at.
+
     Args:
-        dataset: to be checked.
-        config: a Config.
-        name: of the argument, for the errors.
+        dataset: Dataset. The dataset to check.
+        config: Config.
+        name: str. The name of the argument, for errors and warnings. Defaults to "dataset".
 
     Raises:
-        ValueError: not prepared, empty, more classes than NUM_CLASSES, a truncated image file, an
-            unusable first image.
-        FileNotFoundError: image files that do not exist; the first five are named.
+        ValueError: if the dataset is not prepared or empty, has more classes than NUM_CLASSES, a
+            truncated image file, or an image in the sample whose annotations cannot be used.
+        FileNotFoundError: if image files do not exist; the first five are named.
     """
     _check_prepared(dataset, name)
     if dataset.num_classes > config.NUM_CLASSES:

@@ -1,7 +1,8 @@
-"""Dataset: what a set of images with instances offers to training and evaluation.
+"""Dataset: images with their instances, for training and evaluation.
 
-Subclass it, call `add_class` and `add_image`, override `load_mask` (and, for pictures that do not
-lie in files, `load_image`), then call `prepare`.
+Open annotation files with `Dataset.open`. For anything else subclass `Dataset`: call `add_class`
+and `add_image`, override `load_mask` (and `load_image` for images that are not in files), then
+call `prepare`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,9 +19,10 @@ from mrcnn.images.files import read_image
 from mrcnn.images.masks import boxes_from_masks
 
 if TYPE_CHECKING:
-    from mrcnn.data.annotations import AnnotatedDataset, Annotations
+    from mrcnn.data.annotated import AnnotatedDataset
+    from mrcnn.data.annotations import Annotations
 
-IMAGE_CACHE_BYTES = 512 * 2**20  # decoded files kept in memory, over all datasets of the process
+IMAGE_CACHE_BYTES = 512 * 2**20  # of decoded files, shared by all datasets of the process
 ABILITIES = {  # and the method that each belongs to
     "masks": "load_mask",
     "boxes": "load_boxes",
@@ -33,20 +36,27 @@ logger = logging.getLogger("mrcnn")
 class Dataset:
     """A set of images with their instances, numbered from 0.
 
+    Args:
+        class_map: ignored; older scripts pass it.
+
     Attributes:
-        image_info: list of dicts with "id", "source", "path" and what `add_image` was given.
-        class_info: list of dicts "source", "id", "name"; the first is the background, "BG".
-        num_images, num_classes: counts, the background included; after `prepare`.
-        image_ids, class_ids: int arrays 0..n-1; after `prepare`.
-        class_names: the names up to the first comma, "BG" first; after `prepare`.
-        sources: list of the sources of classes, "" of the background among them.
-        source_class_ids: class ids by source; each list holds 0.
-        class_from_source_map: class id by "source.id".
-        image_from_source_map: image id by "source.id".
+        image_info: list of dicts. The "id", "source" and "path" of each image, and what else
+            `add_image` was given.
+        class_info: list of dicts. The "source", "id" and "name" of each class; the first is the
+            background, "BG".
+        num_images: int. Number of images, after `prepare`.
+        num_classes: int. Number of classes including the background, after `prepare`.
+        image_ids: int array, 0 to `num_images - 1`, after `prepare`.
+        class_ids: int array, 0 to `num_classes - 1`, after `prepare`.
+        class_names: list of str. The names up to their first comma, "BG" first, after `prepare`.
+        sources: list of str. The sources of the classes; "" is that of the background.
+        source_class_ids: dict from source to the list of its class ids; each list holds 0.
+        class_from_source_map: dict from "source.id" to class id.
+        image_from_source_map: dict from "source.id" to image id.
     """
 
-    def __init__(self, class_map=None):
-        self._image_ids = []
+    def __init__(self, class_map: Any = None):
+        self._image_ids: Any = []
         self.image_info = []
         self.class_info = [{"source": "", "id": 0, "name": "BG"}]
         self.source_class_ids = {}
@@ -90,21 +100,21 @@ class Dataset:
         Returns:
             A prepared dataset.
         """
-        from mrcnn.data.annotations import AnnotatedDataset
+        from mrcnn.data.annotated import AnnotatedDataset
 
         return AnnotatedDataset.from_annotations(annotations)
 
     # --- Filling it --------------------------------------------------------------------------
-    def add_class(self, source, class_id, class_name):
-        """Adds a class; one that is there already (same source and id) is left as it is.
+    def add_class(self, source: str, class_id: Any, class_name: str) -> None:
+        """Adds a class. A class with the same source and id is kept as it is.
 
         Args:
-            source: name of the origin of the ids, as "coco"; without a dot.
-            class_id: the id there.
-            class_name: text.
+            source: str. Name of the origin of the ids, such as "coco", without a dot.
+            class_id: int or str. The id of the class in its source.
+            class_name: str.
 
         Raises:
-            ValueError: a dot in `source`.
+            ValueError: if `source` holds a dot.
         """
         if "." in source:
             raise ValueError(f"A source name cannot contain a dot, got {source!r}: leave it out.")
@@ -112,19 +122,25 @@ class Dataset:
             return
         self.class_info.append({"source": source, "id": class_id, "name": class_name})
 
-    def add_image(self, source, image_id, path, **kwargs):
+    def add_image(
+        self, source: str, image_id: Any, path: str | os.PathLike | None, **kwargs: Any
+    ) -> None:
         """Adds an image.
 
         Args:
-            source: name of its origin.
-            image_id: its id there.
-            path: its file, or None where `load_image` is overridden.
+            source: str. Name of its origin.
+            image_id: int or str. The id of the image in its source.
+            path: str or path. Its file, or None if `load_image` is overridden.
             **kwargs: anything else to keep in its `image_info`.
         """
         self.image_info.append({"id": image_id, "source": source, "path": path, **kwargs})
 
-    def prepare(self, class_map=None):
-        """Numbers classes and images; to be called once all are added. `class_map` is ignored."""
+    def prepare(self, class_map: Any = None) -> None:
+        """Numbers the classes and images. Call it after the last `add_class` and `add_image`.
+
+        Args:
+            class_map: ignored; older scripts pass it.
+        """
         self.num_classes = len(self.class_info)
         self.class_ids = np.arange(self.num_classes)
         self.class_names = [str(info["name"]).split(",")[0] for info in self.class_info]
@@ -148,19 +164,19 @@ class Dataset:
 
     # --- Looking up --------------------------------------------------------------------------
     @property
-    def image_ids(self):
-        """Ids of all images: int array after `prepare`, an empty list before."""
+    def image_ids(self) -> Any:
+        """The ids of all images: an int array after `prepare`, an empty list before."""
         return self._image_ids
 
-    def map_source_class_id(self, source_class_id) -> int:
-        """The class id of "source.id"."""
+    def map_source_class_id(self, source_class_id: str) -> int:
+        """Returns the class id of "source.id"."""
         return self.class_from_source_map[source_class_id]
 
-    def get_source_class_id(self, class_id, source):
-        """The id that a class has in its source.
+    def get_source_class_id(self, class_id: int, source: str) -> Any:
+        """Returns the id that a class has in its source.
 
         Raises:
-            ValueError: the class comes from another source.
+            ValueError: if the class comes from another source.
         """
         info = self.class_info[class_id]
         if info["source"] != source:
@@ -169,12 +185,12 @@ class Dataset:
             )
         return info["id"]
 
-    def source_image_link(self, image_id):
-        """The path of an image."""
+    def source_image_link(self, image_id: int) -> Any:
+        """Returns the path of an image."""
         return self.image_info[image_id]["path"]
 
-    def image_reference(self, image_id) -> str:
-        """Text that helps to find an image again; "" where a dataset does not say."""
+    def image_reference(self, image_id: int) -> str:
+        """Returns a text that helps to find an image; "" by default."""
         return ""
 
     def has(self, ability: str) -> bool:
@@ -209,14 +225,19 @@ class Dataset:
         return depths[ability] < base
 
     # --- Loading -----------------------------------------------------------------------------
-    def load_image(self, image_id) -> np.ndarray:
-        """The picture: RGB [H, W, 3], uint8, uint16 or what else its file holds.
+    def load_image(self, image_id: int) -> np.ndarray:
+        """Loads an image from its file; override it for images that are not in files.
 
-        Grey is repeated, alpha dropped, EXIF rotation applied. The array is the caller's own.
+        Args:
+            image_id: int. Number of the image.
+
+        Returns:
+            RGB [H, W, 3] in the dtype of the file: uint8, uint16 or others. Gray is repeated, alpha
+            is dropped and the EXIF rotation is applied. The caller may change the array.
 
         Raises:
-            FileNotFoundError: no such file.
-            ValueError: no path, a truncated file or not a picture; naming it.
+            FileNotFoundError: if the file does not exist.
+            ValueError: if there is no path, or the file is truncated or not an image; naming it.
         """
         path = self.image_info[image_id]["path"]
         if path is None:
@@ -230,39 +251,45 @@ class Dataset:
         """Reads the file of an image; readers of annotation files override it."""
         return read_cached(path, read_image)
 
-    def load_mask(self, image_id) -> tuple[np.ndarray, np.ndarray]:
-        """The instances of an image; to be overridden.
+    def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
+        """Loads the instances of an image. Override it.
+
+        Args:
+            image_id: int. Number of the image.
 
         Returns:
             (masks, class_ids): bool [H, W, N] and int32 [N]; a negative class id is a crowd.
         """
         logger.warning(
-            "%s does not override load_mask: image %s counts as one without objects.",
+            "%s does not override load_mask: image %s is taken to have no instances.",
             type(self).__name__,
             describe_image(self, image_id),
         )
         return np.empty([0, 0, 0]), np.empty([0], np.int32)
 
-    def load_boxes(self, image_id) -> tuple[np.ndarray, np.ndarray]:
-        """The boxes of an image; here the bounds of its masks. Sets without masks override it.
+    def load_boxes(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
+        """Loads the boxes of an image: the bounds of its masks. Override it if there are none.
+
+        Args:
+            image_id: int. Number of the image.
 
         Returns:
-            (boxes, class_ids): float32 [N, 4] y1, x1, y2, x2 in pixels, upper bound exclusive,
+            (boxes, class_ids): float32 [N, 4], y1, x1, y2, x2 in pixels, upper bounds exclusive,
             and int32 [N]; a negative class id is a crowd.
         """
         masks, class_ids = self.load_mask(image_id)
         return boxes_from_masks(masks), np.asarray(class_ids, np.int32)
 
 
-def describe_image(dataset, image_id) -> str:
-    """Text for messages: the reference of an image, else its path, else its number and source."""
+def describe_image(dataset: Dataset, image_id: int) -> str:
+    """Returns what messages call an image: its reference, or its path, or its number and source."""
     info = dataset.image_info[image_id]
     reference = dataset.image_reference(image_id) or info["path"]
     return str(reference or f"{image_id} ({info['source']}.{info['id']})")
 
 
-def image_size(dataset, image_id) -> tuple[int, int]:
-    """Returns (height, width) of an image: as its `image_info` says, else by loading it."""
+def image_size(dataset: Dataset, image_id: int) -> tuple[int, int]:
+    """Returns the (height, width) of an image: from its `image_info`, or else by loading it."""
     info = dataset.image_info[image_id]
     if info.get("height") and info.get("width"):
         return int(info["height"]), int(info["width"])
@@ -271,10 +298,13 @@ def image_size(dataset, image_id) -> tuple[int, int]:
 
 
 class FileCache:
-    """Decoded files in memory up to a limit, safe for threads.
+    """Keeps decoded files in memory up to a limit; safe for threads.
 
-    What does not fit is read anew each time: nothing is thrown out, since every epoch passes over
-    all files in another order and no file is likelier than another.
+    What does not fit is read again each time. Nothing is ever dropped, because every epoch reads
+    all files in another order, so that no file is needed sooner than another.
+
+    Args:
+        limit_bytes: int. The most bytes that are kept.
     """
 
     def __init__(self, limit_bytes: int):
@@ -283,12 +313,12 @@ class FileCache:
         self._arrays = {}
         self._lock = threading.Lock()
 
-    def read(self, path, reader) -> np.ndarray:
-        """A copy of `reader(path)`, from memory when the file has not changed since."""
+    def read(self, path: str | os.PathLike, reader: Callable) -> np.ndarray:
+        """Returns a copy of `reader(path)`, from memory if the file has not changed since."""
         try:
             stat = os.stat(path)
         except OSError:
-            return reader(path)  # says what is wrong
+            return reader(path)  # raises the error that says what is wrong
         key = (reader, os.fspath(path), stat.st_mtime_ns, stat.st_size)
         array = self._arrays.get(key)
         if array is None:
@@ -303,6 +333,14 @@ class FileCache:
 _CACHE = FileCache(IMAGE_CACHE_BYTES)
 
 
-def read_cached(path, reader) -> np.ndarray:
-    """Reads a file through the cache of the process; the array is the caller's own."""
+def read_cached(path: str | os.PathLike, reader: Callable) -> np.ndarray:
+    """Reads a file through the cache of the process.
+
+    Args:
+        path: str or path. The file.
+        reader: callable. Takes a path and returns an array.
+
+    Returns:
+        array, which the caller may change.
+    """
     return _CACHE.read(path, reader)

@@ -1,32 +1,41 @@
-"""Data sets and detections in COCO's formats: what pycocotools reads, and what files hold."""
+"""The ground truth of a dataset in COCO's format: what pycocotools reads, and what files hold."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from pycocotools import mask as coco_mask
 from scipy.ndimage import find_objects
 
-from mrcnn.data.dataset import describe_image, image_size
+from mrcnn.data.dataset import Dataset, describe_image, image_size
 from mrcnn.images.overlaps import to_xywh
 from mrcnn.images.rle import encode_rle, masks_to_rles, text_rle
 
 
-def coco_ground_truth(dataset, image_ids=None, masks=True) -> dict:
-    """The ground truth of a data set as COCO instances, one image in memory at a time.
+def coco_ground_truth(
+    dataset: Dataset, image_ids: Iterable[int] | None = None, masks: bool = True
+) -> dict:
+    """Returns the ground truth of a dataset as COCO instances.
 
-    Image and category ids are those of the source where they are different whole numbers above 0
-    for all (as in COCO), else the numbers of the data set. Objects without a pixel are left out.
+    Only the masks of one image are in memory at a time. Image and category ids are those of the
+    source if all of them are different whole numbers above 0 (as in COCO), and otherwise the
+    numbers of the dataset. Instances without a pixel are left out.
 
     Args:
-        dataset: a prepared `Dataset`.
-        image_ids: ids of the images; None: all.
-        masks: False takes `load_boxes` alone: no segmentation, and areas are those of boxes.
+        dataset: Dataset. A prepared one.
+        image_ids: iterable of int. Numbers of the images. Defaults to None: all.
+        masks: bool. False uses `load_boxes` alone: there is no segmentation, and the areas are
+            those of boxes. Defaults to True.
 
     Returns:
-        {"images", "annotations", "categories"}, ready for JSON: segmentation as RLE with text
-        counts, iscrowd 1 for negative class ids.
+        dict with the lists "images", "annotations" and "categories", ready for JSON: segmentation
+        is RLE with text counts, and iscrowd is 1 for negative class ids.
+
+    Raises:
+        ValueError: if there are no images, an image is listed twice, or its masks and class ids do
+            not fit the dataset.
     """
     image_ids = checked_image_ids(dataset, image_ids)
     numbers, categories = image_numbers(dataset), category_numbers(dataset)
@@ -56,8 +65,17 @@ def coco_ground_truth(dataset, image_ids=None, masks=True) -> dict:
     return {"images": images, "annotations": annotations, "categories": listed}
 
 
-def check_class(dataset, class_id, where):
-    """Refuses a class id that the data set does not have."""
+def check_class(dataset: Dataset, class_id: int, where: str) -> None:
+    """Refuses a class id that the dataset does not have.
+
+    Args:
+        dataset: Dataset.
+        class_id: int.
+        where: str. What has the class id, for the error.
+
+    Raises:
+        ValueError: if there is no such class.
+    """
     if not 1 <= class_id < len(dataset.class_names):
         raise ValueError(
             f"{where}: class id {class_id}, but the data set has the classes 1 to "
@@ -66,8 +84,16 @@ def check_class(dataset, class_id, where):
         )
 
 
-def checked_image_ids(dataset, image_ids=None) -> list[int]:
-    """Ids of the images to use, all for None; ValueError when there are none, or one twice."""
+def checked_image_ids(dataset: Dataset, image_ids: Iterable[int] | None = None) -> list[int]:
+    """Returns the numbers of the images to use.
+
+    Args:
+        dataset: Dataset.
+        image_ids: iterable of int. Defaults to None: all images.
+
+    Raises:
+        ValueError: if there are no images, or one is listed twice.
+    """
     image_ids = [int(i) for i in (dataset.image_ids if image_ids is None else image_ids)]
     if not image_ids:
         raise ValueError(
@@ -75,34 +101,34 @@ def checked_image_ids(dataset, image_ids=None) -> list[int]:
             "and call prepare() once they are added."
         )
     if len(set(image_ids)) != len(image_ids):
-        raise ValueError("image_ids holds an image twice: give each once.")
+        raise ValueError("image_ids lists an image twice. List each image once.")
     return image_ids
 
 
-def image_numbers(dataset):
-    """The id of every image in a COCO file: that of its source, or its number."""
+def image_numbers(dataset: Dataset) -> list[int]:
+    """Returns the id of each image in a COCO file: the one of its source, or its number."""
     return _whole_numbers([info.get("id") for info in dataset.image_info])
 
 
-def category_numbers(dataset):
-    """The id of every class in a COCO file, 0 for the background."""
+def category_numbers(dataset: Dataset) -> list[int]:
+    """Returns the id of each class in a COCO file, 0 for the background."""
     return [0, *_whole_numbers([info.get("id") for info in dataset.class_info[1:]], first=1)]
 
 
 def _whole_numbers(ids, first=0):
-    """The ids themselves when all are different whole numbers above 0, else first, first + 1 ..."""
+    """The ids themselves if all are different whole numbers above 0, else first, first + 1, ..."""
     whole = all(isinstance(i, (int, np.integer)) and not isinstance(i, bool) and i > 0 for i in ids)
     usable = whole and len(set(ids)) == len(ids)
     return [int(i) for i in ids] if usable else list(range(first, first + len(ids)))
 
 
 def _objects(dataset, image_id, masks):
-    """(height, width, list of (class_id, xywh, rle or None)) of one image."""
+    """Returns (height, width, list of (class_id, xywh, rle or None)) of one image."""
     if not masks:
         boxes, class_ids = dataset.load_boxes(image_id)
         height, width = image_size(dataset, image_id)
         return height, width, [(c, b, None) for c, b in zip(class_ids, to_xywh(boxes), strict=True)]
-    if dataset.has("labels"):  # never [H, W, N]
+    if dataset.has("labels"):  # hundreds of instances never become one array [H, W, N]
         labels, class_ids = dataset.load_label(image_id)
         shape, rles = labels.shape, _label_rles(labels, len(class_ids))
     else:
@@ -113,7 +139,7 @@ def _objects(dataset, image_id, masks):
     if len(rles) != len(class_ids):
         raise ValueError(
             f"Image {describe_image(dataset, image_id)}: {len(rles)} masks but {len(class_ids)} "
-            "class ids. load_mask must return one class id a mask."
+            "class ids. load_mask must return one class id per mask."
         )
     kept = [(c, coco_mask.toBbox(r), r) for c, r in zip(class_ids, rles, strict=True)]
     kept = [item for item in kept if coco_mask.area(item[2])]
@@ -121,7 +147,7 @@ def _objects(dataset, image_id, masks):
 
 
 def _own_boxes(dataset, image_id, objects):
-    """Objects with the boxes of the annotation file, where it has some and they fit."""
+    """Takes the boxes of the annotations, if there are some and their classes agree."""
     if not dataset.has("boxes"):
         return objects
     boxes, class_ids = dataset.load_boxes(image_id)

@@ -1,6 +1,6 @@
-"""Instances of one image in the frame of the network: each mask only inside its box.
+"""Instances of one image at the size of the network's input: each mask only inside its box.
 
-Hundreds of small objects in a large picture never become one [H, W, N] array here.
+Hundreds of small instances in a large image never become one array [H, W, N] here.
 """
 
 from __future__ import annotations
@@ -18,42 +18,46 @@ class Instances(NamedTuple):
 
     Attributes:
         class_ids: int32 [N], negative for a crowd.
-        boxes: int32 [N, 4], y1, x1, y2, x2, pixels, upper bound exclusive.
-        crops: list of N bool arrays: the mask inside its box.
+        boxes: int32 [N, 4], y1, x1, y2, x2 in pixels, upper bounds exclusive.
+        crops: list of N bool arrays [box height, box width]. Each mask inside its box.
     """
 
     class_ids: np.ndarray
     boxes: np.ndarray
     crops: list
 
-    def take(self, rows) -> Instances:
-        """The instances with these numbers, in this order."""
+    def take(self, rows: np.ndarray) -> Instances:
+        """Returns the instances with the given numbers, in their order."""
         return Instances(self.class_ids[rows], self.boxes[rows], [self.crops[row] for row in rows])
 
-    def full_masks(self, shape) -> np.ndarray:
-        """uint8 [N, H, W], 0 or 255: the masks in the whole image."""
+    def full_masks(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Returns the masks in the whole image of a shape (H, W), uint8 [N, H, W], 0 or 255."""
         masks = np.zeros((len(self.crops), *shape), np.uint8)
         for mask, (y1, x1, y2, x2), crop in zip(masks, self.boxes, self.crops, strict=True):
             mask[y1:y2, x1:x2] = crop * np.uint8(255)
         return masks
 
-    def mini_masks(self, shape) -> np.ndarray:
-        """uint8 [N, mh, mw], 0..255: the masks inside their boxes, scaled to one shape."""
+    def mini_masks(self, shape: tuple[int, int]) -> np.ndarray:
+        """Returns the masks inside their boxes, scaled to one shape, uint8 [N, *shape], 0..255."""
         masks = np.zeros((len(self.crops), *shape), np.uint8)
         for mask, crop in zip(masks, self.crops, strict=True):
             mask[:] = minimize_crop(crop, shape)
         return masks
 
 
-def from_masks(masks, class_ids, plan: FitPlan) -> Instances:
+def from_masks(masks: np.ndarray, class_ids: np.ndarray, plan: FitPlan) -> Instances:
     """Scales and crops masks as planned; instances left without a pixel are dropped.
 
-    Each mask is scaled by itself (area average or bilinear), then cut at one half.
+    Each mask is scaled on its own (area average or bilinear); values of at least one half are
+    inside.
 
     Args:
         masks: bool [H, W, N].
-        class_ids: int [N].
-        plan: where the image goes.
+        class_ids: int [N], negative for crowds.
+        plan: FitPlan. How the image is scaled and cropped.
+
+    Returns:
+        Instances.
     """
     boxes, crops, kept = [], [], []
     for index in range(masks.shape[-1]):
@@ -70,7 +74,7 @@ def from_masks(masks, class_ids, plan: FitPlan) -> Instances:
 
 
 def _fit_mask(mask, plan):
-    """One mask [H, W] in the kept part of the scaled image, bool; None when nothing is left."""
+    """Returns one mask in the kept part of the scaled image, bool, or None if it is empty."""
     (y, x), (height, width) = plan.offset, plan.valid_shape
     if plan.scaled_shape == mask.shape:  # only cropped
         return mask[y : y + height, x : x + width] != 0
@@ -80,13 +84,16 @@ def _fit_mask(mask, plan):
     return soft[y : y + height, x : x + width] >= 128
 
 
-def from_labels(labels, class_ids, plan: FitPlan) -> Instances:
-    """The same from a label image, scaled by nearest neighbour.
+def from_labels(labels: np.ndarray, class_ids: np.ndarray, plan: FitPlan) -> Instances:
+    """Scales a label image as planned, by nearest neighbor; empty instances are dropped.
 
     Args:
-        labels: int [H, W]: 0 nothing, i + 1 instance i.
-        class_ids: int [N].
-        plan: where the image goes.
+        labels: int [H, W]. 0 for nothing and i + 1 for instance i.
+        class_ids: int [N], negative for crowds.
+        plan: FitPlan. How the image is scaled and cropped.
+
+    Returns:
+        Instances.
     """
     labels = labels[
         _source_rows(0, labels.shape, plan)[:, None], _source_rows(1, labels.shape, plan)[None]
@@ -109,7 +116,7 @@ def from_labels(labels, class_ids, plan: FitPlan) -> Instances:
 
 
 def _source_rows(axis, shape, plan):
-    """Which pixel of the source lies under each kept pixel centre, along one axis."""
+    """Returns the pixel of the source under the center of each kept pixel, along one axis."""
     places = np.arange(plan.valid_shape[axis]) + plan.offset[axis] + 0.5
     source = np.floor(places * shape[axis] / plan.scaled_shape[axis]).astype(np.int64)
     return np.minimum(source, shape[axis] - 1)
@@ -123,8 +130,16 @@ def _pack(class_ids, boxes, crops):
     )
 
 
-def masks_from_boxes(boxes, shape) -> np.ndarray:
-    """Boxes as filled rectangles, bool [H, W, N], so that one path augments boxes and masks."""
+def masks_from_boxes(boxes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Draws boxes as filled rectangles, so that boxes and masks are augmented in one way.
+
+    Args:
+        boxes: array [N, 4], y1, x1, y2, x2 in pixels.
+        shape: (H, W) of the image.
+
+    Returns:
+        bool [H, W, N].
+    """
     masks = np.zeros((*shape, len(boxes)), bool)
     limit = np.array([*shape, *shape])
     edges = np.clip(np.rint(boxes), 0, limit).astype(int).reshape(-1, 4)

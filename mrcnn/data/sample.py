@@ -1,35 +1,45 @@
-"""One image as a training sample: load, check, augment, fit, boxes from masks, padding."""
+"""Makes a training sample of one image: load, check, augment, fit, boxes from masks, pad."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 from mrcnn import batch as contract
 from mrcnn import dialects
 from mrcnn.data.augment import Augmenter
-from mrcnn.data.dataset import describe_image, image_size
+from mrcnn.data.dataset import Dataset, describe_image, image_size
 from mrcnn.data.instances import Instances, from_labels, from_masks, masks_from_boxes
 from mrcnn.images.values import to_channels, to_network_range
 
-_ORDER, _IMAGE = 0, 1  # streams of random numbers: order of an epoch, augmentation of an image
+# Streams of random numbers: the order of an epoch, and the augmentation of an image.
+_ORDER = 0
+_IMAGE = 1
 
 
 # --- One image -----------------------------------------------------------------------------------
-def load_sample(dataset, config, image_id, augmentation=None, rng=None) -> dict:
-    """One image as a training sample.
+def load_sample(
+    dataset: Dataset,
+    config: Any,
+    image_id: int,
+    augmentation: Any = None,
+    rng: np.random.Generator | None = None,
+) -> dict[str, np.ndarray]:
+    """Loads one image as a training sample.
 
     Args:
-        dataset: a prepared Dataset.
-        config: a Config.
-        image_id: number of the image.
-        augmentation: as in `Batches`.
-        rng: `numpy.random.Generator`; None: seeded by the image id.
+        dataset: Dataset. A prepared one.
+        config: Config.
+        image_id: int. Number of the image.
+        augmentation: Augmenter or callable, as in `Batches`. Defaults to None.
+        rng: numpy.random.Generator. Defaults to None: one seeded by the image id.
 
     Returns:
-        The arrays of `batch.training_specs` without the batch axis.
+        dict of the arrays of `batch.training_specs`, without the batch axis.
 
     Raises:
-        ValueError: a picture, mask or class id that does not fit; naming the image.
+        ValueError: if the image, its masks or its class ids cannot be used; naming the image.
     """
     rng = np.random.default_rng([0, _IMAGE, 0, int(image_id)]) if rng is None else rng
     image = load_network_image(dataset, config, image_id)
@@ -49,6 +59,7 @@ def load_sample(dataset, config, image_id, augmentation=None, rng=None) -> dict:
     else:
         instances = from_labels(masks[..., 0], class_ids, plan)
     if len(instances.crops) > config.MAX_GT_INSTANCES:
+        # Another choice in each epoch, so that no instance is left out for good.
         rows = rng.choice(len(instances.crops), config.MAX_GT_INSTANCES, replace=False)
         instances = instances.take(np.sort(rows))
     sample = pad_sample(fitted.image, instances, config)
@@ -58,14 +69,16 @@ def load_sample(dataset, config, image_id, augmentation=None, rng=None) -> dict:
     return sample
 
 
-def load_fitted_instances(dataset, config, image_id) -> tuple[np.ndarray, np.ndarray]:
+def load_fitted_instances(
+    dataset: Dataset, config: Any, image_id: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Finds which instances of an image are left at the size of the network's input.
 
     The image itself is not read where the annotations say how large it is.
 
     Args:
-        dataset: a prepared Dataset.
-        config: a Config.
+        dataset: Dataset. A prepared one.
+        config: Config.
         image_id: int. Number of the image.
 
     Returns:
@@ -88,15 +101,27 @@ def load_fitted_instances(dataset, config, image_id) -> tuple[np.ndarray, np.nda
 
 
 def _active_classes(dataset, image_id, config) -> np.ndarray:
-    """Flags of the classes that the source of an image knows, float32 `[NUM_CLASSES]`."""
+    """Flags the classes that the source of an image knows, float32 `[NUM_CLASSES]`."""
     active = np.zeros(config.NUM_CLASSES, np.float32)
     known = dataset.source_class_ids.get(dataset.image_info[image_id]["source"])
     active[known or slice(None)] = 1
     return active
 
 
-def load_network_image(dataset, config, image_id) -> np.ndarray:
-    """The picture in 0..255 with the configured channels; errors name the image."""
+def load_network_image(dataset: Dataset, config: Any, image_id: int) -> np.ndarray:
+    """Loads an image in the value range and with the channels of the network.
+
+    Args:
+        dataset: Dataset. A prepared one.
+        config: Config.
+        image_id: int. Number of the image.
+
+    Returns:
+        array [H, W, IMAGE_CHANNEL_COUNT], uint8 or float32, 0..255.
+
+    Raises:
+        ValueError: if the image cannot be used; naming it.
+    """
     image = dataset.load_image(image_id)
     try:
         image = to_network_range(image, config.MEAN_PIXEL, config.IMAGE_STRETCH)
@@ -121,23 +146,26 @@ def _load_labels(dataset, config, image_id, shape=None):
     return labels, class_ids
 
 
-def load_checked_masks(dataset, config, image_id, shape=None):
-    """Masks and class ids of an image, checked, without the empty ones.
+def load_checked_masks(
+    dataset: Dataset, config: Any, image_id: int, shape: tuple[int, ...] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Loads and checks the masks and class ids of an image; empty masks are left out.
 
-    Where masks are not used and the dataset brings boxes of its own, a mask is its filled box.
+    If masks are not used and the dataset has boxes of its own, each mask is a filled box.
 
     Args:
-        dataset: a prepared Dataset.
-        config: a Config.
+        dataset: Dataset. A prepared one.
+        config: Config.
         image_id: int. Number of the image.
-        shape: height and width of the image. Defaults to None: those of its masks, if it has any.
+        shape: tuple of int. Height and width of the image. Defaults to None: those of its masks, if
+            it has any.
 
     Returns:
         (masks, class_ids): bool [H, W, N] and int [N].
 
     Raises:
-        ValueError: masks of another size than the image, another number of class ids than masks,
-            or class ids outside NUM_CLASSES.
+        ValueError: if the masks have another size than the image, there is not one class id per
+            mask, or a class id is outside NUM_CLASSES.
     """
     name = describe_image(dataset, image_id)
     if not config.USE_MASKS and dataset.has("boxes"):
@@ -159,10 +187,10 @@ def load_checked_masks(dataset, config, image_id, shape=None):
     if masks.shape[-1] != class_ids.size:
         raise ValueError(
             f"Image {name}: {masks.shape[-1]} masks but {class_ids.size} class ids. "
-            "load_mask must return one class id a mask."
+            "load_mask must return one class id per mask."
         )
     filled = masks.any(axis=(0, 1))
-    if not filled.all():  # an empty mask of class 0 is how some say that there is no object
+    if not filled.all():  # some scripts return an empty mask of class 0 for "no instance"
         masks, class_ids = masks[..., filled], class_ids[filled]
     _check_class_ids(class_ids, config, name)
     return masks if masks.dtype == bool else masks != 0, class_ids
@@ -179,7 +207,7 @@ def _check_class_ids(class_ids, config, name):
 
 
 def _augment(image, masks, augmentation, rng, dataset, image_id):
-    """Image, masks and factor of the scale jitter."""
+    """Returns the augmented image and masks, and the factor of the scale jitter."""
     if augmentation is None:
         return image, masks, 1.0
     if isinstance(augmentation, Augmenter):
@@ -194,8 +222,17 @@ def _augment(image, masks, augmentation, rng, dataset, image_id):
     return image, new_masks, 1.0
 
 
-def pad_sample(image, instances: Instances, config) -> dict:
-    """The arrays of one sample, ground truth padded to MAX_GT_INSTANCES rows."""
+def pad_sample(image: np.ndarray, instances: Instances, config: Any) -> dict[str, np.ndarray]:
+    """Makes the arrays of one sample, with the ground truth padded to MAX_GT_INSTANCES rows.
+
+    Args:
+        image: array [H, W, C]. The network's input.
+        instances: Instances in it, at most MAX_GT_INSTANCES.
+        config: Config.
+
+    Returns:
+        dict of arrays, named as in `batch`.
+    """
     count, rows = len(instances.crops), config.MAX_GT_INSTANCES
     class_ids = np.zeros(rows, np.int32)
     boxes = np.zeros((rows, 4), np.float32)

@@ -1,4 +1,4 @@
-"""Splits a data set into parts for training and validation."""
+"""Splits a dataset into parts for training and validation."""
 
 from __future__ import annotations
 
@@ -6,12 +6,20 @@ import copy
 
 import numpy as np
 
+from mrcnn.data.dataset import Dataset
 
-def split(whole, share: float, seed: int):
-    """Holds a share of the images back; the same seed holds back the same ones.
+
+def split(whole: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset | None]:
+    """Holds back a share of the images for validation.
+
+    Args:
+        whole: Dataset. A prepared one; it stays as it is.
+        share: float in 0..1. The share of images to hold back.
+        seed: int. The same seed holds back the same images.
 
     Returns:
-        (train, val): at least one image each; val is None for share 0 or a single image.
+        (train, val): prepared datasets of at least one image each; or `whole` and None if `share`
+        is 0 or there is a single image.
     """
     count = len(whole.image_ids)
     held = min(max(1, round(share * count)), count - 1) if share > 0 else 0

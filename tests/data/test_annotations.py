@@ -11,6 +11,7 @@ from PIL import Image as Photo
 from mrcnn.config import Config
 from mrcnn.data import annotations as record
 from mrcnn.data import formats
+from mrcnn.data.annotated import AnnotatedDataset
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.formats.coco import CocoDataset
 from mrcnn.data.formats.label_images import LabelImageDataset
@@ -139,10 +140,11 @@ def test_open_recognizes_the_format(tmp_path):
     for path in ("coco", "coco/instances.json", "labels", "masks"):
         dataset = Dataset.open(tmp_path / path)
         assert dataset.num_images == 2 and dataset.load_mask(1)[0].any()
-        assert isinstance(dataset, record.AnnotatedDataset)
+        assert isinstance(dataset, AnnotatedDataset)
     images = tmp_path / "labels" / "images"
-    by_name = Dataset.open(tmp_path / "labels" / "labels", "label_images", images=images)
-    assert by_name.num_images == 2
+    assert Dataset.open(tmp_path / "labels" / "labels", images=images).num_images == 2
+    with pytest.raises(FileNotFoundError, match="give the folder of their images as images="):
+        Dataset.open(tmp_path / "labels" / "labels")
     named = Dataset.open(tmp_path / "masks", class_name="cell")
     assert named.class_names == ["BG", "cell"]
 
@@ -230,8 +232,34 @@ def test_all_kinds_of_shapes_in_one_image(tmp_path):
     assert record.rasterize(record.Image(1, None)) is None
 
 
+def test_boxes_where_only_some_are_annotated(tmp_path):
+    label = np.zeros((8, 10), np.uint16)
+    label[0:2, 0:3], label[4:6, 4:6] = 300, 7
+    cv2.imwrite(str(tmp_path / "label.png"), label)
+    file = str(tmp_path / "label.png")
+    instances = [
+        record.Instance(1, box=(1.0, 1.0, 20.0, 5.5)),
+        record.Instance(1, box=(2.0, 2.0, 2.0, 5.0)),  # no area
+        record.Instance(1, crowd=True, shape=record.Label(file)),
+        record.Instance(2, shape=record.Label(file, 300)),
+    ]
+    image = record.Image(1, None, 8, 10, instances)
+    classes = [(1, "a"), (2, "b")]
+    dataset = Dataset.from_annotations(record.Annotations("m", classes, [image]))
+    boxes, class_ids = dataset.load_boxes(0)
+    assert class_ids.tolist() == [1, -1, -1, 2]
+    assert boxes.tolist() == [[1, 1, 8, 5.5], [4, 4, 6, 6], [0, 0, 2, 3], [0, 0, 2, 3]]
+
+
+def test_a_mask_file_may_hold_any_numbers(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.tif"), np.eye(6, dtype=np.float32) / 2)
+    shape = record.MaskFile(str(tmp_path / "a.tif"))
+    image = record.Image(1, None, instances=[record.Instance(1, shape=shape)])
+    assert record.rasterize(image)[0].sum() == 6
+
+
 def test_abilities_follow_the_annotations(tmp_path):
-    def abilities(*instances, kind=record.AnnotatedDataset):
+    def abilities(*instances, kind=AnnotatedDataset):
         images = [record.Image(1, None, 8, 10, list(instances))]
         dataset = kind.from_annotations(record.Annotations("m", [(1, "c")], images))
         return {name for name in ("masks", "boxes", "labels", "files") if dataset.has(name)}
@@ -245,7 +273,7 @@ def test_abilities_follow_the_annotations(tmp_path):
     assert abilities(whole) == {"masks", "labels", "files"}
     assert abilities(whole, record.Instance(1, shape=shape)) == {"masks", "files"}
 
-    class OwnMasks(record.AnnotatedDataset):
+    class OwnMasks(AnnotatedDataset):
         def load_mask(self, image_id):
             return np.zeros((8, 10, 0), bool), np.zeros(0, np.int32)
 

@@ -84,7 +84,7 @@ def dataset(options: dict[str, Any], prefix: str = "") -> Dataset:
         )
     if annotations:
         return CocoDataset.from_json(annotations, images)
-    return LabelImageDataset.from_folders(images, labels)
+    return LabelImageDataset.from_folders(images, str(labels))
 
 
 def _shapes(options, count, seed):

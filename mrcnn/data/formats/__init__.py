@@ -97,9 +97,8 @@ def _detected(path):
     if fitting:
         names = _listed(module.NAME for module in fitting)
         raise ValueError(f"{path} looks like several formats: {names}. Choose one with format=.")
-    looked_for = "".join(
-        f"\n  {name}: {module.__doc__.splitlines()[0]}" for name, module in known.items()
-    )
+    first_lines = {name: (module.__doc__ or "").splitlines()[0] for name, module in known.items()}
+    looked_for = "".join(f"\n  {name}: {line}" for name, line in first_lines.items())
     raise ValueError(
         f"{path}: no known annotation format; it is {_described(path)}. Looked for:{looked_for}\n"
         "If it is one of these, name it with format= for a closer look."

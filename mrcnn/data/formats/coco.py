@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import mmap
 import os
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-import numpy as np
-
+from mrcnn.data.annotated import AnnotatedDataset
 from mrcnn.data.annotations import (
-    AnnotatedDataset,
     Annotations,
     Image,
     Instance,
@@ -110,12 +108,13 @@ def read(
     finder = ImageFinder(file, Path(images))
     records = []
     for image in data["images"]:
-        record = _image(image, file, finder)
-        instances = [
-            _instance(annotation, class_ids, crowds == "ignore", record)
-            for annotation in listed[image["id"]]
-        ]
-        records.append(replace(record, instances=instances))
+        instances: list[Instance] = []
+        record = _image(image, instances, file, finder)
+        for entry in listed[image["id"]]:
+            class_id = class_ids[entry["category_id"]]
+            crowd = crowds == "ignore" and bool(entry.get("iscrowd"))
+            instances.append(_instance(entry, class_id, crowd, record))
+        records.append(record)
     return Annotations(SOURCE, classes, records)
 
 
@@ -162,7 +161,7 @@ def _annotations_by_image(data, categories, file):
     return listed
 
 
-def _image(entry, file, finder):
+def _image(entry, instances, file, finder):
     name = _get(entry, "file_name", file)
     height, width = (_side(entry, side, file) for side in ("height", "width"))
     if height * width > MAX_RLE_PIXELS:
@@ -170,18 +169,16 @@ def _image(entry, file, finder):
             f"{file}: image {name} is said to have {height}x{width} pixels, more than "
             f"{MAX_RLE_PIXELS}. Correct its height and width, or cut it into tiles."
         )
-    return Image(entry["id"], finder.find(name), height=height, width=width, file=str(file))
+    path = finder.find(name)
+    return Image(entry["id"], path, height=height, width=width, instances=instances, file=str(file))
 
 
-def _instance(annotation, class_ids, keeps_crowds, image):
-    instance = Instance(
-        class_id=class_ids[annotation["category_id"]],
-        crowd=keeps_crowds and bool(annotation.get("iscrowd")),
-        shape=_shape(annotation.get("segmentation")),
-        name=f"annotation {annotation.get('id')}",
+def _instance(entry, class_id, crowd, image):
+    name = f"annotation {entry.get('id')}"
+    box = _box(entry.get("bbox"), image, name)
+    return Instance(
+        class_id, crowd=crowd, box=box, shape=_shape(entry.get("segmentation")), name=name
     )
-    box = annotation.get("bbox")
-    return instance if not box else replace(instance, box=_box(box, image, instance))
 
 
 def _shape(segmentation):
@@ -193,23 +190,31 @@ def _shape(segmentation):
     return Polygons(segmentation)
 
 
-def _box(bbox, image, instance):
+def _box(bbox, image, name):
+    if not bbox:
+        return None
     try:
         x, y, width, height = (float(value) for value in bbox)
     except (TypeError, ValueError) as error:
-        raise broken(image, instance, f"bbox must be [x, y, width, height]: {error}") from error
-    if not np.isfinite([x, y, width, height]).all():
-        raise broken(image, instance, f"bbox must be finite, got {bbox}")
+        raise broken(image, name, f"bbox must be [x, y, width, height]: {error}") from error
+    if not math.isfinite(x + y + width + height):
+        raise broken(image, name, f"bbox must be finite, got {bbox}")
     return (y, x, y + height, x + width)
 
 
 # --- Reading the file ----------------------------------------------------------------------------
-def read_json(path) -> dict:
-    """A COCO instances file.
+def read_json(path: str | os.PathLike) -> dict:
+    """Reads a COCO instances file.
+
+    Args:
+        path: str or path. The JSON file.
+
+    Returns:
+        dict with the lists "images", "annotations" and "categories".
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not JSON (with the line), or without images, annotations and categories.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if it is not JSON (naming the line), or has not got the three lists.
     """
     path = Path(path)
     if not path.is_file():
@@ -315,7 +320,8 @@ class ImageFinder:
     def __init__(self, file: str | os.PathLike, folder: Path):
         self.file = file
         self.folder = folder
-        self._names: dict[Path, str] = {}  # which name was found where
+        self._folder_name = folder.resolve().name
+        self._names: dict[str, str] = {}  # which name was found where
 
     def find(self, name: str) -> str:
         """Returns the path of an image; the one as given if there is no file at all.
@@ -328,27 +334,29 @@ class ImageFinder:
                 another name.
         """
         _check_inside(name, self.file)
-        given = self.folder / name
-        path = given if given.is_file() else self._guess(name) or given
+        path = str(self.folder / name)
+        has_folders = "/" in name or "\\" in name
+        if has_folders and not os.path.isfile(path):
+            path = self._guess(name) or path
         other = self._names.setdefault(path, name)
         if other != name:
             raise ValueError(
                 f"{self.file}: file_name {other!r} and {name!r} both fit {path}: keep the folders "
                 "that the names have in the file."
             )
-        return str(path)
+        return path
 
     def _guess(self, name):
         parts = PureWindowsPath(name).parts  # splits at both kinds of slash
-        inner = parts[1:] if parts[0] == self.folder.resolve().name else parts
+        inner = parts[1:] if parts[0] == self._folder_name else parts
         guesses = dict.fromkeys(
-            self.folder.joinpath(*guess) for guess in (parts, inner, parts[-1:]) if guess
+            os.path.join(self.folder, *guess) for guess in (parts, inner, parts[-1:]) if guess
         )
-        found = [path for path in guesses if path.is_file()]
+        found = [path for path in guesses if os.path.isfile(path)]
         if len(found) > 1:
             raise ValueError(
-                f"{self.file}: file_name {name!r} fits {' and '.join(map(str, found))}: correct "
-                "the name, or remove the file that is not meant."
+                f"{self.file}: file_name {name!r} fits {' and '.join(found)}: correct the name, "
+                "or remove the file that is not meant."
             )
         return found[0] if found else None
 

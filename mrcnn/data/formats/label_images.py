@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mrcnn.data.annotations import AnnotatedDataset, Annotations, Image, Instance, Label
+from mrcnn.data.annotated import AnnotatedDataset
+from mrcnn.data.annotations import Annotations, Image, Instance, Label
 from mrcnn.data.formats import _folders
 from mrcnn.images.files import IMAGE_SUFFIXES, list_images
 
@@ -46,9 +47,16 @@ class LabelImageDataset(AnnotatedDataset):
 
 
 def looks_like(path: Path) -> bool:
-    """Returns whether a path is a folder with the folders `images` and `labels`, both of images."""
-    folders = (path / "images", path / "labels")
-    return all(folder.is_dir() and list_images(folder) for folder in folders)
+    """Returns whether a path is a folder of images and nothing else, or holds two of these.
+
+    The two are `images` and `labels`; a single one holds the label images.
+    """
+    if not path.is_dir():
+        return False
+    if (path / "images").is_dir() and (path / "labels").is_dir():
+        return bool(list_images(path / "labels"))
+    visible = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+    return bool(visible) and len(visible) == len(list_images(path))
 
 
 def read(
@@ -77,6 +85,11 @@ def read(
         FileNotFoundError: if a folder, or the image or label image of a name, does not exist.
         ValueError: if two files of one folder share a name, or there are no images.
     """
+    if images is None and not (Path(path) / "images").is_dir():
+        raise FileNotFoundError(
+            f"{path}: it has no folders images and labels. If it holds the label images, give the "
+            "folder of their images as images=."
+        )
     labels_dir = Path(path) if images is not None else Path(path) / "labels"
     images_dir = Path(path) / "images" if images is None else Path(images)
     found = _by_stem(images_dir, "image folder")

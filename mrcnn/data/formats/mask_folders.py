@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mrcnn.data.annotated import AnnotatedDataset
 from mrcnn.data.annotations import (
-    AnnotatedDataset,
     Annotations,
     Image,
     Instance,

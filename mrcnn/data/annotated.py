@@ -1,0 +1,190 @@
+"""The dataset of a record of annotations: what all readers return."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from mrcnn.data.annotations import (
+    Annotations,
+    annotated_size,
+    is_label_image,
+    iterate_masks,
+    rasterize,
+    read_labels,
+)
+from mrcnn.data.dataset import ABILITIES, Dataset, image_size, read_cached
+from mrcnn.images.files import read_image
+from mrcnn.images.masks import boxes_from_masks
+
+
+class AnnotatedDataset(Dataset):
+    """A dataset made of a record of annotations; `Dataset.open` returns one.
+
+    Each entry of its `image_info` holds the `Image` of the record as "record".
+    """
+
+    def __init__(self, class_map: Any = None):
+        super().__init__(class_map)
+        self._contents = {"masks", "files"}
+
+    @classmethod
+    def from_annotations(cls, annotations: Annotations) -> AnnotatedDataset:
+        """Makes a prepared dataset.
+
+        Args:
+            annotations: Annotations.
+
+        Returns:
+            A dataset of this class.
+        """
+        dataset = cls()
+        for class_id, name in annotations.classes:
+            dataset.add_class(annotations.source, class_id, name)
+        for image in annotations.images:
+            size = {"height": image.height, "width": image.width} if image.height else {}
+            dataset.add_image(annotations.source, image.id, image.path, record=image, **size)
+        dataset._contents = _contents(annotations.images)
+        dataset.prepare()
+        return dataset
+
+    def has(self, ability: str) -> bool:
+        """Returns what the annotations hold, or what a subclass overrides; see `Dataset.has`."""
+        if not super().has(ability):
+            return False
+        method = ABILITIES[ability]
+        overridden = getattr(type(self), method) is not getattr(AnnotatedDataset, method)
+        return overridden or ability in self._contents
+
+    def image_reference(self, image_id: int) -> str:
+        """Returns the path of an image."""
+        return str(self.image_info[image_id]["path"])
+
+    def _read_image(self, image_id, path):
+        info = self.image_info[image_id]
+        if "upright" in info:
+            return read_cached(path, read_image if info["upright"] else _read_as_stored)
+        record = info["record"]
+        image, info["upright"] = _read_as_annotated(path, annotated_size(record), record.file)
+        return image
+
+    def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
+        """Loads the masks of an image; instances without a pixel are left out.
+
+        Args:
+            image_id: int. Number of the image.
+
+        Returns:
+            (masks, class_ids): bool [H, W, N] and int32 [N], negative for crowds.
+
+        Raises:
+            ValueError: if an annotation has no shape or a damaged one.
+        """
+        record = self.image_info[image_id]["record"]
+        if _is_labels(record):
+            labels, class_ids = self.load_label(image_id)
+            return labels[..., None] == np.arange(1, len(class_ids) + 1), class_ids
+        drawn = rasterize(record)
+        if drawn is not None:
+            return drawn
+        shape = self.load_image(image_id).shape[:2]
+        return np.zeros((*shape, 0), bool), np.zeros(0, np.int32)
+
+    def load_label(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
+        """Loads the label image of an image; only for `has("labels")`.
+
+        Args:
+            image_id: int. Number of the image.
+
+        Returns:
+            (labels, class_ids): int32 [H, W], 0 for nothing and i + 1 for instance i, and int32
+            [N].
+
+        Raises:
+            ValueError: if the file cannot be read or does not hold whole numbers.
+        """
+        (instance,) = self.image_info[image_id]["record"].instances
+        labels = read_labels(instance.shape)
+        return labels, np.full(int(labels.max(initial=0)), instance.signed_class_id, np.int32)
+
+    def load_boxes(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
+        """Loads the boxes of an image: as annotated, or the bounds of the mask where one lacks.
+
+        Args:
+            image_id: int. Number of the image.
+
+        Returns:
+            (boxes, class_ids): float32 [N, 4] and int32 [N], see `Dataset.load_boxes`; boxes
+            without an area are left out.
+        """
+        record = self.image_info[image_id]["record"]
+        if all(instance.box is None for instance in record.instances):
+            return super().load_boxes(image_id)
+        limit = np.tile(annotated_size(record) or image_size(self, image_id), 2)
+        found = []
+        for instance in record.instances:
+            if instance.box is not None:
+                box = np.clip(np.asarray(instance.box, np.float64), 0, limit)
+                found.append((instance.signed_class_id, box))
+                continue
+            for class_id, mask in iterate_masks(replace(record, instances=[instance])):
+                found.append((class_id, boxes_from_masks(mask[..., None])[0]))
+        found = [(class_id, box) for class_id, box in found if (box[2:] > box[:2]).all()]
+        class_ids, boxes = [class_id for class_id, _ in found], [box for _, box in found]
+        return np.asarray(boxes, np.float32).reshape(-1, 4), np.asarray(class_ids, np.int32)
+
+
+def _contents(images) -> set[str]:
+    """Returns what the annotations hold, as the names of `Dataset.has`."""
+    instances = [instance for image in images for instance in image.instances]
+    contents = {"files"}
+    if not instances or any(instance.shape is not None for instance in instances):
+        contents.add("masks")
+    if any(instance.box is not None for instance in instances):
+        contents.add("boxes")
+    if images and all(_is_labels(image) for image in images):
+        contents.add("labels")
+    return contents
+
+
+def _is_labels(image):
+    """Whether all instances of an image are in one label image."""
+    return len(image.instances) == 1 and is_label_image(image.instances[0].shape)
+
+
+# --- Images ---------------------------------------------------------------------------------------
+_read_as_stored = functools.partial(read_image, upright=False)
+
+
+def _read_as_annotated(path, size, file):
+    """Reads an image upright, or as stored where only that has the annotated size.
+
+    Some annotation tools show an image without the rotation that its EXIF data ask for.
+
+    Args:
+        path: str. The image file.
+        size: (height, width) of the annotations, or None if it is not known.
+        file: str. What holds the annotations, for the error.
+
+    Returns:
+        The image, and whether it was read upright.
+
+    Raises:
+        ValueError: if neither form has the size.
+    """
+    upright = read_cached(path, read_image)
+    if size is None or upright.shape[:2] == tuple(size):
+        return upright, True
+    stored = read_cached(path, _read_as_stored)
+    if stored.shape[:2] == tuple(size):
+        return stored, False
+    sizes = " or, as stored, ".join(
+        dict.fromkeys(f"{image.shape[0]}x{image.shape[1]}" for image in (upright, stored))
+    )
+    raise ValueError(
+        f"{file}: image {path} is annotated as {size[0]}x{size[1]} (height x width), but the file "
+        f"has {sizes}. Use the image files that were annotated, or correct the size there."
+    )
