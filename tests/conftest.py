@@ -1,4 +1,4 @@
-"""Shared by all tests: quiet TensorFlow, no windows, a tiny model, and memory that is given back."""
+"""Shared by all tests: quiet TensorFlow, no windows, a tiny model, memory that is given back."""
 
 import ctypes
 import gc

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc
+import importlib.util
 import logging
 from pathlib import Path
 
@@ -364,6 +365,16 @@ class OldPath(str):
         return suffix == ".weights.h5" or super().endswith(suffix, *places)
 
 
+def _usable(callbacks):
+    """The callbacks that can work here: TensorFlow no longer installs TensorBoard."""
+    if not isinstance(callbacks, (list, tuple)) or importlib.util.find_spec("tensorboard"):
+        return callbacks
+    kept = [one for one in callbacks if not isinstance(one, keras.callbacks.TensorBoard)]
+    if len(kept) < len(callbacks):
+        logger.warning("TensorBoard is not installed, so its callback is left out.")
+    return kept
+
+
 @keras.saving.register_keras_serializable("mrcnn")
 class Graph(OldFiles, keras.Model):
     """The inference graph."""
@@ -386,6 +397,8 @@ class TrainingGraph(OldFiles, training.Trainer):
         """
         for name in self._GONE:
             options.pop(name, None)
+        if options.get("callbacks") is not None:
+            options["callbacks"] = _usable(options["callbacks"])
         if options.get("validation_data") is not None:
             options["validation_data"] = self._batches(options["validation_data"])
         return super().fit(self._batches(x), *args, **options)

@@ -290,11 +290,11 @@ class MaskRCNN:
     # --- Copies ------------------------------------------------------------------------------
     def __reduce__(self):
         """Makes pickle and copy.deepcopy work: the graphs are built again around the weights."""
-        weights = {
-            layer.name: [keras.ops.convert_to_numpy(w.value) for w in layer_weights(layer)]
+        # In order, since Keras numbers the names of some layers through the whole process.
+        weights = [
+            [keras.ops.convert_to_numpy(weight.value) for weight in layer_weights(layer)]
             for layer in self.network.layers
-            if layer_weights(layer)
-        }
+        ]
         names = ("class_names", "epoch", "folder", "_optimizer_file")
         state = {name: getattr(self, name) for name in names}
         return _rebuild, (type(self), self.mode, self.config, self.model_dir, weights, state)
@@ -498,8 +498,8 @@ def _rebuild(cls, mode, config, model_dir, weights, state) -> MaskRCNN:
     model = cls.__new__(cls)
     model.model_dir = model_dir
     model.keras_model = model.build(mode, config)
-    for layer in model.network.layers:
-        for weight, value in zip(layer_weights(layer), weights.get(layer.name, ()), strict=True):
+    for layer, values in zip(model.network.layers, weights, strict=True):
+        for weight, value in zip(layer_weights(layer), values, strict=True):
             weight.assign(value)
     vars(model).update(state)
     return model
