@@ -4,5 +4,5 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-pytest tests/ops tests/network/test_layers.py tests/network/test_losses.py tests/test_backends.py
-pytest tests/weights/test_goldens.py -k torchvision_0
+python -m pytest tests/ops tests/network/test_layers.py tests/network/test_losses.py tests/test_backends.py
+python -m pytest tests/weights/test_goldens.py -k torchvision_0

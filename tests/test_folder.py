@@ -4,11 +4,6 @@ import datetime
 import re
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-from tiny import TinyConfig
-
-from mrcnn import MaskRCNN
-from mrcnn.data.synthetic.shapes import ShapesDataset
 from mrcnn.folder import ModelFolder
 
 
@@ -46,24 +41,3 @@ def test_a_checkpoint_in_a_counted_folder_is_one(tmp_path):
     run, epoch = ModelFolder.of_checkpoint(folder.checkpoint(7), "cells")
     assert run.path == folder.path and epoch == 7
     assert ModelFolder.of_checkpoint(folder.checkpoint(7), "cell") is None
-
-
-@pytest.mark.parametrize("arguments", [{"layers": "head"}, {"layers": "no_such_layer"}])
-def test_a_failed_start_leaves_nothing(tmp_path, arguments):
-    model = MaskRCNN("training", TinyConfig(), tmp_path)
-    with pytest.raises(ValueError, match="layers"):
-        model.train(ShapesDataset(2, 64, 64), epochs=1, verbose=0, **arguments)
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_run_without_a_checkpoint_is_not_resumed(tmp_path, monkeypatch):
-    data = ShapesDataset(2, 64, 64)
-    first = MaskRCNN("training", TinyConfig(), tmp_path)
-    monkeypatch.setattr("mrcnn.training.fit.fit", lambda *a, **k: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        first.train(data, epochs=1, verbose=0)
-    monkeypatch.undo()
-    assert first.folder.stages() and not first.folder.checkpoints()
-    second = MaskRCNN("training", TinyConfig(), tmp_path)
-    with pytest.raises(FileNotFoundError, match="no interrupted run"):
-        second.train(data, epochs=1, verbose=0, resume=True)

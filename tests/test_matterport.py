@@ -12,8 +12,6 @@ from mrcnn.model import MaskRCNN
 from mrcnn.network.layers.basic import leaf_layers
 from mrcnn.weights.files.reading import read_weights
 
-FRAME = dialects.named("matterport").frame
-
 
 class OldConfig(TinyConfig):
     NAME = "old"
@@ -86,16 +84,17 @@ def test_train_and_go_on_in_the_same_dialect(old_file, tmp_path):
 # --- Geometry ------------------------------------------------------------------------------------
 def test_a_detection_comes_back_to_its_place():
     """The inverse of scaling and padding: within a pixel of where the object is."""
-    config = OldConfig(IMAGE_MIN_DIM=256, IMAGE_MAX_DIM=256, NUMERICS="matterport")
+    config = OldConfig(IMAGE_MIN_DIM=256, IMAGE_MAX_DIM=256)
     image = np.zeros((200, 300, 3), np.uint8)
     box = np.array([[40, 60, 120, 150]])
-    fitted = fit_for_detection(image, config)
+    frame = dialects.named("matterport").frame
+    fitted = frame.fit(image, config)
     assert fitted.image.shape == (256, 256, 3)
     y, x = fitted.window[:2]
     molded_box = box * fitted.scale + [y, x, y, x]
     normalised = utils.norm_boxes(molded_box, (256, 256))
     outputs = {"boxes": normalised, "masks": np.ones((1, 28, 28), "float32")}
-    boxes, pasted = FRAME.restore(outputs, fitted, image.shape[:2])
+    boxes, pasted = frame.restore(outputs, fitted, image.shape[:2])
     assert np.abs(boxes[0] - box[0]).max() <= 1
     crop, region = pasted[0]
     assert region == tuple(boxes[0]) and crop.all()
@@ -137,8 +136,11 @@ def test_mold_inputs():
 
 
 def test_grey_images_and_errors_name_the_image():
-    assert fit_for_detection(
-        np.zeros((64, 64), np.uint8), OldConfig(NUMERICS="matterport")
-    ).image.shape == (128, 128, 3)
+    config = OldConfig(NUMERICS="matterport")
+    for gray in (np.zeros((64, 64), np.uint8), np.zeros((64, 64, 1), np.uint8)):
+        assert fit_for_detection(gray, config).image.shape == (128, 128, 3)
+        assert detections.mold_inputs([gray], config)[0].shape == (1, 128, 128, 3)
     with pytest.raises(ValueError, match="photo.*NaN"):
-        fit_for_detection(np.full((8, 8, 3), np.nan), OldConfig(NUMERICS="matterport"), "photo")
+        fit_for_detection(np.full((8, 8, 3), np.nan), config, "photo")
+    with pytest.raises(ValueError, match=r"images\[0\].*NaN"):
+        detections.mold_inputs([np.full((8, 8, 3), np.nan)], config)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import logging
 import random
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from mrcnn.compat.images import (
 from mrcnn.compat.masks import minimize_mask
 from mrcnn.compat.targets import build_detection_targets, build_rpn_targets, generate_random_rois
 from mrcnn.data.augment import Augmenter
+from mrcnn.network.mask_rcnn import training_specs
 
 logger = logging.getLogger("mrcnn")
 
@@ -124,8 +127,46 @@ def data_generator(
 
     samples = _samples(dataset, shuffle, one)
     while True:
-        chunk = itertools.islice(samples, batch_size)
-        yield tuple([np.stack(a) for a in zip(*s, strict=True)] for s in zip(*chunk, strict=True))
+        rows = itertools.islice(samples, batch_size)
+        yield tuple([np.stack(a) for a in zip(*s, strict=True)] for s in zip(*rows, strict=True))
+
+
+def new_inputs(inputs: Sequence[Any], config: Any) -> dict[str, np.ndarray]:
+    """Turns a batch of `data_generator` into the arrays that the training graph takes.
+
+    The graph matches anchors itself, so that the targets of the RPN are not used.
+
+    Args:
+        inputs: sequence of arrays. The inputs that `data_generator` yields.
+        config: Config. Of the model.
+
+    Returns:
+        dict of arrays: those of `network.mask_rcnn.training_specs`.
+
+    Raises:
+        ValueError: there are fewer than seven arrays.
+    """
+    if len(inputs) < 7:
+        raise ValueError(
+            "Expected the seven inputs of data_generator (images, image_meta, rpn_match, rpn_bbox, "
+            f"gt_class_ids, gt_boxes, gt_masks), got {len(inputs)} arrays."
+        )
+    molded, meta, _, _, class_ids, boxes, masks = inputs[:7]
+    molded, meta = np.asarray(molded), np.asarray(meta)
+    if dialects.of(config).frame.clips_to_window:
+        window = meta[:, META_COLUMNS["window"]]
+    else:
+        window = np.broadcast_to([0, 0, *molded.shape[1:3]], (len(molded), 4))
+    arrays = {
+        batch.IMAGE: molded + np.asarray(config.MEAN_PIXEL),
+        batch.WINDOW: window,
+        batch.GT_CLASS_IDS: class_ids,
+        batch.GT_BOXES: boxes,
+        batch.GT_MASKS: np.moveaxis(masks, -1, 1),
+        batch.ACTIVE_CLASSES: meta[:, META_COLUMNS["active_class_ids"]],
+    }
+    specs = training_specs(config)
+    return {name: np.asarray(arrays[name], spec.dtype) for name, spec in specs.items()}
 
 
 def _samples(dataset, shuffle, make):
@@ -180,35 +221,3 @@ def _sample(loaded, anchors, config, random_rois, detection_targets):
 
 def _padded(rows, count):
     return np.pad(rows, ((0, count - len(rows)), *[(0, 0)] * (rows.ndim - 1)))
-
-
-def to_batch(inputs, config) -> tuple[dict[str, np.ndarray]]:
-    """Converts a batch of `data_generator` into one that the training graph takes.
-
-    Args:
-        inputs: sequence of arrays. Those of `data_generator`: molded images, image_meta, the RPN's
-            targets (which the graph computes itself), class ids, boxes and masks.
-        config: Config. Of the model.
-
-    Returns:
-        A tuple of one dict of arrays; see `batch.training_specs`.
-    """
-    images, metas, _, _, class_ids, boxes, masks, *_ = inputs
-    metas = np.asarray(metas, np.float32)
-    dialect = dialects.of(config)
-    windows = metas[:, META_COLUMNS["window"]]
-    if not dialect.frame.clips_to_window:
-        windows = np.broadcast_to([0, 0, *np.shape(images)[1:3]], windows.shape)
-    made = {
-        batch.IMAGE: np.asarray(images, np.float32) + np.asarray(config.MEAN_PIXEL, np.float32),
-        batch.WINDOW: np.asarray(windows, np.float32),
-        batch.GT_CLASS_IDS: np.asarray(class_ids, np.int32),
-        batch.GT_BOXES: np.asarray(boxes, np.float32),
-    }
-    if config.USE_MASKS:  # [batch, height, width, instances] to [batch, instances, height, width]
-        made[batch.GT_MASKS] = np.moveaxis(np.asarray(masks), -1, 1).astype(np.uint8) * np.uint8(
-            255
-        )
-    if dialect.active_classes:
-        made[batch.ACTIVE_CLASSES] = metas[:, META_COLUMNS["active_class_ids"]]
-    return (made,)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import collections.abc
+import collections
 import importlib.util
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -15,7 +16,7 @@ from mrcnn.compat import detections as geometry
 from mrcnn.compat import images
 from mrcnn.compat.augment import augmenter
 from mrcnn.compat.boxes import generate_pyramid_anchors, norm_boxes
-from mrcnn.compat.generator import compute_backbone_shapes, to_batch
+from mrcnn.compat.generator import compute_backbone_shapes, new_inputs
 from mrcnn.compat.images import as_pictures
 from mrcnn.compat.inference_graph import OldNetwork
 from mrcnn.folder import ModelFolder
@@ -69,7 +70,7 @@ class OldMethods:
         if self.mode == "training":
             weights = self.config.LOSS_WEIGHTS
             graph = training.trainer(self.network.training, weights, TrainingGraph)
-            graph.old_config = self.config
+            graph.config = self.config
             return graph
         graph = self.network.detector
         if isinstance(self.network, OldNetwork):
@@ -155,7 +156,8 @@ class OldMethods:
     @property
     def checkpoint_path(self):
         """Path of the checkpoints, with "{epoch:04d}" for the epoch."""
-        return OldPath(self.folder.path / f"mask_rcnn_{self.folder.name}_{{epoch:04d}}.h5")
+        name = f"mask_rcnn_{self.folder.name}_{{epoch:04d}}.h5"
+        return CheckpointPath(self.folder.path / name)
 
     def set_log_dir(self, model_path=None):
         """Starts a new run folder, or resumes that of a numbered checkpoint of this NAME.
@@ -354,23 +356,25 @@ def _is_old_file(path):
     return str(path).endswith(".h5") and not str(path).endswith(".weights.h5")
 
 
-class OldPath(str):
-    """A path of weights that `keras.callbacks.ModelCheckpoint` accepts.
+class CheckpointPath(str):
+    """The path of checkpoints in Matterport's layout, which Keras' ModelCheckpoint accepts.
 
-    Keras 3 insists on names that end in .weights.h5. `OldFiles.save_weights` writes others too.
+    `ModelCheckpoint(..., save_weights_only=True)` of Keras 3 asks whether the path ends with
+    ".weights.h5", since Keras' own layout needs that. `OldFiles.save_weights` writes any .h5 file.
     """
 
-    def endswith(self, suffix, *places):
-        """As of text; every path ends in ".weights.h5"."""
-        return suffix == ".weights.h5" or super().endswith(suffix, *places)
+    def endswith(self, suffix, *span) -> bool:
+        """Returns as `str.endswith`, and True for ".weights.h5"."""
+        return suffix == ".weights.h5" or super().endswith(suffix, *span)
 
 
 def _usable(callbacks):
     """The callbacks that can work here: TensorFlow no longer installs TensorBoard."""
-    if not isinstance(callbacks, (list, tuple)) or importlib.util.find_spec("tensorboard"):
-        return callbacks
-    kept = [one for one in callbacks if not isinstance(one, keras.callbacks.TensorBoard)]
-    if len(kept) < len(callbacks):
+    listed = list(callbacks) if isinstance(callbacks, (list, tuple)) else callbacks
+    if not isinstance(listed, list) or importlib.util.find_spec("tensorboard"):
+        return listed
+    kept = [one for one in listed if not isinstance(one, keras.callbacks.TensorBoard)]
+    if len(kept) < len(listed):
         logger.warning("TensorBoard is not installed, so its callback is left out.")
     return kept
 
@@ -382,33 +386,43 @@ class Graph(OldFiles, keras.Model):
 
 @keras.saving.register_keras_serializable("mrcnn")
 class TrainingGraph(OldFiles, training.Trainer):
-    """The training graph, whose `fit` also takes what Keras 2 took."""
+    """The training graph. Its `fit` takes the batches of `data_generator`, too.
 
-    # Arguments of Keras 2 about worker processes; Keras 3 has none of them.
-    _GONE = ("max_queue_size", "workers", "use_multiprocessing", "pickle_safe", "max_q_size")
+    Attributes:
+        config: Config or None. Of the model; None in a graph that was opened by Keras.
+    """
+
+    config = None
 
     def fit(self, x=None, *args, **options):
-        """Trains as Keras' `fit`.
+        """Trains as `keras.Model.fit`; arguments that Keras 3 no longer has are ignored.
 
         Args:
-            x: As in Keras, or a generator such as `modellib.data_generator`.
-            *args: As in Keras.
-            **options: As in Keras 2 or 3. `validation_data` may be such a generator, too.
+            x: as in Keras, or a generator of Matterport's batches; see `compat.generator`.
+            *args: as in Keras.
+            **options: as in Keras and in `fit_generator` of old.
         """
-        for name in self._GONE:
+        for name in ("max_queue_size", "workers", "use_multiprocessing", "pickle_safe"):
             options.pop(name, None)
-        if options.get("callbacks") is not None:
+        if isinstance(x, Iterator):
+            options["shuffle"] = False  # the generator does that
+        if "validation_data" in options:
+            options["validation_data"] = self._new_batches(options["validation_data"])
+        if "callbacks" in options:
             options["callbacks"] = _usable(options["callbacks"])
-        if options.get("validation_data") is not None:
-            options["validation_data"] = self._batches(options["validation_data"])
-        return super().fit(self._batches(x), *args, **options)
+        return super().fit(self._new_batches(x), *args, **options)
 
     def fit_generator(self, generator, steps_per_epoch=None, epochs=1, **options):
-        """Trains as `fit_generator` of Keras 2."""
+        """Trains as `fit`, by the name that it had for generators."""
         return self.fit(generator, steps_per_epoch=steps_per_epoch, epochs=epochs, **options)
 
-    def _batches(self, source):
-        """An old generator as one of our batches; anything else as it is."""
-        if not isinstance(source, collections.abc.Iterator):
-            return source
-        return (to_batch(inputs, self.old_config) for inputs, *_ in source)
+    def _new_batches(self, batches):
+        """The batches of a generator as the training graph takes them; other data as it is."""
+        if not isinstance(batches, Iterator):
+            return batches
+        if self.config is None:
+            raise ValueError(
+                "A graph that was opened by keras.models.load_model knows no Config to read the "
+                "batches of data_generator with: load the weights into MaskRCNN('training', ...)."
+            )
+        return ((new_inputs(inputs, self.config),) for inputs, _ in batches)

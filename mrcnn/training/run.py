@@ -61,7 +61,7 @@ class Run:
         callbacks: Sequence[keras.callbacks.Callback] = (),
         verbose: int | str = 1,
     ) -> keras.callbacks.History:
-        """Trains. The run folder is made once everything is checked, so no failed start leaves one.
+        """Trains. A run that fails before its first checkpoint leaves no run folder.
 
         Args:
             optimizer_file: str or path. The checkpoint with the state of the optimizer, for a run
@@ -87,9 +87,10 @@ class Run:
         self.optimizer = self._compile()
         if optimizer_file and (self.resumes or self.prolongs):
             h5.load_optimizer(optimizer_file, self.optimizer, learning_rate=self.resumes)
-        model.folder.describe(config, model.class_names)
-        model.folder.write_stages(self.stages)
+        is_new = model.folder.make()
         try:
+            model.folder.describe(config, model.class_names)
+            model.folder.write_stages(self.stages)
             history = fit.fit(
                 model.keras_model,
                 config,
@@ -100,12 +101,15 @@ class Run:
                 callbacks=[Recorder(self), *callbacks],
                 verbose=verbose,
             )
-        except KeyboardInterrupt:
-            logger.warning(
-                "Interrupted after epoch %d. %s is complete; the same call resumes from there.",
-                model.epoch,
-                model.folder.path,
-            )
+        except BaseException as error:
+            if is_new and not model.folder.checkpoints():
+                model.folder.discard()
+            elif isinstance(error, KeyboardInterrupt):
+                logger.warning(
+                    "Interrupted after epoch %d. %s is complete; the same call resumes from there.",
+                    model.epoch,
+                    model.folder.path,
+                )
             raise
         self.stages[-1]["finished"] = True
         model.folder.write_stages(self.stages)

@@ -1,9 +1,10 @@
-"""Models travel: pickle, copy.deepcopy, and Keras' own files."""
+"""Copies of a model: pickle, deepcopy, and Keras' own file of `keras_model`."""
 
 import copy
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -11,99 +12,110 @@ import pytest
 from tiny import TinyConfig
 
 import mrcnn.model
-from mrcnn import MaskRCNN
+import mrcnn.models.mask_rcnn
+from mrcnn.data.batches import Batches
 from mrcnn.data.synthetic.shapes import ShapesDataset
 
-IMAGE = ShapesDataset(1, 64, 64, seed=3).load_image(0)
-KINDS = {"clean": MaskRCNN, "old": mrcnn.model.MaskRCNN}
+CLASSES = [mrcnn.models.mask_rcnn.MaskRCNN, mrcnn.model.MaskRCNN]
+SETTINGS = [{}, {"NUMERICS": "matterport"}]
+cases = pytest.mark.parametrize(
+    ("cls", "settings", "mode"),
+    [(cls, s, mode) for cls in CLASSES for s in SETTINGS for mode in ("training", "inference")],
+)
 
 
-class Small(TinyConfig):
-    NAME = "small"
+def same(found, expected):
+    assert len(found["scores"])
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
 
 
-def make(kind, mode, **settings):
-    model = KINDS[kind](mode, Small(**settings), "runs")
+@cases
+def test_pickle_and_deepcopy(cls, settings, mode, tmp_path):
+    model = cls(mode, TinyConfig(**settings), tmp_path)
     model.class_names = ["BG", "a", "b", "c"]
-    return model
+    image = ShapesDataset(1, 64, 64).load_image(0)
+    (expected,) = model.detect([image])
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert type(twin) is cls and twin.mode == mode and twin.class_names == model.class_names
+        assert twin.keras_model is not model.keras_model
+        same(twin.detect([image])[0], expected)
 
 
-def same(first, second):
-    (a,), (b,) = first.detect([IMAGE]), second.detect([IMAGE])
-    assert len(a["scores"])
-    for name, value in a.items():
-        np.testing.assert_array_equal(value, b[name])
+SCRIPT = """
+import pickle, sys
+import numpy as np
+model, image = pickle.load(open(sys.argv[1], "rb"))
+np.savez(sys.argv[2], **model.detect([image])[0])
+"""
 
 
-def pickled(model):
-    return pickle.loads(pickle.dumps(model))
+def test_pickle_in_another_process(tmp_path):
+    model = mrcnn.model.MaskRCNN("inference", TinyConfig(), tmp_path)
+    image = ShapesDataset(1, 64, 64).load_image(0)
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps((model, image)))
+    run_python(SCRIPT, tmp_path / "model.pkl", tmp_path / "found.npz")
+    same(np.load(tmp_path / "found.npz"), model.detect([image])[0])
+
+
+def run_python(script, *arguments):
+    tests = str(Path(__file__).parent.parent)
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {tests!r})\n{script}"]
+    done = subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def arrays_for(graph, seed=0):
+    """Random arrays for the inputs of an inference graph."""
+    rng = np.random.default_rng(seed)
+    shapes = [
+        (1, 1023, 4)
+        if "anchors" in tensor.name
+        else (1, *(side or 64 for side in tensor.shape[1:]))
+        for tensor in keras.tree.flatten(graph.input)
+    ]
+    return [rng.random(shape).astype("float32") for shape in shapes]
+
+
+def values(outputs):
+    return [keras.ops.convert_to_numpy(value) for value in keras.tree.flatten(outputs)]
+
+
+@cases
+def test_keras_file_opens_again(cls, settings, mode, tmp_path):
+    config = TinyConfig(SEED=3, **settings)
+    model = cls(mode, config, tmp_path)
+    data = ShapesDataset(4, 64, 64)
+    if mode == "training":
+        model.train(data, epochs=1, verbose=0)
+    path = tmp_path / "m.keras"
+    model.keras_model.save(path)
+    opened = keras.models.load_model(path)
+    assert type(opened) is type(model.keras_model)
+    if mode == "inference":
+        arrays = arrays_for(model.keras_model)
+        expected, found = model.keras_model(arrays), opened(arrays)
+    else:
+        assert opened.loss_weights == model.keras_model.loss_weights
+        batches = Batches(data, config, None, shuffle=False, seed=0)
+        expected = model.keras_model.evaluate(batches, verbose=0, return_dict=True)
+        found = opened.evaluate(batches, verbose=0, return_dict=True)
+        assert found.keys() == expected.keys() and "mrcnn_mask_loss" in found
+        assert opened.fit(batches, verbose=0).history["loss"][0] > 0
+        return
+    for one, other in zip(values(expected), values(found), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    "copied, kind, mode",
-    [
-        (copy.deepcopy, "clean", "training"),
-        (pickled, "clean", "inference"),
-        (pickled, "old", "training"),
-        (copy.deepcopy, "old", "inference"),
-    ],
+    ("cls", "line"), zip(CLASSES, ["from mrcnn import MaskRCNN", "import mrcnn.model"], strict=True)
 )
-def test_a_copy_detects_the_same(copied, kind, mode):
-    model = make(kind, mode)
-    model.detect([IMAGE])  # compiled functions do not travel
-    again = copied(model)
-    assert type(again) is type(model) and again.mode == mode
-    assert again.class_names == model.class_names and again.config is not model.config
-    assert again.config.to_dict() == model.config.to_dict()
-    same(model, again)
-
-
-def test_a_copy_of_the_old_graph():
-    model = make("old", "inference", NUMERICS="matterport", BACKBONE="resnet50", BACKBONE_WIDTH=8)
-    same(model, copy.deepcopy(model))
-
-
-def test_a_model_goes_to_another_process(tmp_path):
-    model = make("clean", "inference")
-    (expected,) = model.detect([IMAGE])
-    (tmp_path / "model.pkl").write_bytes(pickle.dumps((model, IMAGE)))
-    script = (
-        f"import sys, pickle; sys.path[:0] = {sys.path!r}\n"
-        f"model, image = pickle.load(open({str(tmp_path / 'model.pkl')!r}, 'rb'))\n"
-        "print(model.detect([image])[0]['rois'].tolist())"
+def test_keras_file_opens_in_a_process_that_imported_the_class(cls, line, tmp_path):
+    for mode in ("training", "inference"):
+        cls(mode, TinyConfig(), tmp_path).keras_model.save(tmp_path / f"{mode}.keras")
+    run_python(
+        f"import keras\n{line}\n"
+        "for mode in ('training', 'inference'):\n"
+        "    keras.models.load_model(f'{sys.argv[1]}/{mode}.keras')",
+        tmp_path,
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1] == str(expected["rois"].tolist()), done.stderr
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_graph_comes_back_from_a_file_of_keras(kind, tmp_path):
-    model = make(kind, "inference")
-    path = tmp_path / "model.keras"
-    model.keras_model.save(path)
-    again = keras.models.load_model(path)
-    inputs = [IMAGE[None].astype("float32"), np.float32([[0, 0, 64, 64]])]
-    first, second = model.keras_model(inputs), again(inputs)
-    for name, value in first.items():
-        np.testing.assert_array_equal(value, second[name])
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_training_graph_comes_back_from_a_file_of_keras(kind, tmp_path):
-    model = make(kind, "training", LOSS_WEIGHTS={"mrcnn_mask_loss": 3.0})
-    path = tmp_path / "model.keras"
-    model.keras_model.save(path)
-    again = keras.models.load_model(path)
-    assert type(again) is type(model.keras_model)
-    assert again.loss_weights == model.keras_model.loss_weights
-    for first, second in zip(model.keras_model.weights, again.weights, strict=True):
-        np.testing.assert_array_equal(first, second)
-
-
-def test_two_models_of_one_config_do_not_meet():
-    config = Small()
-    first, second = MaskRCNN("inference", config), MaskRCNN("inference", config)
-    first.config.DETECTION_MIN_CONFIDENCE = 0.9
-    assert second.config.DETECTION_MIN_CONFIDENCE == config.DETECTION_MIN_CONFIDENCE == 0.0
-    old = mrcnn.model.MaskRCNN("inference", config, "runs")
-    assert old.config is config  # old scripts change it after building

@@ -63,9 +63,9 @@ def test_resumed_run_equals_an_unbroken_one(tmp_path):
         assert a == pytest.approx(b, rel=1e-3)
 
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 SCRIPT = """
-import sys; sys.path.insert(0, {tests!r})
-sys.path.insert(0, {tests!r} + '/..')
+import sys; sys.path[:0] = {tests!r}
 from test_mask_rcnn import *
 model = MaskRCNN("training", TinyConfig(), {runs!r})
 model.train(shapes(), epochs=500, verbose=0)
@@ -74,7 +74,7 @@ model.train(shapes(), epochs=500, verbose=0)
 
 def test_killed_training_goes_on(tmp_path):
     """SIGKILL at any moment: every file is whole, and the same call goes on from the last epoch."""
-    script = SCRIPT.format(tests=os.path.dirname(__file__), runs=str(tmp_path))
+    script = SCRIPT.format(tests=[HERE, os.path.dirname(HERE)], runs=str(tmp_path))
     process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
     deadline = time.time() + 120
     while time.time() < deadline:
