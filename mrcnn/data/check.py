@@ -127,8 +127,8 @@ def _warn_of_instances(counts, dataset, config, name):
         )
     if counts.crowded_images:
         logger.warning(
-            "%s: %d of %d images hold more instances than MAX_GT_INSTANCES = %d, up to %d: the rest "
-            "is left out, another choice in each epoch. Set MAX_GT_INSTANCES = %d%s.",
+            "%s: %d of %d images hold more instances than MAX_GT_INSTANCES = %d, up to %d: the "
+            "rest is left out, another choice in each epoch. Set MAX_GT_INSTANCES = %d%s.",
             name,
             counts.crowded_images,
             counts.images,
