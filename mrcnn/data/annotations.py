@@ -19,7 +19,7 @@ from mrcnn.images.rle import decode_rle
 
 
 # --- The record ----------------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Polygons:
     """A shape that is the union of polygons.
 
@@ -31,7 +31,7 @@ class Polygons:
     points: Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rle:
     """A shape as a COCO run-length code.
 
@@ -44,7 +44,7 @@ class Rle:
     counts: Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Label:
     """A shape that is one value of a label image.
 
@@ -58,7 +58,7 @@ class Label:
     number: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class MaskFile:
     """A shape that is an image file of its own, not zero inside.
 
@@ -69,7 +69,7 @@ class MaskFile:
     file: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Instance:
     """One annotated object.
 
@@ -93,7 +93,7 @@ class Instance:
         return -self.class_id if self.crowd else self.class_id
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Image:
     """One image and its instances.
 

@@ -98,8 +98,9 @@ def _count_instances(dataset, config):
 
 def _warn_of_instances(counts, dataset, config, name):
     """Says what training would leave out without a word."""
-    of = "" if counts.images == dataset.num_images else f" of {dataset.num_images}"
-    seen = f"{counts.images}{of} images"
+    seen = f"{counts.images} images"
+    if counts.images < dataset.num_images:
+        seen += f" looked at, of {dataset.num_images}"
     if not counts.instances:
         crowds = (
             f" ({counts.crowds} crowds, which training ignores: if they are objects, read the file "
@@ -126,13 +127,15 @@ def _warn_of_instances(counts, dataset, config, name):
         )
     if counts.crowded_images:
         logger.warning(
-            "%s: %d of %s hold more instances than MAX_GT_INSTANCES = %d: the rest is left out, "
-            "another choice in each epoch. Set MAX_GT_INSTANCES = %d.",
+            "%s: %d of %d images hold more instances than MAX_GT_INSTANCES = %d, up to %d: the "
+            "rest is left out, another choice in each epoch. Set MAX_GT_INSTANCES = %d%s.",
             name,
             counts.crowded_images,
-            seen,
+            counts.images,
             config.MAX_GT_INSTANCES,
             counts.most,
+            counts.most,
+            "" if counts.images == dataset.num_images else f" or more ({seen})",
         )
 
 

@@ -168,6 +168,9 @@ def test_open_says_what_it_cannot_decide(tmp_path):
         Dataset.open(tmp_path, "voc")
     with pytest.raises(ValueError, match="'coco' has no option 'class_name'.*crowds"):
         Dataset.open(tmp_path / "instances.json", class_name="x")
+    panoptic = {"images": [], "annotations": [{"segments_info": []}], "categories": []}
+    (tmp_path / "panoptic.json").write_text(json.dumps(panoptic))
+    assert Dataset.open(tmp_path, "coco").num_images == 2  # the only file of instances
     (tmp_path / "copy.json").write_text((tmp_path / "instances.json").read_text())
     with pytest.raises(ValueError, match="copy.json, instances.json"):
         Dataset.open(tmp_path, "coco")

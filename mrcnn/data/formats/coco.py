@@ -242,11 +242,12 @@ def read_json(path: str | os.PathLike) -> dict:
 
 
 def _names_the_lists(path):
-    """Whether a file names the three lists of COCO instances; it is searched, not parsed."""
+    """Whether a file names the lists of COCO instances; it is searched, not parsed."""
     if path.suffix.lower() != ".json" or not path.is_file() or not path.stat().st_size:
         return False
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-        return all(text.find(f'"{name}"'.encode()) >= 0 for name in LISTS)
+        is_panoptic = text.find(b'"segments_info"') >= 0  # the same lists, for another task
+        return not is_panoptic and all(text.find(f'"{name}"'.encode()) >= 0 for name in LISTS)
 
 
 def _instances_files(folder):
