@@ -92,6 +92,7 @@ class ModelFolder:
                 continue
             self.path, self._is_new = path, False
             return True
+        raise FileExistsError(f"{self.path.parent}: no free name for a run.")  # never reached
 
     def discard(self) -> None:
         """Removes the description of a run that failed before its first checkpoint.

@@ -76,8 +76,8 @@ def __getattr__(name):
     if name not in _OLD_NAMES:
         raise AttributeError(f"module 'mrcnn.visualize' has no attribute {name!r}")
     module, attribute = _OLD_NAMES[name]
-    module = importlib.import_module(module)
-    return getattr(module, attribute) if attribute else module
+    found = importlib.import_module(module)
+    return getattr(found, attribute) if attribute else found
 
 
 # --- Figures -------------------------------------------------------------------------------------

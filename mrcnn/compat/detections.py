@@ -94,8 +94,10 @@ def unmold_detections(
         "masks": mrcnn_mask[np.arange(count), :, :, class_ids],
     }
     blank = np.broadcast_to(np.uint8(0), tuple(image_shape))
-    fitted = FittedImage(blank, 1.0, tuple(window), (0, 0))
-    shape = tuple(original_image_shape[:2])
+    y1, x1, y2, x2 = window
+    fitted = FittedImage(blank, 1.0, (y1, x1, y2, x2), (0, 0))
+    height, width = original_image_shape[:2]
+    shape = (height, width)
     restored = dialects.named("matterport").frame.restore(found, fitted, shape)
     result = to_result(found, *restored, shape)
     return tuple(result[name] for name in ("rois", "class_ids", "scores", "masks"))

@@ -22,17 +22,11 @@ from mrcnn.compat.graph import (
     fpn_classifier_graph,
     identity_block,
     log2_graph,
-    mrcnn_bbox_loss_graph,
-    mrcnn_class_loss_graph,
-    mrcnn_mask_loss_graph,
     norm_boxes_graph,
     overlaps_graph,
     refine_detections_graph,
     resnet_graph,
-    rpn_bbox_loss_graph,
-    rpn_class_loss_graph,
     rpn_graph,
-    smooth_l1_loss,
     trim_zeros_graph,
 )
 from mrcnn.compat.images import (
@@ -41,6 +35,14 @@ from mrcnn.compat.images import (
     parse_image_meta,
     parse_image_meta_graph,
     unmold_image,
+)
+from mrcnn.compat.losses import (
+    mrcnn_bbox_loss_graph,
+    mrcnn_class_loss_graph,
+    mrcnn_mask_loss_graph,
+    rpn_bbox_loss_graph,
+    rpn_class_loss_graph,
+    smooth_l1_loss,
 )
 from mrcnn.compat.model import log
 from mrcnn.compat.targets import (

@@ -247,6 +247,11 @@ def named(name: str) -> Dialect:
     return dialects()["standard" if name == "auto" else name]
 
 
+def fit(chosen: str, trained: str) -> bool:
+    """Returns whether weights trained in a dialect are right for the NUMERICS that was chosen."""
+    return chosen in ("auto", trained) or named(chosen).same_layers_as == trained
+
+
 def of(config: Any) -> Dialect:
     """Returns the dialect of a Config, with what the Config sets otherwise."""
     dialect = named(config.NUMERICS)

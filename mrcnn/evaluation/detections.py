@@ -35,7 +35,7 @@ def collect_results(dataset, results, image_ids):
         for class_id in np.unique(np.asarray(result["class_ids"], int)):
             check_class(dataset, class_id, name)
         try:
-            rows += result_to_coco(result, numbers[image_id], categories)
+            rows += result_to_coco(result, numbers[image_id], dict(enumerate(categories)))
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
     if count != len(image_ids):

@@ -6,6 +6,7 @@ Training and detection use the same functions, so an image looks the same in bot
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import cv2
@@ -140,7 +141,11 @@ def multiple(side: float, of: int) -> int:
     return -(-int(side) // of) * of
 
 
-_ROUND = {"half_even": round, "floor": math.floor, "half_up": lambda side: math.floor(side + 0.5)}
+_ROUND: dict[str, Callable[[float], int]] = {
+    "half_even": round,
+    "floor": math.floor,
+    "half_up": lambda side: math.floor(side + 0.5),
+}
 
 
 def _fit_scale(height, width, mode, min_dim, max_dim, min_scale):

@@ -123,7 +123,7 @@ def to_result(
     """
     kept = [index for index, box in enumerate(boxes) if box is not None]
     exact = np.array([boxes[index] for index in kept], np.float32).reshape(-1, 4)
-    result = {
+    result: dict[str, Any] = {
         "rois": pixel_boxes(exact, shape),
         "class_ids": found["class_ids"][kept].astype("int32"),
         "scores": found["scores"][kept].astype("float32"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import re
@@ -14,8 +13,6 @@ import keras
 
 from mrcnn import dialects, runtime
 from mrcnn.config import Config
-from mrcnn.data.augment import Augmenter
-from mrcnn.data.batches import Batches
 from mrcnn.data.check import check_dataset
 from mrcnn.data.dataset import Dataset
 from mrcnn.evaluation import coco as evaluation
@@ -24,7 +21,7 @@ from mrcnn.exports import torchvision
 from mrcnn.folder import ModelFolder
 from mrcnn.inference import compiled
 from mrcnn.inference import detect as detection
-from mrcnn.network.layers.basic import layer_weights
+from mrcnn.models import copies
 from mrcnn.network.mask_rcnn import Network
 from mrcnn.training import fit as training
 from mrcnn.training import run as training_run
@@ -240,7 +237,7 @@ class MaskRCNN:
     def _adopt(self, source: Source):
         """Builds the network again as a file tells, where the Config leaves that open."""
         config, trained = self.config, source.dialect
-        if trained and not _fits(config.NUMERICS, trained):
+        if trained and not dialects.fit(config.NUMERICS, trained):
             logger.warning(
                 "%s was trained in the dialect %r, but NUMERICS = %r: its results will differ.",
                 source.path,
@@ -287,17 +284,9 @@ class MaskRCNN:
             return training.trainer(self.network.training, self.config.LOSS_WEIGHTS)
         return self.network.detector
 
-    # --- Copies ------------------------------------------------------------------------------
     def __reduce__(self):
-        """Makes pickle and copy.deepcopy work: the graphs are built again around the weights."""
-        # In order, since Keras numbers the names of some layers through the whole process.
-        weights = [
-            [keras.ops.convert_to_numpy(weight.value) for weight in layer_weights(layer)]
-            for layer in self.network.layers
-        ]
-        names = ("class_names", "epoch", "folder", "_optimizer_file")
-        state = {name: getattr(self, name) for name in names}
-        return _rebuild, (type(self), self.mode, self.config, self.model_dir, weights, state)
+        """Makes pickle and copy.deepcopy work; see `models.copies`."""
+        return copies.reduce(self)
 
     # --- Training ----------------------------------------------------------------------------
     def train(
@@ -369,24 +358,14 @@ class MaskRCNN:
             )
             return keras.callbacks.History()
         self.class_names = list(train_dataset.class_names)
-        if augmentation is None and self.config.AUGMENTATION:
-            augmentation = Augmenter(**self.config.AUGMENTATION)
-        batches = Batches(
+        run = training_run.Run(
+            self,
+            stage,
             train_dataset,
-            self.config,
-            augmentation,
-            shuffle=True,
-            seed=self.config.SEED or 0,
-            steps=self.config.STEPS_PER_EPOCH,
+            val_dataset,
+            augmentation=augmentation,
             plain_sources=no_augmentation_sources or (),
         )
-        val_batches = validate = None
-        if val_dataset is not None:
-            val_batches = Batches(
-                val_dataset, self.config, shuffle=False, seed=0, steps=self.config.VALIDATION_STEPS
-            )
-            validate = functools.partial(self._validate, val_dataset)
-        run = training_run.Run(self, stage, batches, val_batches, validate)
         optimizer_file, self._optimizer_file = self._optimizer_file, None
         return run.fit(optimizer_file, custom_callbacks or (), verbose)
 
@@ -410,13 +389,6 @@ class MaskRCNN:
         numbered = run.checkpoints()
         if numbered:
             self.epoch, self._optimizer_file = numbered[-1]
-
-    def _validate(self, dataset) -> dict[str, float]:
-        result = self.evaluate(dataset)
-        metrics = {"val_box_AP": result.bbox["AP"], "val_box_AP50": result.bbox["AP50"]}
-        if result.segm is not None:
-            metrics |= {"val_mask_AP": result.segm["AP"], "val_mask_AP50": result.segm["AP50"]}
-        return metrics
 
     # --- Detection and evaluation ------------------------------------------------------------
     def detect(self, images: Sequence[Any], masks: str = "full") -> list[dict]:
@@ -478,28 +450,9 @@ class MaskRCNN:
         return evaluation.evaluate(dataset, results, image_ids)
 
 
-def _fits(chosen: str, trained: str) -> bool:
-    """Whether weights trained in one dialect are right for the NUMERICS that was chosen."""
-    if chosen in ("auto", trained):
-        return True
-    return dialects.named(chosen).same_layers_as == trained
-
-
 def _refuse_single(images):
     shape: tuple = getattr(images, "shape", ())
     if len(shape) == 3 and shape[2] in (3, 4):
         raise ValueError(
             f"images: expected a list of images, got one of shape {shape}: use detect([image])."
         )
-
-
-def _rebuild(cls, mode, config, model_dir, weights, state) -> MaskRCNN:
-    """A model from the parts that `MaskRCNN.__reduce__` gave."""
-    model = cls.__new__(cls)
-    model.model_dir = model_dir
-    model.keras_model = model.build(mode, config)
-    for layer, values in zip(model.network.layers, weights, strict=True):
-        for weight, value in zip(layer_weights(layer), values, strict=True):
-            weight.assign(value)
-    vars(model).update(state)
-    return model

@@ -13,6 +13,9 @@ from keras import ops
 
 from mrcnn import plots
 from mrcnn.config import Config
+from mrcnn.data.augment import Augmenter
+from mrcnn.data.batches import Batches
+from mrcnn.data.dataset import Dataset
 from mrcnn.folder import ModelFolder
 from mrcnn.training import fit
 from mrcnn.training.schedule import build_optimizer
@@ -30,22 +33,41 @@ class Run:
             are used; `epoch` advances with every checkpoint.
         stage: dict. The arguments that tell one call from another: `epochs`, `layers`,
             `learning_rate` and `images`. All are written to training.json.
-        batches: Batches. Of the training set.
-        val_batches: Batches or None. Of the validation set. Defaults to None.
-        validate: callable or None. Returns metrics such as `{"val_mask_AP": 0.4}`. Defaults to
-            None: there is no evaluation.
+        train_dataset: Dataset. The training set.
+        val_dataset: Dataset or None. The validation set. Defaults to None.
+        augmentation: callable or None. See `data.batches.Batches`. Defaults to None: `AUGMENTATION`
+            of the Config.
+        plain_sources: sequence of str. Sources whose images are never augmented. Defaults to none.
     """
 
     def __init__(
         self,
         model: Any,
         stage: dict[str, Any],
-        batches: Any,
-        val_batches: Any = None,
-        validate: Callable[[], dict[str, float]] | None = None,
+        train_dataset: Dataset,
+        val_dataset: Dataset | None = None,
+        *,
+        augmentation: Callable | None = None,
+        plain_sources: Sequence[str] = (),
     ):
-        self.model, self.stage = model, stage
-        self.batches, self.val_batches, self.validate = batches, val_batches, validate
+        config = model.config
+        self.model, self.stage, self.val_dataset = model, stage, val_dataset
+        if augmentation is None and config.AUGMENTATION:
+            augmentation = Augmenter(**config.AUGMENTATION)
+        self.batches = Batches(
+            train_dataset,
+            config,
+            augmentation,
+            shuffle=True,
+            seed=config.SEED or 0,
+            steps=config.STEPS_PER_EPOCH,
+            plain_sources=plain_sources,
+        )
+        self.val_batches = None
+        if val_dataset is not None:
+            self.val_batches = Batches(
+                val_dataset, config, shuffle=False, seed=0, steps=config.VALIDATION_STEPS
+            )
         self.stages = [s for s in model.folder.stages() if s["start"] < model.epoch]
         last = self.stages[-1] if self.stages else {}
         self.resumes = bool(last) and all(last.get(name) == stage[name] for name in stage)
@@ -128,6 +150,14 @@ class Run:
             model.keras_model.compile(optimizer=optimizer, jit_compile=config.JIT_COMPILE)
         return optimizer
 
+    def validate(self) -> dict[str, float]:
+        """Evaluates the validation set; returns its AP by name of the metric."""
+        result = self.model.evaluate(self.val_dataset)
+        metrics = {"val_box_AP": result.bbox["AP"], "val_box_AP50": result.bbox["AP50"]}
+        if result.segm is not None:
+            metrics |= {"val_mask_AP": result.segm["AP"], "val_mask_AP50": result.segm["AP50"]}
+        return metrics
+
     def save_best(self, epoch: int) -> None:
         """Writes the weights of the best epoch, without the optimizer."""
         write_weights(self.model, self.model.folder.best, epoch)
@@ -206,7 +236,7 @@ class Recorder(keras.callbacks.Callback):
         _check_finite(logs, epoch)
         every = run.model.config.EVALUATE_EVERY
         last = epoch == run.stage["epochs"]
-        if run.validate is not None and every and (epoch % every == 0 or last):
+        if run.val_dataset is not None and every and (epoch % every == 0 or last):
             logs.update(run.validate())
         rate = float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
         row = {"epoch": epoch, "learning_rate": rate}

@@ -57,8 +57,9 @@ class PyramidAnchors(Unweighted):
         ratios = [1 / ratio for ratio in self.ratios] if self.ratio_is_width else self.ratios
         image_height, image_width = ops.shape(image)[1:3]
         levels = []
-        for size, stride, feature_map in zip(self.sizes, self.strides, pyramid, strict=True):
+        for size, pixels, feature_map in zip(self.sizes, self.strides, pyramid, strict=True):
             rows, columns = ops.shape(feature_map)[1:3]
+            stride: Any = pixels
             if self.whole:
                 stride = (image_height // rows, image_width // columns)
             levels.append(
