@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from mrcnn.images.atomic import atomic_path
 
-_KINDS = {"bbox": "boxes", "segm": "masks"}
+KINDS = {"bbox": "boxes", "segm": "masks"}
 
 
 def plot_precision_recall(evaluation: Any, path: str | os.PathLike) -> None:
@@ -41,7 +41,7 @@ def plot_precision_recall(evaluation: Any, path: str | os.PathLike) -> None:
                 color = matplotlib.colormaps["viridis"](0.9 - step / 4.6)
                 axis.plot(recall, mean, color=color, label=f"IoU {iou:g}: {mean.mean():.3f}")
         stats = evaluation.bbox if kind == "bbox" else evaluation.segm
-        axis.set(title=f"{_KINDS[kind]}, AP {stats['AP']:.3f}", xlabel="recall")
+        axis.set(title=f"{KINDS[kind]}, AP {stats['AP']:.3f}", xlabel="recall")
         axis.set(ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
         if defined.any():
             axis.legend(loc="lower left", title="average precision")

@@ -27,8 +27,6 @@ WITHOUT_HINTS = {
     "compat/stand_ins/photometric.py",
     "data/synthetic/coins.py",
     "data/synthetic/shapes.py",
-    "evaluation/coco.py",
-    "evaluation/detections.py",
     "parallel_model.py",
     "weights/download.py",
     "weights/files/h5.py",

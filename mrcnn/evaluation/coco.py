@@ -1,11 +1,11 @@
-"""Evaluation: COCO AP by pycocotools, pooled TP / (TP + FP + FN), and their curves.
+"""Evaluation: COCO AP by pycocotools, and the pooled score.
 
 The numbers are those of pycocotools itself (Lin et al. 2014), with two settings to know:
 
-* An image counts at most `max_detections` detections a class: COCO's 100, or, where an image has
-  more objects or detections, as many as that. At 100 the numbers equal `COCOeval.summarize`.
-* For masks, "small", "medium" and "large" (areas up to 32^2, 96^2 and above) go by mask area, in
-  detections too. pycocotools takes the box area when its results hold both boxes and masks.
+* At most `max_detections` detections per image and class count: COCO's 100, or, if an image has more
+  objects or detections, that many. At 100 the numbers equal `COCOeval.summarize`.
+* For masks, "small", "medium" and "large" (areas up to 32^2, 96^2 and above) refer to the area of
+  the mask, in detections too. pycocotools uses the area of the box if its results have both.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ import copy
 import io
 import math
 from collections import Counter
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from mrcnn.data.dataset import Dataset
 from mrcnn.data.ground_truth import checked_image_ids, coco_ground_truth
 from mrcnn.evaluation.detections import check_sizes, collect_results
-from mrcnn.evaluation.pooled import _pooled_counts
+from mrcnn.evaluation.pooled import pooled_counts
 from mrcnn.evaluation.report import Evaluation
 
 COCO_MAX_DETECTIONS = 100
@@ -41,25 +43,32 @@ STATS = {  # name -> (which table, IoU or None for .50:.95, area)
 
 
 def evaluate(
-    dataset, results, image_ids=None, *, max_detections=None, score_threshold=0.5
+    dataset: Dataset,
+    results: Iterable[dict],
+    image_ids: Sequence[int] | None = None,
+    *,
+    max_detections: int | None = None,
+    score_threshold: float = 0.5,
 ) -> Evaluation:
     """Scores detections against a data set.
 
     Args:
-        dataset: a prepared `Dataset`.
-        results: one dict an image, in the order of `image_ids`: rois [N, 4], class_ids [N],
-            scores [N] and masks bool [H, W, N] or rles (list of COCO codes); without either only
-            boxes are scored. A generator will do, and full masks are let go one image at a time.
-        image_ids: ids of the images; None: all.
-        max_detections: detections an image and class that AP looks at; None: 100, or the largest
-            number of objects or detections in an image where that is more.
-        score_threshold: least score that counts in the pooled score. AP takes all.
+        dataset: Dataset. Prepared.
+        results: iterable of dict. One per image, in the order of `image_ids`: rois `[N, 4]`,
+            class_ids `[N]`, scores `[N]`, and masks bool `[H, W, N]` or rles (a list of COCO
+            codes). Without either, only boxes are scored. A generator keeps only one image's masks
+            in memory.
+        image_ids: sequence of int or None. The images. Defaults to None: all.
+        max_detections: int or None. Detections per image and class that AP considers. Defaults to
+            None: 100, or the largest number of objects or detections in an image if that is more.
+        score_threshold: float. Lowest score that counts in the pooled score. AP considers all.
+            Defaults to 0.5.
 
     Returns:
-        `Evaluation`.
+        The `Evaluation`.
 
     Raises:
-        ValueError: no images, results that do not fit the images, masks of another size.
+        ValueError: no images, results that do not fit the images, or masks of another size.
     """
     image_ids = checked_image_ids(dataset, image_ids)
     rows, has_masks = collect_results(dataset, results, image_ids)
@@ -72,7 +81,7 @@ def evaluate(
         raise ValueError(f"max_detections must be at least 1, got {max_detections!r}.")
     limit = max_detections or _most_in_one_image(truth["annotations"], rows)
     tables = {kind: _run_coco(truth, rows, kind, limit) for kind in kinds}
-    counts = _pooled_counts(truth, rows, kinds[-1], score_threshold)
+    counts = pooled_counts(truth, rows, kinds[-1], score_threshold)
     return Evaluation(
         bbox=_stats(tables["bbox"]),
         segm=_stats(tables["segm"]) if has_masks else None,

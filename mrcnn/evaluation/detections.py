@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 
+from mrcnn.data.dataset import Dataset
 from mrcnn.data.ground_truth import category_numbers, check_class, checked_image_ids, image_numbers
 from mrcnn.results import result_to_coco
 
 
-def coco_results(dataset, results, image_ids=None) -> list[dict]:
-    """Detections in COCO's results format, with the ids of `coco_ground_truth`.
+def coco_results(
+    dataset: Dataset, results: Iterable[dict], image_ids: Sequence[int] | None = None
+) -> list[dict]:
+    """Returns detections in COCO's results format, with the ids of `coco_ground_truth`.
 
     Args:
-        dataset: a prepared `Dataset`.
-        results: see `evaluate`.
-        image_ids: ids of the images; None: all.
+        dataset: Dataset. Prepared.
+        results: iterable of dict. See `evaluation.coco.evaluate`.
+        image_ids: sequence of int or None. The images. Defaults to None: all.
 
     Returns:
-        List of dicts image_id, category_id, bbox [x, y, width, height], score and, with masks,
+        List of dicts of image_id, category_id, bbox [x, y, width, height], score and, with masks,
         segmentation; ready for JSON.
     """
     return collect_results(dataset, results, checked_image_ids(dataset, image_ids))[0]
 
 
-def collect_results(dataset, results, image_ids):
-    """(rows as of `coco_results`, whether every result holds masks), one result at a time."""
+def collect_results(
+    dataset: Dataset, results: Iterable[dict], image_ids: Sequence[int]
+) -> tuple[list[dict], bool]:
+    """Returns the rows of `coco_results`, and whether every result has masks.
+
+    Args:
+        dataset: Dataset. Prepared.
+        results: iterable of dict. Taken one at a time.
+        image_ids: sequence of int. The images.
+    """
     numbers, categories = image_numbers(dataset), category_numbers(dataset)
     rows, has_masks, count = [], True, 0
     for count, result in enumerate(results, 1):
@@ -47,8 +60,16 @@ def collect_results(dataset, results, image_ids):
     return rows, has_masks
 
 
-def check_sizes(truth, rows):
-    """Refuses detected masks that have not the size of their image."""
+def check_sizes(truth: dict, rows: Iterable[dict]) -> None:
+    """Refuses detected masks that do not have the size of their image.
+
+    Args:
+        truth: dict. The ground truth as COCO instances.
+        rows: iterable of dict. The detections as COCO results.
+
+    Raises:
+        ValueError: a mask of another size.
+    """
     sizes = {image["id"]: [image["height"], image["width"]] for image in truth["images"]}
     for row in rows:
         if row["segmentation"]["size"] != sizes[row["image_id"]]:

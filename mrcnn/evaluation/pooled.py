@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +16,20 @@ from mrcnn.images.overlaps import (
 POOLED_IOUS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
 
-# --- Pooled score --------------------------------------------------------------------------------
-def _pooled_counts(truth, rows, kind, score_threshold) -> dict:
-    """(TP, FP, FN) by IoU over all images; objects and detections match within a class."""
+def pooled_counts(
+    truth: dict[str, Any], rows: list[dict], kind: str, score_threshold: float
+) -> dict[float, tuple[int, int, int]]:
+    """Counts TP, FP and FN by IoU over all images; only equal classes match.
+
+    Args:
+        truth: dict. The ground truth as COCO instances.
+        rows: list of dict. The detections as COCO results.
+        kind: str. "bbox" or "segm".
+        score_threshold: float. Lowest score that counts.
+
+    Returns:
+        Dict of tuples (TP, FP, FN) by IoU.
+    """
     groups = defaultdict(lambda: ([], [], []))  # objects, crowds, detections
     key = "bbox" if kind == "bbox" else "segmentation"
     for entry in truth["annotations"]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
-KINDS = {"bbox": "boxes", "segm": "masks"}
+from mrcnn.plots import KINDS
 
 
 @dataclass(repr=False)
@@ -13,26 +14,29 @@ class Evaluation:
     """Scores of a set of detections.
 
     Attributes:
-        bbox: AP, AP50, AP75, APs, APm, APl, AR, ARs, ARm, ARl of boxes, 0..1; nan where there are
-            no objects to find.
-        segm: the same of masks; None without masks.
-        per_class: list of dicts: class_id, name, objects, detections, bbox_AP, bbox_AP50 and,
-            with masks, segm_AP, segm_AP50.
-        pooled: TP / (TP + FP + FN) by IoU, over all images and classes; nan without objects and
-            detections. Of masks; of boxes when there are none.
-        pooled_counts: (TP, FP, FN) by IoU.
-        precision_recall: by kind ("bbox", "segm") the precision at recall 0, .01 .. 1:
-            float [10 IoU .50 to .95, 101, classes], nan for a class without objects.
-        num_images, num_objects, num_detections: counts; crowds are not objects.
-        max_detections: detections an image and class that AP looks at.
-        score_threshold: least score that counts in `pooled`.
+        bbox: dict of float. AP, AP50, AP75, APs, APm, APl, AR, ARs, ARm and ARl of boxes, in 0..1;
+            nan if there are no objects to find.
+        segm: dict of float or None. The same for masks; None without masks.
+        per_class: list of dict. class_id, name, objects, detections, bbox_AP, bbox_AP50 and, with
+            masks, segm_AP and segm_AP50.
+        pooled: dict of float. TP / (TP + FP + FN) by IoU, over all images and classes; nan without
+            objects and detections. Of masks, or of boxes if there are no masks.
+        pooled_counts: dict of tuple. (TP, FP, FN) by IoU.
+        num_images: int.
+        num_objects: int. Crowds are not objects.
+        num_detections: int.
+        max_detections: int. Detections per image and class that AP considers.
+        score_threshold: float. Lowest score that counts in `pooled`.
+        precision_recall: dict of arrays. By kind ("bbox", "segm") the precision at recall 0, 0.01
+            to 1: float `[10, 101, classes]`, where the first axis is IoU 0.50 to 0.95. nan for a
+            class without objects.
     """
 
-    bbox: dict
-    segm: dict | None
-    per_class: list
-    pooled: dict
-    pooled_counts: dict
+    bbox: dict[str, float]
+    segm: dict[str, float] | None
+    per_class: list[dict[str, Any]]
+    pooled: dict[float, float]
+    pooled_counts: dict[float, tuple[int, int, int]]
     num_images: int
     num_objects: int
     num_detections: int
@@ -45,17 +49,17 @@ class Evaluation:
         return f"Evaluation({', '.join(parts)}, {self.num_images} images)"
 
     def _of(self, kind):
-        return self.bbox if kind == "bbox" else self.segm
+        return self.bbox if kind == "bbox" else self.segm or {}
 
     def summary(self) -> str:
-        """The scores as a table to print."""
+        """Returns the scores as tables to print."""
         kinds = list(self.precision_recall)
         lines = [
             f"{self.num_images} images, {self.num_objects} objects, {self.num_detections} "
-            f"detections, at most {self.max_detections} an image and class"
+            f"detections, at most {self.max_detections} per image and class"
         ]
         if not self.num_objects:
-            lines.append("The images hold no objects: AP and AR are not defined (nan).")
+            lines.append("The images have no objects: AP and AR are not defined (nan).")
         names = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR"]
         rows = [[KINDS[kind], *(_text(self._of(kind)[name]) for name in names)] for kind in kinds]
         lines += ["", *_table(["", *names], rows), ""]
@@ -88,7 +92,7 @@ class Evaluation:
         return _table(["class", "objects", "detections", *heads], rows)
 
     def to_dict(self) -> dict:
-        """Everything but the curves, ready for JSON; nan becomes None."""
+        """Returns everything except the curves, ready for JSON; nan becomes None."""
         names = [name for name in self.__dataclass_fields__ if name != "precision_recall"]
         return _for_json({name: getattr(self, name) for name in names})
 

@@ -246,7 +246,7 @@ def stack(*masks):
     return np.concatenate(masks, axis=-1)
 
 
-def test_pooled_counts_by_hand():
+def testpooled_counts_by_hand():
     truth = stack(bar(0, 10), bar(20, 30), bar(40, 100))
     found = stack(bar(0, 8), bar(20, 30), bar(0, 10), bar(32, 36))  # IoU .8, 1, 1 of object 0, 0
     dataset = Masks([(truth, [1, 2, -1])])
