@@ -2,8 +2,8 @@
 
 The numbers are those of pycocotools itself (Lin et al. 2014), with two settings to know:
 
-* At most `max_detections` detections per image and class count: COCO's 100, or, if an image has more
-  objects or detections, that many. At 100 the numbers equal `COCOeval.summarize`.
+* At most `max_detections` detections per image and class count: COCO's 100, or, if an image has
+  more objects or detections, that many. At 100 the numbers equal `COCOeval.summarize`.
 * For masks, "small", "medium" and "large" (areas up to 32^2, 96^2 and above) refer to the area of
   the mask, in detections too. pycocotools uses the area of the box if its results have both.
 """

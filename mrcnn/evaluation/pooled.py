@@ -47,4 +47,4 @@ def pooled_counts(
             free = np.setdiff1d(np.arange(len(detections)), matched)
             wrong = int((in_crowd[free] < iou).sum())  # inside a crowd: neither right nor wrong
             totals[iou] += len(matched), wrong, len(objects) - len(matched)
-    return {iou: tuple(int(n) for n in counts) for iou, counts in totals.items()}
+    return {iou: (int(c[0]), int(c[1]), int(c[2])) for iou, c in totals.items()}
