@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 import keras
@@ -107,3 +107,27 @@ def replicas() -> int:
     import tensorflow as tf
 
     return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+@contextlib.contextmanager
+def gradients_forgotten() -> Iterator[None]:
+    """Forgets the gradient functions that TensorFlow registers while it traces a training step.
+
+    Keras sums the gradients over the devices by an operation with a gradient of its own. TensorFlow
+    registers such a gradient by name and keeps it, and with it the traced step and all weights,
+    until the process ends: each training would take its memory for good. Nothing asks for the
+    gradient of that sum, and a step that is traced again registers it anew.
+    """
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    from tensorflow.python.framework import ops  # has no public name
+
+    registry = getattr(getattr(ops, "gradient_registry", None), "_registry", {})
+    known = set(registry)
+    try:
+        yield
+    finally:
+        for name in set(registry) - known:
+            if name.startswith("CustomGradient-"):
+                del registry[name]

@@ -37,6 +37,11 @@ class Trainer(keras.Model):
             total = total + value
         return total / runtime.replicas()
 
+    def fit(self, *args, **kwargs):
+        """Trains as `keras.Model.fit` does, and leaves nothing behind once the model is gone."""
+        with runtime.gradients_forgotten():
+            return super().fit(*args, **kwargs)
+
     def get_config(self):
         return super().get_config() | {"loss_weights": dict(self.loss_weights)}
 
