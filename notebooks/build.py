@@ -1,4 +1,4 @@
-"""Makes the notebooks (.ipynb, without outputs) from their sources in percent form (.py).
+"""Writes the notebooks (.ipynb, without outputs) from their sources in percent format (.py).
 
 python notebooks/build.py
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def cells(text):
-    """The cells of a source: a list of (kind, lines)."""
+    """Returns the cells of a source: a list of (kind, lines)."""
     found = []
     for part in re.split(r"^# %%", text, flags=re.MULTILINE)[1:]:
         kind, _, body = part.partition("\n")
@@ -21,7 +21,7 @@ def cells(text):
 
 
 def notebook(text):
-    """The notebook of a source, as JSON text."""
+    """Returns the notebook of a source as JSON text."""
     made = []
     for number, (kind, lines) in enumerate(cells(text)):
         source = [line + "\n" for line in lines[:-1]] + lines[-1:]

@@ -1,9 +1,9 @@
 # %% [markdown]
-# # Your own pictures
+# # Your own images
 #
-# A data set is a subclass of `Dataset` with two things: pictures that are added, and a `load_mask`
-# that says what is on them. This notebook draws a folder of pictures with label images (0 is
-# background, every object has a number of its own), then writes the class for it.
+# A dataset is a subclass of `Dataset` that adds its images and defines `load_mask`, which returns the
+# objects of one image. This notebook draws a folder of images with label images (0 is background,
+# each object has its own number), then writes the dataset class for it.
 
 # %%
 import os
@@ -20,30 +20,30 @@ SMOKE = bool(os.environ.get("MRCNN_SMOKE"))
 folder = Path(tempfile.mkdtemp())
 rng = np.random.default_rng(0)
 for number in range(12):
-    picture = rng.integers(0, 60, (96, 128, 3), dtype=np.uint8)
+    image = rng.integers(0, 60, (96, 128, 3), dtype=np.uint8)
     labels = np.zeros((96, 128), np.uint16)
     for label in range(1, 5):
         centre = tuple(int(x) for x in rng.integers(12, (116, 84)))
         axes = tuple(int(x) for x in rng.integers(6, 14, 2))
         cv2.ellipse(labels, centre, axes, int(rng.integers(180)), 0, 360, label, -1)
     for label in range(1, 5):
-        picture[labels == label] = rng.integers(100, 255, 3)
-    cv2.imwrite(str(folder / f"{number}.png"), picture)
+        image[labels == label] = rng.integers(100, 255, 3)
+    cv2.imwrite(str(folder / f"{number}.png"), image)
     cv2.imwrite(str(folder / f"{number}_labels.png"), labels)
 
 
 # %% [markdown]
 # ## The class
-# `add_class` once a class, `add_image` once a picture, with whatever `load_mask` will need.
-# `load_mask` returns masks `[height, width, objects]` and the class id of each.
+# Call `add_class` once per class and `add_image` once per image, with whatever `load_mask` needs.
+# `load_mask` returns the masks `[height, width, objects]` and the class id of each object.
 
 
 # %%
 class CellDataset(Dataset):
-    """Pictures N.png with label images N_labels.png."""
+    """Images N.png with label images N_labels.png."""
 
     def load(self, folder, numbers):
-        """Adds the pictures of these numbers."""
+        """Adds the images with these numbers."""
         self.add_class("cells", 1, "cell")
         for number in numbers:
             path = Path(folder) / f"{number}.png"
@@ -51,7 +51,7 @@ class CellDataset(Dataset):
         self.prepare()
 
     def load_mask(self, image_id):
-        """One mask a label."""
+        """Returns one mask per label."""
         labels = cv2.imread(str(self.image_info[image_id]["labels"]), cv2.IMREAD_UNCHANGED)
         masks = labels[..., None] == np.unique(labels[labels > 0])
         return masks, np.ones(masks.shape[-1], np.int32)
@@ -62,7 +62,7 @@ train_set.load(folder, range(9))
 val_set.load(folder, range(9, 12))
 
 # %% [markdown]
-# Look at what the class returns, before anything is trained.
+# Look at what the class returns before you train on it.
 
 # %%
 from mrcnn.utils import extract_bboxes  # noqa: E402
@@ -75,8 +75,9 @@ visualize.display_instances(
 
 # %% [markdown]
 # ## Settings and training
-# The bundled model has seen round things: its weights are a better start than none. The layers that
-# depend on the number of classes are left out. `mrcnn train` does all this from a shell.
+# The bundled model was trained on round objects, so its weights are a better start than random ones.
+# The layers that depend on the number of classes are excluded. The command `mrcnn train` does all
+# this from a shell.
 
 # %%
 demo = MaskRCNN.demo()
@@ -94,13 +95,18 @@ print(report.summary())
 
 # %%
 history = model.train(
-    train_set, val_set, learning_rate=5e-4, epochs=2 if SMOKE else 10, layers="heads",
-    augmentation=Augmenter(fliplr=0.5, flipud=0.5, rot90=0.5), verbose=2,
-)  # fmt: skip
+    train_set,
+    val_set,
+    learning_rate=5e-4,
+    epochs=2 if SMOKE else 10,
+    layers="heads",
+    augmentation=Augmenter(fliplr=0.5, flipud=0.5, rot90=0.5),
+    verbose=2,
+)
 
 # %% [markdown]
-# ## Saving and using it
-# `save` writes a folder that needs nothing else.
+# ## Save and use the model
+# `save` writes a folder that holds everything the model needs.
 
 # %%
 model.save(folder / "cells")
@@ -108,9 +114,14 @@ cells = MaskRCNN.load(folder / "cells", DETECTION_MIN_CONFIDENCE=0.5)
 image = val_set.load_image(0)
 (found,) = cells.detect([image])
 visualize.display_instances(
-    image, found["rois"], found["masks"], found["class_ids"], cells.class_names, found["scores"],
+    image,
+    found["rois"],
+    found["masks"],
+    found["class_ids"],
+    cells.class_names,
+    found["scores"],
     figsize=(6, 5),
-)  # fmt: skip
+)
 result = cells.evaluate(val_set)
 print(result.summary())
 

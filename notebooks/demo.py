@@ -1,8 +1,7 @@
 # %% [markdown]
 # # Find objects in a photograph
 #
-# The package brings a small model along, trained on drawn squares, circles (coins too) and
-# triangles.
+# The package contains a small model, trained on drawn squares, circles (also coins) and triangles.
 # Nothing is downloaded.
 
 # %%
@@ -15,7 +14,7 @@ model = MaskRCNN.demo(DETECTION_MIN_CONFIDENCE=0.7)
 print(model.class_names)
 
 # %% [markdown]
-# `detect` takes a list of pictures of any sizes, grey or RGB, and gives one dict for each.
+# `detect` takes a list of images of any size, gray or RGB, and returns one dict per image.
 
 # %%
 photograph = skimage.data.coins()
@@ -24,17 +23,22 @@ for name, array in found.items():
     print(f"{name:10} {array.dtype!s:8} {array.shape}")
 
 # %% [markdown]
-# Boxes are `(y1, x1, y2, x2)` in pixels of the photograph, their upper bounds excluded; masks are
-# `[height, width, objects]`, best object first.
+# Boxes are `(y1, x1, y2, x2)` in pixels of the photograph; `y2` and `x2` are exclusive. Masks are
+# `[height, width, objects]`. The object with the highest score comes first.
 
 # %%
 visualize.display_instances(
-    photograph, found["rois"], found["masks"], found["class_ids"], model.class_names,
-    found["scores"], figsize=(10, 8),
-)  # fmt: skip
+    photograph,
+    found["rois"],
+    found["masks"],
+    found["class_ids"],
+    model.class_names,
+    found["scores"],
+    figsize=(10, 8),
+)
 
 # %% [markdown]
-# A mask is a plain array: areas, positions and sizes are a line of NumPy each.
+# Masks are a NumPy array, so areas, positions and sizes take one line each.
 
 # %%
 areas = found["masks"].sum(axis=(0, 1))

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # What the network is trained on
 #
-# From a picture and its masks to what the losses compare: resizing, boxes, mini masks, anchors and
-# their targets, regions and theirs.
+# From an image and its masks to what the losses compare: resizing, boxes, mini masks, anchors and
+# their targets, regions and their targets.
 
 # %%
 import matplotlib.pyplot as plt
@@ -32,7 +32,7 @@ config = ShapesConfig()
 dataset = ShapesDataset(20, 150, 220, seed=4)
 
 # %% [markdown]
-# ## Pictures and masks
+# ## Images and masks
 
 # %%
 image = dataset.load_image(0)
@@ -47,7 +47,7 @@ visualize.display_instances(
 
 # %% [markdown]
 # ## Resizing
-# In mode "square" the picture is scaled until it fits, and padded. Masks go the same way.
+# In mode "square" the image is scaled to fit and then padded. Masks are resized in the same way.
 
 # %%
 molded, window, scale, padding, crop = utils.resize_image(
@@ -57,13 +57,19 @@ molded_masks = utils.resize_mask(masks, scale, padding, crop)
 print("window", window, " scale", round(scale, 4), " padding", padding)
 molded_boxes = utils.extract_bboxes(molded_masks)
 visualize.display_instances(
-    molded, molded_boxes, molded_masks, class_ids, dataset.class_names, figsize=(6, 6),
+    molded,
+    molded_boxes,
+    molded_masks,
+    class_ids,
+    dataset.class_names,
+    figsize=(6, 6),
     title="resized and padded",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # ## Mini masks
-# To save memory a mask is cut to its box and made small. Putting it back costs some edge pixels.
+# To save memory, a mask is cropped to its box and made smaller. Some pixels at the edge are lost when
+# it is expanded again.
 
 # %%
 mini = utils.minimize_mask(molded_boxes, molded_masks, config.MINI_MASK_SHAPE)
@@ -74,8 +80,8 @@ print("IoU after there and back:", (both / either).round(3))
 
 # %% [markdown]
 # ## Anchors
-# The boxes that everything starts from: at every cell of every level of the pyramid, in three
-# shapes. Here those of the middle cell of each level.
+# Anchors are the boxes that detection starts from: three shapes at each cell of each pyramid level.
+# The plot shows the anchors of the middle cell of each level.
 
 # %%
 shapes = modellib.compute_backbone_shapes(config, molded.shape)
@@ -86,16 +92,18 @@ levels = [
     )
 ]
 anchors = np.concatenate(levels)
-print("anchors of each level:", [len(level) for level in levels])
-middle = [level[3 * (len(level) // 6 + shape[1] // 2) :][:3]
-          for level, shape in zip(levels, shapes, strict=True)]  # fmt: skip
-visualize.draw_boxes(molded, boxes=np.concatenate(middle), title="anchors of one cell a level")
+print("anchors per level:", [len(level) for level in levels])
+middle = [
+    level[3 * (len(level) // 6 + shape[1] // 2) :][:3]
+    for level, shape in zip(levels, shapes, strict=True)
+]
+visualize.draw_boxes(molded, boxes=np.concatenate(middle), title="anchors of one cell per level")
 plt.show()
 
 # %% [markdown]
-# ## Targets of the RPN
-# An anchor that overlaps an object well is an object, one that overlaps none is background; the
-# rest is left out. The positive ones learn how to move onto their object (solid).
+# ## RPN targets
+# An anchor with a large overlap with an object is positive, one that overlaps no object is negative,
+# and the rest is ignored. Positive anchors (dotted) learn to move onto their object (solid).
 
 # %%
 rpn_match, rpn_bbox = modellib.build_rpn_targets(
@@ -112,8 +120,8 @@ plt.show()
 
 # %% [markdown]
 # ## Regions and their targets
-# The generator of old makes regions at random and says what each is to learn. Training makes them
-# inside the graph, by the same rules.
+# The data generator of the old package draws random regions and returns their targets. Training
+# computes regions and targets inside the graph, by the same rules.
 
 # %%
 generator = modellib.data_generator(
@@ -128,15 +136,19 @@ moved = utils.apply_box_deltas(
     rois[0].astype(np.float32), target_boxes[0][rows, ids] * config.BBOX_STD_DEV
 )
 visualize.draw_rois(
-    modellib.unmold_image(images[0], config), rois[0], moved.astype(np.int32),
-    target_masks[0][rows, :, :, ids], ids, dataset.class_names,
-)  # fmt: skip
+    modellib.unmold_image(images[0], config),
+    rois[0],
+    moved.astype(np.int32),
+    target_masks[0][rows, :, :, ids],
+    ids,
+    dataset.class_names,
+)
 plt.show()
 
 # %%
 assert len(anchors) == 3 * sum(h * w for h, w in shapes) and len(positive) > 0
 assert (both / either > 0.8).all()
 overlaps = utils.compute_overlaps(refined, molded_boxes)
-assert (overlaps.max(axis=1) > 0.99).all(), "deltas lead exactly onto the objects"
+assert (overlaps.max(axis=1) > 0.99).all(), "the deltas move the anchors exactly onto the objects"
 assert images.shape == (2, 256, 256, 3) and metas.shape == (2, config.IMAGE_META_SIZE)
 assert (ids > 0).any() and (ids == 0).any()

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Train on shapes
 #
-# A network from scratch, on pictures that are drawn when they are asked for. On two CPU cores it
-# takes a few minutes; set `MRCNN_SMOKE=1` for a short run.
+# Train a network from scratch on images that are drawn on demand. It takes a few minutes on two CPU
+# cores; set `MRCNN_SMOKE=1` for a short run.
 
 # %%
 import os
@@ -18,7 +18,7 @@ SMOKE = bool(os.environ.get("MRCNN_SMOKE"))
 
 
 class ShapesConfig(Config):
-    """A small network: ResNet-18, narrow heads, pictures of 128 pixels."""
+    """A small network: ResNet-18, narrow heads, images of 128 pixels."""
 
     NAME = "shapes"
     NUM_CLASSES = 1 + 3  # background + square, circle, triangle
@@ -44,7 +44,7 @@ train_set, val_set = ShapesDataset(500, 128, 128, seed=0), ShapesDataset(20, 128
 
 # %% [markdown]
 # ## The data
-# Look at it before you train: most failures are failures of the masks.
+# Look at the data before you train: most failed trainings come from wrong masks.
 
 # %%
 for image_id in (0, 1):
@@ -55,8 +55,8 @@ for image_id in (0, 1):
 
 # %% [markdown]
 # ## Training
-# Losses and checkpoints go to a folder named after `NAME` and the time. Run again after an
-# interruption, the same call goes on where it was.
+# Losses and checkpoints are written to a folder named after `NAME` and the time. After an
+# interruption, the same call resumes the training.
 
 # %%
 logs = tempfile.mkdtemp()
@@ -66,21 +66,26 @@ print(sorted(os.listdir(model.log_dir)))
 
 # %% [markdown]
 # ## Detection
-# A trained folder opens as a whole: settings, class names and weights.
+# `MaskRCNN.load` reads settings, class names and weights from the folder of the training.
 
 # %%
 trained = MaskRCNN.load(model.log_dir, DETECTION_MIN_CONFIDENCE=0.0 if SMOKE else 0.7)
 image = val_set.load_image(0)
 (found,) = trained.detect([image])
 visualize.display_instances(
-    image, found["rois"], found["masks"], found["class_ids"], trained.class_names, found["scores"],
+    image,
+    found["rois"],
+    found["masks"],
+    found["class_ids"],
+    trained.class_names,
+    found["scores"],
     figsize=(6, 6),
-)  # fmt: skip
+)
 
 # %% [markdown]
 # ## How good is it?
-# `compute_ap` is the average precision of one picture at a mask IoU of 0.5. For COCO's numbers over
-# the whole set there is `model.evaluate`.
+# `compute_ap` is the average precision of one image at a mask IoU of 0.5. `model.evaluate` computes the
+# COCO metrics over the whole dataset.
 
 # %%
 scores = []

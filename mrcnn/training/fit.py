@@ -37,7 +37,7 @@ class Trainer(keras.Model):
             total = total + value
         return total / runtime.replicas()
 
-    def fit(self, *args, **kwargs):
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Trains as `keras.Model.fit` does, and leaves nothing behind once the model is gone."""
         with runtime.gradients_forgotten():
             return super().fit(*args, **kwargs)
