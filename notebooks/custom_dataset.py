@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Your own images
 #
-# A dataset is a subclass of `Dataset` that adds its images and defines `load_mask`, which returns the
-# objects of one image. This notebook draws a folder of images with label images (0 is background,
-# each object has its own number), then writes the dataset class for it.
+# A dataset is a subclass of `Dataset` that adds its images and defines `load_mask`, which returns
+# the objects of one image. This notebook draws a folder of images with label images (0 is
+# background, each object has its own number), then writes the dataset class for it.
 
 # %%
 import os
@@ -75,9 +75,9 @@ visualize.display_instances(
 
 # %% [markdown]
 # ## Settings and training
-# The bundled model was trained on round objects, so its weights are a better start than random ones.
-# The layers that depend on the number of classes are excluded. The command `mrcnn train` does all
-# this from a shell.
+# The bundled model was trained on round objects, so its weights are a better start than random
+# ones. The layers that depend on the number of classes are excluded. The command `mrcnn train` does
+# all this from a shell.
 
 # %%
 demo = MaskRCNN.demo()

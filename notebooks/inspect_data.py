@@ -68,8 +68,8 @@ visualize.display_instances(
 
 # %% [markdown]
 # ## Mini masks
-# To save memory, a mask is cropped to its box and made smaller. Some pixels at the edge are lost when
-# it is expanded again.
+# To save memory, a mask is cropped to its box and made smaller. Some pixels at the edge are lost
+# when it is expanded again.
 
 # %%
 mini = utils.minimize_mask(molded_boxes, molded_masks, config.MINI_MASK_SHAPE)
@@ -102,8 +102,9 @@ plt.show()
 
 # %% [markdown]
 # ## RPN targets
-# An anchor with a large overlap with an object is positive, one that overlaps no object is negative,
-# and the rest is ignored. Positive anchors (dotted) learn to move onto their object (solid).
+# An anchor with a large overlap with an object is positive, one that overlaps no object is
+# negative, and the rest is ignored. Positive anchors (dotted) learn to move onto their object
+# (solid).
 
 # %%
 rpn_match, rpn_bbox = modellib.build_rpn_targets(

@@ -2,8 +2,8 @@
 # # What happens inside the network
 #
 # The bundled model, stage by stage. It uses the standard numerics: boxes inside the graph are in
-# pixels of the network input. With `NUMERICS = "matterport"`, which weights of the old package need,
-# they are normalized: convert them with `utils.denorm_boxes`.
+# pixels of the network input. With `NUMERICS = "matterport"`, which weights of the old package
+# need, they are normalized: convert them with `utils.denorm_boxes`.
 
 # %%
 import matplotlib.pyplot as plt
@@ -22,8 +22,8 @@ visualize.display_instances(
 )
 
 # %% [markdown]
-# `run_graph` returns the value of any tensor of the graph. `get_layer(name).output` is the output of a
-# layer, and `ancestor` finds the stages inside the proposal layer.
+# `run_graph` returns the value of any tensor of the graph. `get_layer(name).output` is the output
+# of a layer, and `ancestor` finds the stages inside the proposal layer.
 
 # %%
 roi = graph.get_layer("ROI").output
@@ -39,8 +39,8 @@ values = model.run_graph(
 
 # %% [markdown]
 # ## 1. The region proposal network
-# Each anchor gets a score and four deltas. The plot shows the anchors with the highest scores (dotted)
-# and the boxes after their deltas are applied (solid).
+# Each anchor gets a score and four deltas. The plot shows the anchors with the highest scores
+# (dotted) and the boxes after their deltas are applied (solid).
 
 # %%
 logits = values["rpn_class_logits"][0]

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Weights
 #
-# Weights that are all equal, not finite or very large are the first sign that a training failed or that
-# a file was not loaded.
+# Weights that are all equal, not finite or very large are the first sign that a training failed or
+# that a file was not loaded.
 
 # %%
 import tempfile
@@ -19,8 +19,8 @@ visualize.display_weight_stats(model)
 
 # %% [markdown]
 # ## Histograms
-# The kernels of some layers. The weights of a trained layer form a bell around 0; a layer that never
-# learned shows a single spike.
+# The kernels of some layers. The weights of a trained layer form a bell around 0; a layer that
+# never learned shows a single spike.
 
 # %%
 kinds = ("Conv2D", "Dense", "Conv2DTranspose")
@@ -34,8 +34,8 @@ plt.show()
 
 # %% [markdown]
 # ## Files
-# A checkpoint is an HDF5 file with one group per layer, in the layout of Keras 2. Reading it needs no
-# network, and nothing in it is executed.
+# A checkpoint is an HDF5 file with one group per layer, in the layout of Keras 2. Reading it needs
+# no network, and nothing in it is executed.
 
 # %%
 folder = Path(tempfile.mkdtemp())

@@ -84,8 +84,8 @@ visualize.display_instances(
 
 # %% [markdown]
 # ## How good is it?
-# `compute_ap` is the average precision of one image at a mask IoU of 0.5. `model.evaluate` computes the
-# COCO metrics over the whole dataset.
+# `compute_ap` is the average precision of one image at a mask IoU of 0.5. `model.evaluate` computes
+# the COCO metrics over the whole dataset.
 
 # %%
 scores = []
