@@ -425,4 +425,5 @@ class TrainingGraph(OldFiles, training.Trainer):
                 "A graph that was opened by keras.models.load_model knows no Config to read the "
                 "batches of data_generator with: load the weights into MaskRCNN('training', ...)."
             )
-        return ((new_inputs(inputs, self.config),) for inputs, _ in batches)
+        config = self.config  # not `self`: TensorFlow holds generators until the process ends
+        return ((new_inputs(inputs, config),) for inputs, _ in batches)
