@@ -41,6 +41,7 @@ def train(folder, count):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="logical devices of TensorFlow")
 def test_two_devices_learn_as_one(tmp_path):
     """Equal batches; sampling differs, since each device draws for its own images."""

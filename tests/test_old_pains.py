@@ -65,6 +65,7 @@ def test_batch_size_other_than_BATCH_SIZE_in_detect(images):  # noqa: N802
     assert len(model.detect(pictures)) == images
 
 
+@pytest.mark.slow
 def test_loss_doubling_on_a_second_train(tmp_path):
     """Losses were added to the model again by every call, so that the total was a multiple."""
     model, first = trained(Blocks(), tmp_path)
@@ -156,6 +157,7 @@ def test_more_than_128_instances(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_resume_that_forgets_the_optimizer(tmp_path):
     """Momentum goes on; the loss used to jump."""
     model, _ = trained(Blocks(), tmp_path)

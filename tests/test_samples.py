@@ -33,6 +33,7 @@ def run(folder, name, *arguments):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_balloon(tmp_path):
     run(tmp_path, "balloon", "train", "--dataset=data")
     picture = tmp_path / "data" / "val" / "6.png"
@@ -52,6 +53,7 @@ def test_balloon(tmp_path):
     assert cv2.VideoCapture(str(film)).get(cv2.CAP_PROP_FRAME_COUNT) == 3
 
 
+@pytest.mark.slow
 def test_nucleus(tmp_path):
     run(tmp_path, "nucleus", "train", "--dataset=data", "--subset=train")
     run(tmp_path, "nucleus", "detect", "--dataset=data", "--weights=last", "--subset=stage1_test")
@@ -68,6 +70,7 @@ def test_nucleus(tmp_path):
         assert cv2.imread(str(path.with_name(f"{name}.png"))).shape == (96, 128, 3)
 
 
+@pytest.mark.slow
 def test_coco(tmp_path):
     run(tmp_path, "coco", "train", "--dataset=data")
     printed = run(tmp_path, "coco", "evaluate", "--dataset=data", "--weights=last", "--limit=2")

@@ -121,13 +121,18 @@ class _Private:
     ]  # fmt: skip
 
 
-def test_mypy_passes(tmp_path):
-    command = [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT.parent, capture_output=True, text=True)
+@pytest.fixture(scope="module")
+def mypy(tmp_path_factory):
+    """The command of mypy, with one cache for all tests."""
+    return [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path_factory.mktemp("mypy"))]
+
+
+def test_mypy_passes(mypy):
+    done = subprocess.run(mypy, cwd=ROOT.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_mypy_sees_a_wrong_type(tmp_path):
+def test_mypy_sees_a_wrong_type(mypy, tmp_path):
     """The settings in pyproject.toml leave it able to fail, also on a Config of a user's."""
     (tmp_path / "user.py").write_text(
         "from mrcnn import Config\n"
@@ -137,17 +142,8 @@ def test_mypy_sees_a_wrong_type(tmp_path):
         "    MEAN_PIXEL = [1, 2, 3]\n"
         "Cells().validate(5)\n"
     )
-    command = [
-        sys.executable,
-        "-m",
-        "mypy",
-        "--cache-dir",
-        str(tmp_path / "cache"),
-        "--config-file",
-    ]
-    done = subprocess.run(
-        [*command, str(ROOT.parent / "pyproject.toml"), str(tmp_path / "user.py")],
-        cwd=ROOT.parent, capture_output=True, text=True,
-    )  # fmt: skip
+    settings = ["--config-file", str(ROOT.parent / "pyproject.toml")]
+    command = [*mypy, *settings, str(tmp_path / "user.py")]
+    done = subprocess.run(command, cwd=ROOT.parent, capture_output=True, text=True)
     errors = [line for line in done.stdout.splitlines() if ": error:" in line]
     assert len(errors) == 1 and 'Too many arguments for "validate"' in errors[0], done.stdout

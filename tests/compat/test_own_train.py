@@ -55,8 +55,15 @@ class OwnTrain(modellib.MaskRCNN):
         return history
 
 
-@pytest.mark.parametrize("method", ["fit_generator", "fit"])
-@pytest.mark.parametrize("numerics", ["auto", "matterport"])
+@pytest.mark.parametrize(
+    ("numerics", "method"),
+    [
+        ("matterport", "fit_generator"),
+        ("auto", "fit"),
+        pytest.param("matterport", "fit", marks=pytest.mark.slow),
+        pytest.param("auto", "fit_generator", marks=pytest.mark.slow),
+    ],
+)
 def test_the_old_body_trains(tmp_path, method, numerics):
     config = TinyConfig(NUMERICS=numerics, STEPS_PER_EPOCH=2, VALIDATION_STEPS=1)
     model = OwnTrain("training", config, str(tmp_path))

@@ -20,7 +20,13 @@ CLASSES = [mrcnn.models.mask_rcnn.MaskRCNN, mrcnn.model.MaskRCNN]
 SETTINGS = [{}, {"NUMERICS": "matterport"}]
 cases = pytest.mark.parametrize(
     ("cls", "settings", "mode"),
-    [(cls, s, mode) for cls in CLASSES for s in SETTINGS for mode in ("training", "inference")],
+    [
+        pytest.param(cls, s, mode, marks=[] if quick else pytest.mark.slow)
+        for cls in CLASSES
+        for s in SETTINGS
+        for mode in ("training", "inference")
+        for quick in [(cls is CLASSES[1]) == bool(s)]  # old class, old numerics; or both new
+    ],
 )
 
 

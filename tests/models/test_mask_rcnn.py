@@ -158,6 +158,7 @@ def test_stages_train_what_they_say_and_epochs_are_absolute(tmp_path):
     assert history.epoch == [1, 2] and model.epoch == 3
 
 
+@pytest.mark.slow
 def test_loss_does_not_double_on_a_second_train(tmp_path):
     model = MaskRCNN("training", TinyConfig(LEARNING_RATE=0.0), tmp_path)
     first = model.train(shapes(), epochs=1, verbose=0).history["loss"][0]
@@ -273,6 +274,7 @@ def test_detect_any_number_of_any_size():
     assert model.detect([]) == []
 
 
+@pytest.mark.slow
 def test_100_images_of_mixed_sizes_take_one_graph_a_padded_shape_and_no_more_memory():
     model = MaskRCNN("inference", TinyConfig(IMAGE_RESIZE_MODE="pad64"))
     rng = np.random.default_rng(0)

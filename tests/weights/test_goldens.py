@@ -49,7 +49,10 @@ def models(tmp_path_factory):
     keras.backend.clear_session()
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(c, marks=[] if c.endswith("_0") else pytest.mark.slow) for c in CASES],
+)
 def case(request, models):
     """Family, its model, a picture, the golden values, and ours up to the proposals."""
     family, index = request.param.rsplit("_", 1)
