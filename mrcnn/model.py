@@ -1,4 +1,4 @@
-"""Matterport's `mrcnn.model`: the old names, from where they live now. New code does not use it."""
+"""Matterport's `mrcnn.model`: re-exports the old names. New code does not need it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from mrcnn.compat.names import *  # noqa: F403 - what old scripts and notebooks 
 from mrcnn.models import mask_rcnn
 
 
-class MaskRCNN(OldMethods, mask_rcnn.MaskRCNN):
-    """`mrcnn.MaskRCNN` with the methods of old; see `compat.model.OldMethods`."""
+# Matterport's methods have other signatures than ours, which is their purpose.
+class MaskRCNN(OldMethods, mask_rcnn.MaskRCNN):  # type: ignore[misc]
+    """`mrcnn.MaskRCNN` with Matterport's methods; see `compat.model.OldMethods`."""
 
 
-# Names that were imported by the old module, so that scripts could reach them through it.
+# Modules that Matterport's module imported, so that scripts could reach them through it.
 _OLD_MODULES = {
     "K": "keras.backend",
     "KE": "keras.layers",  # for the base class `KE.Layer`

@@ -114,7 +114,7 @@ def resize_mask(mask: Any, scale: float, padding: Any, crop: Any = None) -> np.n
     return np.pad(mask, padding)
 
 
-def as_pictures(images: Any, config: Any) -> list:
+def as_images(images: Any, config: Any) -> list:
     """Applies `with_mean` to each image that `detect` got.
 
     Raises:
