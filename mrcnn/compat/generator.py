@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,25 +23,39 @@ from mrcnn.compat.images import (
 from mrcnn.compat.masks import minimize_mask
 from mrcnn.compat.targets import build_detection_targets, build_rpn_targets, generate_random_rois
 from mrcnn.data.augment import Augmenter
+from mrcnn.data.dataset import Dataset
 from mrcnn.network.mask_rcnn import training_specs
 
 logger = logging.getLogger("mrcnn")
 
 
-def load_image_gt(dataset, config, image_id, augment=False, augmentation=None, use_mini_mask=False):
-    """A picture with its objects, scaled and padded.
+def load_image_gt(
+    dataset: Dataset,
+    config: Any,
+    image_id: int,
+    augment: bool = False,
+    augmentation: Any = None,
+    use_mini_mask: bool = False,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Loads an image with its instances, scaled and padded.
 
     Args:
-        dataset: a prepared Dataset.
-        config: a Config.
-        image_id: number of the image.
-        augment: mirror half of the pictures; `augmentation` can do more.
-        augmentation: an imgaug object, an `Augmenter`, or a function of (image, masks).
-        use_mini_mask: masks are cut to their boxes and scaled to MINI_MASK_SHAPE.
+        dataset: Dataset. A prepared data set.
+        config: Config. Its image settings are read.
+        image_id: int. Index of the image.
+        augment: bool. Whether half of the images are mirrored. Deprecated: `augmentation` can do
+            more. Defaults to False.
+        augmentation: an imgaug augmenter, an `Augmenter`, or a function of (image, masks). Defaults
+            to None.
+        use_mini_mask: bool. Whether masks are cropped to their boxes and scaled to MINI_MASK_SHAPE.
+            Defaults to False.
 
     Returns:
-        image [h, w, C] with its mean pixel; image_meta [12 + NUM_CLASSES]; class_ids [n];
-        bbox int32 [n, 4] pixels; mask bool [h, w, n], or [*MINI_MASK_SHAPE, n].
+        image: array `[height, width, channels]`, from which the mean pixel is not subtracted.
+        image_meta: array `[12 + NUM_CLASSES]`.
+        class_ids: int array `[n]`.
+        bbox: int32 array `[n, 4]` in pixels.
+        mask: bool array `[height, width, n]`, or `[*MINI_MASK_SHAPE, n]` with mini-masks.
     """
     image = np.asarray(dataset.load_image(image_id))
     image = image[..., None] if image.ndim == 2 else image
@@ -49,9 +63,12 @@ def load_image_gt(dataset, config, image_id, augment=False, augmentation=None, u
     mask, class_ids = np.asarray(mask), np.asarray(class_ids)
     original_shape = image.shape
     image, window, scale, padding, crop = resize_image(
-        image, config.IMAGE_MIN_DIM, config.IMAGE_MAX_DIM, config.IMAGE_MIN_SCALE,
-        config.IMAGE_RESIZE_MODE,
-    )  # fmt: skip
+        image,
+        min_dim=config.IMAGE_MIN_DIM,
+        max_dim=config.IMAGE_MAX_DIM,
+        min_scale=config.IMAGE_MIN_SCALE,
+        mode=config.IMAGE_RESIZE_MODE,
+    )
     if class_ids.size:
         mask = resize_mask(mask, scale, padding, crop) != 0
     else:
@@ -64,6 +81,7 @@ def load_image_gt(dataset, config, image_id, augment=False, augmentation=None, u
         image, mask = augmentation(image, mask, np.random.default_rng(random.getrandbits(64)))
     elif augmentation is not None:
         image, mask = augmenter(augmentation)(image, mask)
+    # Cropping and augmentation can move an instance out of the image.
     filled = mask.any(axis=(0, 1))
     mask, class_ids = mask[..., filled], class_ids[filled]
     bbox = extract_bboxes(mask)
@@ -75,8 +93,16 @@ def load_image_gt(dataset, config, image_id, augment=False, augmentation=None, u
     return image, meta, class_ids, bbox, mask
 
 
-def compute_backbone_shapes(config, image_shape) -> np.ndarray:
-    """Height and width of the maps P2..P6 of a picture (H, W, C): int [5, 2]."""
+def compute_backbone_shapes(config: Any, image_shape: Sequence[int]) -> np.ndarray:
+    """Returns the height and width of the maps P2 to P6 of an image.
+
+    Args:
+        config: Config. Of the model.
+        image_shape: (height, width, channels) of the image.
+
+    Returns:
+        int array `[5, 2]`.
+    """
     if callable(config.BACKBONE) and getattr(config, "COMPUTE_BACKBONE_SHAPE", None):
         return np.asarray(config.COMPUTE_BACKBONE_SHAPE(image_shape))
     strides = np.asarray(config.BACKBONE_STRIDES)[:, None]
@@ -84,43 +110,65 @@ def compute_backbone_shapes(config, image_shape) -> np.ndarray:
 
 
 def data_generator(
-    dataset, config, shuffle=True, augment=False, augmentation=None, random_rois=0, batch_size=1,
-    detection_targets=False, no_augmentation_sources=None,
-):  # fmt: skip
-    """Endless training batches as the old network took them.
+    dataset: Dataset,
+    config: Any,
+    shuffle: bool = True,
+    augment: bool = False,
+    augmentation: Any = None,
+    random_rois: int = 0,
+    batch_size: int = 1,
+    detection_targets: bool = False,
+    no_augmentation_sources: Sequence[str] | None = None,
+) -> Iterator[tuple[list[np.ndarray], list[np.ndarray]]]:
+    """Yields training batches, in the form of Matterport's network, without end.
+
+    Images without an instance are left out. An image that fails is logged and left out, until a
+    sixth one fails, whose error is raised.
 
     Args:
-        dataset: a prepared Dataset.
-        config: a Config.
-        shuffle: another order each pass.
-        augment, augmentation: see `load_image_gt`.
-        random_rois: proposals made at random an image; 0: none.
-        batch_size: images a batch.
-        detection_targets: with random_rois, the targets of the heads too.
-        no_augmentation_sources: sources whose images are never augmented.
+        dataset: Dataset. A prepared data set.
+        config: Config. Of the model.
+        shuffle: bool. Whether each pass has another order. Defaults to True.
+        augment: bool. See `load_image_gt`. Defaults to False.
+        augmentation: see `load_image_gt`. Defaults to None.
+        random_rois: int. Number of random proposals per image. Defaults to 0.
+        batch_size: int. Images per batch. Defaults to 1.
+        detection_targets: bool. With `random_rois`, whether the targets of the heads are computed
+            too. Defaults to False.
+        no_augmentation_sources: sequence of str or None. Sources whose images are never augmented.
+            Defaults to None.
 
     Yields:
-        (inputs, outputs). Inputs: images float32 [B, H, W, C] without their mean pixel, image_meta
-        [B, 12 + NUM_CLASSES], rpn_match [B, A, 1], rpn_bbox [B, RPN_TRAIN_ANCHORS_PER_IMAGE, 4],
-        gt_class_ids [B, MAX_GT_INSTANCES], gt_boxes [B, MAX_GT_INSTANCES, 4], gt_masks
-        [B, mh, mw, MAX_GT_INSTANCES]; with random_rois the proposals [B, random_rois, 4], with
-        targets the RoIs [B, T, 4] too. Outputs: [], or class ids [B, T, 1], boxes and masks.
+        inputs: list of arrays. Images float32 `[batch, height, width, channels]` without their mean
+            pixel; image_meta `[batch, 12 + NUM_CLASSES]`; rpn_match `[batch, num_anchors, 1]`;
+            rpn_bbox `[batch, RPN_TRAIN_ANCHORS_PER_IMAGE, 4]`; gt_class_ids `[batch,
+            MAX_GT_INSTANCES]`; gt_boxes `[batch, MAX_GT_INSTANCES, 4]`; gt_masks `[batch,
+            mask_height, mask_width, MAX_GT_INSTANCES]`; with `random_rois` the proposals `[batch,
+            random_rois, 4]`, and with targets the RoIs `[batch, TRAIN_ROIS_PER_IMAGE, 4]`.
+        outputs: list of arrays. With targets, class ids `[batch, TRAIN_ROIS_PER_IMAGE, 1]`, boxes
+            and masks; otherwise empty.
 
-    Images without an object are left out. One that fails is logged and left out, until a sixth
-    fails: its error is raised.
+    Raises:
+        ValueError: no image has an instance.
     """
     anchors = generate_pyramid_anchors(
-        config.RPN_ANCHOR_SCALES, config.RPN_ANCHOR_RATIOS,
-        compute_backbone_shapes(config, config.IMAGE_SHAPE), config.BACKBONE_STRIDES,
+        config.RPN_ANCHOR_SCALES,
+        config.RPN_ANCHOR_RATIOS,
+        list(compute_backbone_shapes(config, config.IMAGE_SHAPE)),
+        config.BACKBONE_STRIDES,
         config.RPN_ANCHOR_STRIDE,
-    )  # fmt: skip
+    )
 
     def one(image_id):
         augmented = dataset.image_info[image_id]["source"] not in (no_augmentation_sources or [])
         loaded = load_image_gt(
-            dataset, config, image_id, augment and augmented, augmentation if augmented else None,
-            config.USE_MINI_MASK,
-        )  # fmt: skip
+            dataset,
+            config,
+            image_id,
+            augment=augment and augmented,
+            augmentation=augmentation if augmented else None,
+            use_mini_mask=config.USE_MINI_MASK,
+        )
         if (loaded[2] > 0).any():
             return _sample(loaded, anchors, config, random_rois, detection_targets)
         return None
@@ -128,13 +176,19 @@ def data_generator(
     samples = _samples(dataset, shuffle, one)
     while True:
         rows = itertools.islice(samples, batch_size)
-        yield tuple([np.stack(a) for a in zip(*s, strict=True)] for s in zip(*rows, strict=True))
+        inputs, outputs = zip(*rows, strict=True)  # each has one list of arrays per image
+        yield _stacked(inputs), _stacked(outputs)
+
+
+def _stacked(samples):
+    """Stacks the arrays of several images, place by place."""
+    return [np.stack(arrays) for arrays in zip(*samples, strict=True)]
 
 
 def new_inputs(inputs: Sequence[Any], config: Any) -> dict[str, np.ndarray]:
     """Turns a batch of `data_generator` into the arrays that the training graph takes.
 
-    The graph matches anchors itself, so that the targets of the RPN are not used.
+    The graph matches anchors itself, so the targets of the RPN are not used.
 
     Args:
         inputs: sequence of arrays. The inputs that `data_generator` yields.
@@ -162,7 +216,7 @@ def new_inputs(inputs: Sequence[Any], config: Any) -> dict[str, np.ndarray]:
         batch.WINDOW: window,
         batch.GT_CLASS_IDS: class_ids,
         batch.GT_BOXES: boxes,
-        batch.GT_MASKS: np.moveaxis(masks, -1, 1),
+        batch.GT_MASKS: np.moveaxis(masks, -1, 1),  # [batch, instance, height, width]
         batch.ACTIVE_CLASSES: meta[:, META_COLUMNS["active_class_ids"]],
     }
     specs = training_specs(config)
@@ -170,7 +224,7 @@ def new_inputs(inputs: Sequence[Any], config: Any) -> dict[str, np.ndarray]:
 
 
 def _samples(dataset, shuffle, make):
-    """What `make` makes of every image, pass after pass; it returns None for one to leave out."""
+    """Yields `make(image_id)` of every image, pass after pass; None leaves an image out."""
     failures = 0
     while True:
         found = False
@@ -187,7 +241,10 @@ def _samples(dataset, shuffle, make):
                 found = True
                 yield sample
         if not found and not failures:
-            raise ValueError("The data set has no image with an object.")
+            raise ValueError(
+                "data_generator: the data set has no image with an instance. Check its masks and "
+                "class ids."
+            )
 
 
 def _order(dataset, shuffle):
@@ -196,7 +253,7 @@ def _order(dataset, shuffle):
 
 
 def _sample(loaded, anchors, config, random_rois, detection_targets):
-    """The inputs and outputs of one image, without the batch axis."""
+    """Returns the inputs and outputs of one image, without the batch axis."""
     image, meta, class_ids, boxes, masks = loaded
     rpn_match, rpn_bbox = build_rpn_targets(image.shape, anchors, class_ids, boxes, config)
     if len(class_ids) > config.MAX_GT_INSTANCES:
@@ -204,10 +261,14 @@ def _sample(loaded, anchors, config, random_rois, detection_targets):
         class_ids, boxes, masks = class_ids[rows], boxes[rows], masks[..., rows]
     count, most = len(class_ids), config.MAX_GT_INSTANCES
     inputs = [
-        mold_image(image.astype(np.float32), config).astype(np.float32), meta.astype(float),
-        rpn_match[:, None], rpn_bbox, _padded(class_ids.astype(np.int32), most),
-        _padded(boxes, most), np.pad(masks, ((0, 0), (0, 0), (0, most - count))),
-    ]  # fmt: skip
+        mold_image(image.astype(np.float32), config).astype(np.float32),
+        meta.astype(float),
+        rpn_match[:, None],
+        rpn_bbox,
+        _padded(class_ids.astype(np.int32), most),
+        _padded(boxes, most),
+        np.pad(masks, ((0, 0), (0, 0), (0, most - count))),
+    ]
     outputs = []
     if random_rois:
         rois = generate_random_rois(image.shape, random_rois, class_ids, boxes)
@@ -220,4 +281,5 @@ def _sample(loaded, anchors, config, random_rois, detection_targets):
 
 
 def _padded(rows, count):
+    """Appends rows of zeros up to a number of rows."""
     return np.pad(rows, ((0, count - len(rows)), *[(0, 0)] * (rows.ndim - 1)))

@@ -141,8 +141,9 @@ class OldMethods(_Mixin):
             train_dataset: Dataset. The training set.
             val_dataset: Dataset or None. The validation set. Defaults to None.
             learning_rate: float or None. Defaults to None: `LEARNING_RATE` of the Config.
-            epochs: int. The epoch at which training ends, counted from the first. Defaults to 1.
-            layers: str. A name of `training.stages`, or a regular expression. Defaults to "all".
+            epochs: int. Total of epochs after this call. Defaults to 1.
+            layers: str. "heads", "3+", "4+", "5+", "all" or a regular expression of layer names.
+                Defaults to "all".
             augmentation: callable or None. An augmenter of `MaskRCNN.train` or of imgaug. Defaults
                 to None.
             custom_callbacks: sequence of keras.callbacks.Callback or None. Defaults to None.

@@ -174,7 +174,7 @@ class Broken(Dataset):
 
     def load_image(self, image_id):
         if self.good and image_id:
-            raise OSError("no such picture")
+            raise OSError("no such image")
         return np.zeros((128, 128, 3), np.uint8)
 
     def load_mask(self, image_id):
@@ -185,12 +185,12 @@ class Broken(Dataset):
 
 def test_a_broken_image_is_named_and_the_sixth_raises(caplog):
     generator = data_generator(Broken(good=True), CONFIG, shuffle=False)
-    with pytest.raises(OSError, match="no such picture"):
+    with pytest.raises(OSError, match="no such image"):
         for _ in range(10):
             next(generator)
     assert caplog.text.count("Error processing image {'id': 1") == 3
 
 
 def test_a_data_set_without_objects_does_not_hang():
-    with pytest.raises(ValueError, match="no image with an object"):
+    with pytest.raises(ValueError, match="no image with an instance"):
         next(data_generator(Broken(good=False), CONFIG))
