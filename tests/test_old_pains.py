@@ -107,7 +107,7 @@ def test_a_generator_that_stalls(tmp_path):
             next(generator)
 
 
-@pytest.mark.parametrize("channels", [1, 5])
+@pytest.mark.parametrize("channels", [1, pytest.param(5, marks=pytest.mark.slow)])
 def test_grey_and_multi_channel_images(tmp_path, channels):
     settings = {"IMAGE_CHANNEL_COUNT": channels, "MEAN_PIXEL": np.full(channels, 50.0)}
     dataset = Blocks(channels=channels)
@@ -208,7 +208,9 @@ def test_box_only_masks(tmp_path):
     assert score == 1.0
 
 
-@pytest.mark.parametrize("numerics", ["matterport", "standard"])
+@pytest.mark.parametrize(
+    "numerics", ["matterport", pytest.param("standard", marks=pytest.mark.slow)]
+)
 def test_NaN_from_a_1_pixel_object(tmp_path, numerics):  # noqa: N802
     """In normalised coordinates a pixel has no size: its deltas were infinite."""
     model, _ = trained(Blocks(side=1, objects=5), tmp_path, epochs=2, NUMERICS=numerics)

@@ -77,6 +77,7 @@ def test_coco(tmp_path):
     assert printed.count("Average Precision") == 12
 
 
+@pytest.mark.slow
 def test_shapes(tmp_path):
     run(tmp_path, "shapes", "train")
     assert "mAP 0." in run(tmp_path, "shapes", "evaluate", "--weights=last")

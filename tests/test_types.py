@@ -127,11 +127,13 @@ def mypy(tmp_path_factory):
     return [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path_factory.mktemp("mypy"))]
 
 
+@pytest.mark.slow
 def test_mypy_passes(mypy):
     done = subprocess.run(mypy, cwd=ROOT.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_mypy_sees_a_wrong_type(mypy, tmp_path):
     """The settings in pyproject.toml leave it able to fail, also on a Config of a user's."""
     (tmp_path / "user.py").write_text(

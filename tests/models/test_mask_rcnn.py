@@ -27,6 +27,7 @@ def rows(model):
     return [{k: v for k, v in row.items() if "loss" in k} for row in model.folder.history()]
 
 
+@pytest.mark.slow
 def test_same_seed_same_losses(tmp_path):
     """The losses of 20 steps agree to 1e-4."""
     histories = []
@@ -72,6 +73,7 @@ model.train(shapes(), epochs=500, verbose=0)
 """
 
 
+@pytest.mark.slow
 def test_killed_training_goes_on(tmp_path):
     """SIGKILL at any moment: every file is whole, and the same call goes on from the last epoch."""
     script = SCRIPT.format(tests=[HERE, os.path.dirname(HERE)], runs=str(tmp_path))
@@ -121,6 +123,7 @@ def test_script_of_two_stages_goes_on_in_the_second(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_by_its_path_goes_on_in_its_run(tmp_path):
     """As old scripts resume: load the last checkpoint, train to more epochs."""
     first = MaskRCNN("training", TinyConfig(), tmp_path)

@@ -50,6 +50,7 @@ def test_bad_data_leave_no_folder(start_model, tmp_path):
     assert [run.path for run in ModelFolder.runs(tmp_path, "tiny")] == [model.folder.path]
 
 
+@pytest.mark.slow
 def test_the_files_of_others_stay_in_a_failed_run(start_model, tmp_path):
     class Logs(keras.callbacks.Callback):
         def on_train_begin(self, logs=None):

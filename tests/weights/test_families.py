@@ -224,14 +224,8 @@ def test_a_resnet_for_imagenet(made, tmp_path):
         MaskRCNN.from_weights(path)
 
 
-@pytest.mark.parametrize(
-    "family",
-    [
-        pytest.param("torchvision", marks=pytest.mark.slow),
-        pytest.param("torchvision_v2", marks=pytest.mark.slow),
-        "detectron2",
-    ],
-)
+@pytest.mark.parametrize("family", ["torchvision", "torchvision_v2", "detectron2"])
+@pytest.mark.slow
 def test_training_goes_on_from_them(made, tmp_path, family):
     from mrcnn.data.synthetic.shapes import ShapesDataset
 
