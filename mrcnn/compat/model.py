@@ -18,7 +18,7 @@ from mrcnn.compat.augment import augmenter
 from mrcnn.compat.boxes import generate_pyramid_anchors, norm_boxes
 from mrcnn.compat.generator import compute_backbone_shapes, new_inputs
 from mrcnn.compat.images import as_pictures
-from mrcnn.compat.inference_graph import OldNetwork
+from mrcnn.compat.inference_graph import OldNetwork, proposal_inputs
 from mrcnn.folder import ModelFolder
 from mrcnn.images.fit import FittedImage
 from mrcnn.inference import detect as detection
@@ -311,15 +311,14 @@ class OldMethods:
         Args:
             tensor: unused: names are those of the inference graph.
             name: a layer's, or "ROI/" and one of pre_nms_anchors, refined_anchors,
-                refined_anchors_clipped (normalised boxes [batch, n, 4]) and rpn_non_max_suppression
-                (rows of these that were kept in the first image, best first, int32 [n]).
+                refined_anchors_clipped (boxes [batch, n, 4], normalized in the Matterport dialect)
+                and rpn_non_max_suppression (rows of these that were kept in the first image, best
+                first, int32 [n]).
             checked: unused.
         """
         layer, *rest = name.split(":")[0].split("/")
         if layer == "ROI" and rest:
-            if not isinstance(self.network, OldNetwork):
-                return None
-            stages = ProposalStages(self.network.parts.proposals)(*self.network.proposal_inputs)
+            stages = ProposalStages(self.network.parts.proposals)(*proposal_inputs(self.network))
             return stages.get(rest[0])
         known = {layer.name: layer for layer in self.keras_model.layers}
         return known[layer].output if layer in known else None
