@@ -46,6 +46,21 @@ def test_validation_files(annotated):
         cli_data.training_data(options, say=str)
 
 
+def test_crowds_can_be_objects(annotated, tmp_path):
+    content = json.loads((annotated / "instances.json").read_text())
+    for annotation in content["annotations"]:
+        annotation["iscrowd"] = 1
+    file = tmp_path / "instances.json"
+    file.write_text(json.dumps(content))
+    options = {"images": annotated / "images", "annotations": file, "val_annotations": file}
+    for crowds, sign in ((None, -1), ("ignore", -1), ("objects", 1)):
+        for dataset in cli_data.training_data(options | {"crowds": crowds}, say=str):
+            assert (np.sign(dataset.load_mask(0)[1]) == sign).all()
+    labels = {"images": annotated / "images", "labels": annotated / "labels"}
+    with pytest.raises(UsageError, match="--crowds needs --annotations"):
+        cli_data.dataset(labels | {"crowds": "objects"})
+
+
 def test_synthetic_sets_do_not_overlap():
     train, val = cli_data.training_data({"dataset": "shapes", "count": 3, "val_count": 2}, say=str)
     assert (train.num_images, val.num_images) == (3, 2)
