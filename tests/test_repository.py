@@ -1,5 +1,6 @@
 """The files around the package parse, agree with each other, and are packaged."""
 
+import ast
 import json
 import re
 import subprocess
@@ -75,6 +76,35 @@ def test_the_workflow_tests_the_lower_bounds_and_all_pythons_that_are_promised()
     bounds = [requirement.replace(">=", "==") for requirement in listed("dependencies")[:2]]
     assert oldest["pins"] == " ".join(f'"{bound}.*"' for bound in bounds)  # tensorflow, keras
     assert set(jobs["backends"]["strategy"]["matrix"]["backend"]) == {"jax", "torch"}
+
+
+SOURCES = sorted((ROOT / "mrcnn").rglob("*.py"))
+
+
+def lines_of_code(function):
+    """Lines of a function without its docstring."""
+    count = function.end_lineno - function.lineno + 1
+    if ast.get_docstring(function) is not None:
+        count -= function.body[0].end_lineno - function.body[0].lineno + 1
+    return count
+
+
+def test_files_functions_and_layers_stay_small():
+    """Not laws of nature, but nothing here needs more."""
+    found = []
+    for path in SOURCES:
+        text = path.read_text(encoding="utf-8")
+        if len(text.splitlines()) > 450:
+            found.append(f"{path}: more than 450 lines")
+        for node in ast.walk(ast.parse(text)):
+            if not isinstance(node, ast.FunctionDef):
+                continue
+            if lines_of_code(node) > 60:
+                found.append(f"{path}: {node.name} has more than 60 lines")
+            arguments = node.args.args[1:] + node.args.kwonlyargs
+            if node.name == "__init__" and "network" in path.parts and len(arguments) > 8:
+                found.append(f"{path}: a constructor has more than 8 arguments")
+    assert not found and len(SOURCES) > 100
 
 
 def test_the_workflow_names_tests_that_exist():
