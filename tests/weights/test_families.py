@@ -291,7 +291,7 @@ def without(arrays, pattern):
         (lambda a: {n.replace("body", "trunk"): v for n, v in a.items()}, "holds no Mask R-CNN"),
         (
             lambda a: a | {"rpn.head.cls_logits.weight": np.zeros((9, 16, 1, 1), "f4")},
-            "9 anchors a cell",
+            "9 anchors per cell",
         ),
         (
             lambda a: a | {"backbone.body.layer2.0.conv2.weight": np.zeros((16, 4, 3, 3), "f4")},
