@@ -311,7 +311,7 @@ def without(arrays, pattern):
         ),
         (
             lambda a: a | {"roi_heads.box_head.fc7.bias": np.full(32, np.inf, "f4")},
-            "mrcnn_class_conv2 holds NaN or infinite",
+            "mrcnn_class_conv2 has NaN or infinite",
         ),
     ],
 )
