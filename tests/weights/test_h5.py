@@ -275,7 +275,7 @@ def test_optimizer_missing(saved, caplog):
     optimizer.build(saved[1].trainable_variables)
     with caplog.at_level("WARNING", "mrcnn"):
         assert h5.load_optimizer(saved[0], optimizer) == 0
-    assert "starts anew" in caplog.text
+    assert "starts from scratch" in caplog.text
 
 
 def test_metadata(saved):

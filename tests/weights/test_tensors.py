@@ -143,9 +143,9 @@ def test_truncated(tmp_path, write, share):
 @pytest.mark.parametrize(
     "old, new, message",
     [
-        (b"K\x04K\x03K\x02K\x02", b"K\x04K\x03K\x02K\x03", "beyond its storage"),
-        (b"FloatStorage", b"DoubleStorage", "in 192 bytes"),
-        (b"K0tQ", b"K\xfftQ", "255 numbers in 192 bytes"),
+        (b"K\x04K\x03K\x02K\x02", b"K\x04K\x03K\x02K\x03", "exceeds its storage"),
+        (b"FloatStorage", b"DoubleStorage", "has 192 bytes"),
+        (b"K0tQ", b"K\xfftQ", "255 numbers has 192 bytes"),
     ],
 )
 def test_shapes_that_disagree(tmp_path, old, new, message):
@@ -187,7 +187,7 @@ def test_safetensors(tmp_path):
     [
         (b"{", "header"), (b"[1]", "header"), ({"a": 1}, "header"),
         ({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 800]}}, "800 bytes"),
-        ({"a": {"dtype": "F32", "shape": [200], "data_offsets": [0, 800]}}, "behind its end"),
+        ({"a": {"dtype": "F32", "shape": [200], "data_offsets": [0, 800]}}, "beyond the end"),
         ({"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, -4]}}, "shape"),
         ({"a": {"dtype": "OBJ", "shape": [1], "data_offsets": [0, 4]}}, "OBJ"),
     ],
@@ -197,5 +197,5 @@ def test_damaged_safetensors(tmp_path, header, message):
     with pytest.raises(ValueError, match=f"a.safetensors is damaged.*{message}"):
         read_safetensors(path)
     path.write_bytes(struct.pack("<Q", 2**60) + b"{}")
-    with pytest.raises(ValueError, match="a header of"):
+    with pytest.raises(ValueError, match="its header has"):
         read_safetensors(path)
