@@ -47,7 +47,9 @@ class Evil:
 def test_nothing_is_executed(tmp_path, monkeypatch, function, arguments, protocol):
     monkeypatch.chdir(tmp_path)
     data = pickle.dumps({"model": [Evil(function, *arguments)]}, protocol)
-    with pytest.raises(ValueError, match="file.pkl is refused: it asks for .*Nothing was executed"):
+    with pytest.raises(
+        ValueError, match="file.pkl is refused because it contains .*Nothing was executed"
+    ):
         pickles.load(data, "file.pkl")
     assert not list(tmp_path.iterdir())
 
@@ -86,7 +88,7 @@ def test_sizes_that_disagree():
 def test_damaged_and_greedy_files():
     good = pickle.dumps({"a": np.zeros(100)}, 2)
     for data in (b"", b"no pickle", good[:-1], good[:200], b"\x80\x02" + b"(" * 10**5):
-        with pytest.raises(ValueError, match="x is no pickle"):
+        with pytest.raises(ValueError, match="x is not a pickle"):
             pickles.load(data, "x")
     greedy = b"\x80\x02}r\xff\xff\xff\xff."  # the last place of the memo: 32 GB in C
     assert pickles.load(greedy, "x") == {}
