@@ -288,7 +288,7 @@ def without(arrays, pattern):
         (lambda a: without(a, r"fpn\.layer_blocks\.1"), "nothing for fpn_p3"),
         (lambda a: without(a, "cls_score"), "no tensor 'roi_heads.box_predictor.cls_score.weight'"),
         (lambda a: without(a, r"layer4\.1"), r"\(2, 2, 2, 1\) blocks of 2 convolutions"),
-        (lambda a: {n.replace("body", "trunk"): v for n, v in a.items()}, "holds no Mask R-CNN"),
+        (lambda a: {n.replace("body", "trunk"): v for n, v in a.items()}, "is neither a Mask R-CNN"),
         (
             lambda a: a | {"rpn.head.cls_logits.weight": np.zeros((9, 16, 1, 1), "f4")},
             "9 anchors per cell",
@@ -303,11 +303,11 @@ def without(arrays, pattern):
         ),
         (
             lambda a: a | {"roi_heads.box_head.fc6.weight": np.zeros((32, 785), "f4")},
-            r"fc6.weight has shape \(32, 785\), which is not that of a kernel",
+            r"fc6.weight has shape \(32, 785\), which is not possible for the kernel",
         ),
         (
             lambda a: a | {"roi_heads.box_head.fc7.bias": np.zeros(32, "int64")},
-            "fc7.bias holds int64 numbers, expected floating point",
+            "fc7.bias has dtype int64, expected floating-point",
         ),
         (
             lambda a: a | {"roi_heads.box_head.fc7.bias": np.full(32, np.inf, "f4")},
@@ -335,7 +335,7 @@ def test_other_files(tmp_path, tiny_folder):
         MaskRCNN.from_weights(tiny_folder / "weights.h5")
     assert MaskRCNN.from_weights(tiny_folder).class_names[1] == "square"
     (tmp_path / "a.pkl").write_bytes(pickle.dumps({"epoch": 3}))
-    with pytest.raises(ValueError, match="holds no dict of tensors, neither"):
+    with pytest.raises(ValueError, match="has no dict of tensors, neither"):
         MaskRCNN.from_weights(tmp_path / "a.pkl")
     (tmp_path / "b.pkl").write_bytes(pickle.dumps([1, 2]))
     with pytest.raises(ValueError, match="no dict of tensors.*state_dict"):
