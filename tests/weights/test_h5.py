@@ -151,7 +151,7 @@ def test_other_shapes(saved):
 def test_nothing_in_common(saved):
     layer = keras.layers.Dense(2, name="stranger")
     layer.build((None, 3))
-    with pytest.raises(ValueError, match="no layer of the file.*conv1.*stranger"):
+    with pytest.raises(ValueError, match="no layer in common.*conv1.*stranger"):
         loading.load_weights(saved[0], [layer])
 
 
