@@ -98,8 +98,9 @@ def load(
         LoadReport.
 
     Raises:
-        ValueError: a layer with another shape, no common layer, less than half of the backbone,
-            values that are not finite, or an excluded name that neither file nor model has.
+        ValueError: a layer with another shape, no common layer, weights for less than half of the
+            backbone, values that are not finite, or an excluded name that neither file nor model
+            has.
     """
     path, file = source.path, source.layers
     report = LoadReport(path=path, ignored=source.ignored)

@@ -59,7 +59,7 @@ def write_weights(
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ValueError(f"layers must have unique names, repeated: {', '.join(repeated)}.")
-    with _written_whole(path) as file:
+    with _memory_file(path) as file:
         _write_layers(file, layers)
         if metadata is not None:
             file.attrs[METADATA] = json.dumps(metadata)
@@ -70,7 +70,7 @@ def write_weights(
 
 
 @contextmanager
-def _written_whole(path):
+def _memory_file(path):
     """Yields an HDF5 file in memory, which Python writes when the block ends.
 
     HDF5 itself crashes the process if the disk is full.
@@ -97,7 +97,7 @@ def drop_optimizer(path: str | os.PathLike) -> None:
     with open_file(path) as old:
         if _OPTIMIZER not in old:
             return
-        with _written_whole(path) as new:
+        with _memory_file(path) as new:
             for name in old:
                 if name != _OPTIMIZER:
                     old.copy(name, new)

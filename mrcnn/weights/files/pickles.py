@@ -18,7 +18,6 @@ import numpy as np
 # Allowed kinds of dtypes: floats, signed and unsigned integers, and booleans, of any byte order.
 _KINDS = "fiub"
 
-
 # What the unpickler raises for a file that is not a pickle, or damaged.
 _DAMAGE = (
     pickle.UnpicklingError,
@@ -180,7 +179,7 @@ def load(
     """
     file = io.BytesIO(data) if isinstance(data, bytes) else data
     try:
-        return mapped(_Unpickler(file, NUMPY | (names or {}), storages).load(), _finished)
+        return mapped(_Unpickler(file, NUMPY | (names or {}), storages).load(), _unwrapped)
     except Refused as error:
         raise ValueError(
             f"{path} is refused because it contains {error}. Nothing was executed. If the file is "
@@ -222,7 +221,7 @@ def mapped(
     return done[id(value)][1]
 
 
-def _finished(value):
+def _unwrapped(value):
     """Returns the array of a replacement, and anything else unchanged."""
     if isinstance(value, _Array):
         if not hasattr(value, "value"):

@@ -104,7 +104,7 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
             raise _damaged(path, f"its header is not valid: {error!r}") from error
     found = {}
     for name, (dtype, shape, offsets) in entries.items():
-        if dtype not in _SAFE or not _whole((*shape, *offsets)) or len(offsets) != 2:
+        if dtype not in _SAFE or not _are_sizes((*shape, *offsets)) or len(offsets) != 2:
             raise _damaged(path, f"{name} has dtype {dtype}, shape {shape}, offsets {offsets}")
         storage = _Storage(_SAFE[dtype], name, _product(shape))
         start, stop = offsets
@@ -204,7 +204,7 @@ def _load(data, path, storages=None):
         if not isinstance(identifier, tuple) or len(identifier) < 5 or identifier[0] != "storage":
             raise pickles.Refused(f"data outside of the pickle: {identifier!r}")
         _, dtype, key, _, count = identifier[:5]
-        if not isinstance(dtype, str) or not _whole((count,)):
+        if not isinstance(dtype, str) or not _are_sizes((count,)):
             raise pickles.Refused(f"a storage {identifier!r}")
         found = _Storage(dtype, str(key), count)
         if storages is not None:
@@ -224,7 +224,7 @@ def _load(data, path, storages=None):
 
 def _rebuild(storage, offset, shape, strides, *_):
     sizes = (offset, *shape, *strides)
-    if not isinstance(storage, _Storage) or not _whole(sizes) or len(shape) != len(strides):
+    if not isinstance(storage, _Storage) or not _are_sizes(sizes) or len(shape) != len(strides):
         raise pickles.Refused("a tensor without a valid shape and storage")
     return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
@@ -282,8 +282,8 @@ def _product(shape):
     return count
 
 
-def _whole(numbers):
-    return all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers)
+def _are_sizes(values):
+    return all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in values)
 
 
 def _damaged(path, what):
