@@ -28,17 +28,6 @@ WITHOUT_HINTS = {
     "data/synthetic/coins.py",
     "data/synthetic/shapes.py",
     "parallel_model.py",
-    "weights/download.py",
-    "weights/files/h5.py",
-    "weights/files/pickles.py",
-    "weights/files/reading.py",
-    "weights/files/tensors.py",
-    "weights/layouts.py",
-    "weights/loading.py",
-    "weights/maps/detectron2.py",
-    "weights/maps/torchvision.py",
-    "weights/shapes.py",
-    "weights/source.py",
 }
 
 
