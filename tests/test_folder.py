@@ -1,4 +1,4 @@
-"""Run folders: true times, unique names, nothing left by a start that failed."""
+"""Run folders: correct times, unique names, and no files after a failed start."""
 
 import datetime
 import re

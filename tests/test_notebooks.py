@@ -1,4 +1,4 @@
-"""The two forms of a notebook hold the same cells. They are run by nbmake: see notebooks/."""
+"""The .py and the .ipynb file of a notebook hold the same cells. nbmake runs the notebooks."""
 
 import importlib.util
 import json
@@ -7,8 +7,14 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
-NAMES = ["demo", "train_shapes", "custom_dataset", "inspect_data", "inspect_model",
-         "inspect_weights"]  # fmt: skip
+NAMES = [
+    "demo",
+    "train_shapes",
+    "custom_dataset",
+    "inspect_data",
+    "inspect_model",
+    "inspect_weights",
+]
 
 
 def test_none_is_forgotten():

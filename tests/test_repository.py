@@ -1,4 +1,4 @@
-"""The files around the package parse, agree with each other, and are packaged."""
+"""The files around the package are valid, agree with each other, and are packaged."""
 
 import json
 import re
@@ -27,7 +27,7 @@ def read(path):
 
 
 def listed(name):
-    """The entries of a list of pyproject.toml."""
+    """Returns the entries of a list in pyproject.toml."""
     return re.findall(r'"(.+?)"', re.search(rf"\n{name} = \[(.*?)\]\n", PROJECT, re.DOTALL)[1])
 
 
@@ -84,7 +84,7 @@ def test_the_workflow_names_tests_that_exist():
 
 
 def test_the_wheel_holds_the_types_the_model_and_the_version(tmp_path):
-    """Built from a copy of nothing but the package, without network."""
+    """The package is built from a copy that holds nothing else, without a network."""
     code = (
         "import os, sys; os.chdir(sys.argv[1])\n"
         "from setuptools import build_meta\n"

@@ -1,4 +1,4 @@
-"""The groups of settings, their checks, and schedules of Keras as settings."""
+"""The groups of settings, their checks, and Keras schedules as settings."""
 
 import json
 import subprocess
@@ -55,7 +55,7 @@ def test_every_default_but_the_number_of_classes_is_valid():
         (checks.sequence(checks.positive, 2), [[1, 2]], [[1], np.ones((2, 2)), np.array(1.0)]),
         (checks.text_or_function, ["a", len], [None, 1]),
     ],
-)  # fmt: skip
+)
 def test_checks(check, good, bad):
     assert [value for value in good if not check.accepts(value)] == []
     assert [value for value in bad if check.accepts(value)] == []

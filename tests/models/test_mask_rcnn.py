@@ -1,4 +1,4 @@
-"""The user's object, end to end on tiny pictures: train, resume, save, load, detect."""
+"""`MaskRCNN` from end to end on tiny images: train, resume, save, load, detect."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def test_same_seed_same_losses(tmp_path):
 
 
 def test_resumed_run_equals_an_unbroken_one(tmp_path):
-    """Epoch numbers, schedule and optimizer state go on: the losses are those of a whole run."""
+    """Epochs, schedule and optimizer state resume, so the losses equal those of one long run."""
     config = TinyConfig(LR_SCHEDULE="cosine", WARMUP_STEPS=2, OPTIMIZER="adamw")
     whole = MaskRCNN("training", config, tmp_path / "whole")
     whole.train(shapes(), shapes(4, 1), epochs=4, verbose=0)
@@ -73,7 +73,7 @@ model.train(shapes(), epochs=500, verbose=0)
 
 
 def test_killed_training_goes_on(tmp_path):
-    """SIGKILL at any moment: every file is whole, and the same call goes on from the last epoch."""
+    """After a SIGKILL at any moment, no file is damaged and the same call resumes."""
     script = SCRIPT.format(tests=[HERE, os.path.dirname(HERE)], runs=str(tmp_path))
     process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
     deadline = time.time() + 120
@@ -98,7 +98,7 @@ def test_killed_training_goes_on(tmp_path):
 
 
 def test_script_of_two_stages_goes_on_in_the_second(tmp_path):
-    """Heads first, then all; killed in the second stage, the same script runs again."""
+    """Trains the heads, then all layers. Killed in the second stage, the same script resumes."""
 
     class Stop(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
@@ -122,7 +122,7 @@ def test_script_of_two_stages_goes_on_in_the_second(tmp_path):
 
 
 def test_a_checkpoint_by_its_path_goes_on_in_its_run(tmp_path):
-    """As old scripts resume: load the last checkpoint, train to more epochs."""
+    """Old scripts resume by loading the last checkpoint and training for more epochs."""
     first = MaskRCNN("training", TinyConfig(), tmp_path)
     first.train(shapes(), epochs=1, verbose=0)
     second = MaskRCNN("training", TinyConfig(), tmp_path)
@@ -215,12 +215,12 @@ def test_every_epoch_is_kept_and_the_newest_with_its_optimizer(tmp_path, caplog)
 
 
 def test_evaluation_on_fewer_classes_than_the_model_has():
-    """Old scripts go on with all 81 classes of COCO on a part of its data."""
+    """Old scripts keep all 81 classes of COCO when they train on a part of its data."""
     model = MaskRCNN("inference", TinyConfig(NUM_CLASSES=81))
     found = model.evaluate(shapes(2))
     everything = model.detect([shapes(2).load_image(0)])[0]["class_ids"]
     assert (everything > 3).any() and found.num_images == 2
-    model.class_names = list(shapes(2).class_names)  # as after a training on that part
+    model.class_names = list(shapes(2).class_names)  # as after training on that part
     assert model.evaluate(shapes(2)).bbox == found.bbox
 
 
@@ -285,7 +285,7 @@ def test_100_images_of_mixed_sizes_take_one_graph_a_padded_shape_and_no_more_mem
         images.append(rng.integers(0, 255, (height, width, 3), dtype="uint8"))
     assert len(padded) > 4
     peaks = []
-    for _ in range(3):  # in the first pass every shape gets its graph
+    for _ in range(3):  # the first pass builds a graph for every shape
         for start in range(0, 100, 5):
             model.detect(images[start : start + int(rng.integers(1, 6))])
         for image in images:

@@ -1,4 +1,4 @@
-"""The folders of runs: their names, who gets which, and what a failed start leaves."""
+"""The folders of runs: their names, which run gets which, and what a failed start leaves."""
 
 import datetime
 import subprocess

@@ -37,7 +37,7 @@ def iou(a, b):
 
 
 def oracle(rois, probabilities, deltas, count, confidence, threshold):
-    """Class by class: decode, clip, drop, NMS; then the best of all classes."""
+    """Decodes, clips, filters and suppresses per class, then takes the best of all classes."""
     found = []
     for c in range(1, probabilities.shape[-1]):
         kept = []
@@ -47,9 +47,9 @@ def oracle(rois, probabilities, deltas, count, confidence, threshold):
             if score < confidence or size.prod() <= 0:
                 continue
             delta = deltas[i, c] * STD
-            centre = rois[i, :2] + size / 2 + delta[:2] * size
+            center = rois[i, :2] + size / 2 + delta[:2] * size
             size = size * np.exp(np.minimum(delta[2:], CLAMP))
-            box = np.clip(np.concatenate([centre - size / 2, centre + size / 2]), 0, SIDE)
+            box = np.clip(np.concatenate([center - size / 2, center + size / 2]), 0, SIDE)
             if (box[2:] - box[:2]).min() > 0 and all(iou(box, b) <= threshold for b, *_ in kept):
                 kept.append((box, c, score))
         found += kept
@@ -113,7 +113,7 @@ def test_nothing_is_found():
     sure_background = np.zeros_like(odds)
     sure_background[..., 0] = 1
     assert not detect(boxes, sure_background, deltas)["class_ids"].any()
-    assert not detect(boxes * 0, odds, deltas)["class_ids"].any()  # padding RoIs alone
+    assert not detect(boxes * 0, odds, deltas)["class_ids"].any()  # only padding RoIs
     assert not detect(boxes, odds, deltas, confidence=1.01)["class_ids"].any()
     assert not detect(boxes, odds, deltas * 0 - [1e4, 0, 0, 0])["class_ids"].any()  # outside
 

@@ -12,7 +12,7 @@ RAMP = np.arange(25, dtype="float32").reshape(1, 5, 5, 1)
 
 
 def run(function, *args, **kwargs):
-    """Calls a function of tensors with arrays; its result as an array."""
+    """Calls a function of tensors with arrays and returns an array."""
     args = keras.tree.map_structure(
         lambda a: ops.convert_to_tensor(a) if isinstance(a, np.ndarray) else a, args
     )
@@ -59,7 +59,7 @@ def test_crop_against_tensorflows_values(crop):
 def test_crop_against_oracle(crop, n, size):
     rng = np.random.default_rng(n)
     images = rng.normal(size=(3, 9, 7, 2)).astype("float32")
-    boxes = rng.uniform(-0.3, 1.3, (n, 4)).astype("float32")  # flipped ones and outside ones too
+    boxes = rng.uniform(-0.3, 1.3, (n, 4)).astype("float32")  # some are flipped or outside
     index = rng.integers(0, 3, n).astype("int32")
     expected = [crop_oracle(images[k], box, *size) for k, box in zip(index, boxes, strict=True)]
     np.testing.assert_allclose(run(crop, images, boxes, index, size), expected, atol=1e-5)
@@ -101,7 +101,7 @@ def run_nms(nms, boxes, scores, count, threshold):
     index, valid = ops.convert_to_numpy(index), ops.convert_to_numpy(valid)
     assert index.shape == valid.shape == (len(boxes), count)
     assert (index[~valid] == 0).all()
-    assert (np.sort(~valid, axis=1) == ~valid).all()  # the valid ones first
+    assert (np.sort(~valid, axis=1) == ~valid).all()  # valid rows come first
     return [row[flags].tolist() for row, flags in zip(index, valid, strict=True)]
 
 
@@ -113,7 +113,7 @@ def test_nms_facts(nms):
     half = [[[0, 0, 10, 10], [0, 0, 10, 5]]]  # IoU exactly 0.5: suppression is strict
     assert run_nms(nms, half, [[0.9, 0.8]], 2, 0.5) == [[0, 1]]
     assert run_nms(nms, half, [[0.9, 0.8]], 2, 0.49999) == [[0]]
-    chain = [[[0, k, 10, k + 10] for k in range(0, 40, 4)]]  # each suppresses the next only
+    chain = [[[0, k, 10, k + 10] for k in range(0, 40, 4)]]  # each suppresses only the next
     assert run_nms(nms, chain, [np.arange(10, 0, -1)], 10, 0.4) == [[0, 2, 4, 6, 8]]
 
 

@@ -1,4 +1,4 @@
-"""The loop over epochs: nothing of a training stays in memory once its model is gone."""
+"""The loop over epochs: memory is freed when a model that was trained is deleted."""
 
 import gc
 
