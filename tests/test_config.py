@@ -28,8 +28,6 @@ def test_defaults_are_valid_but_for_the_classes():
 
 
 # --- Names -------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "wrong, near",
     [
@@ -58,8 +56,6 @@ def test_names_are_in_order_of_definition():
 
 
 # --- Overrides ---------------------------------------------------------------------------------
-
-
 def test_a_subclass_overrides_without_annotations():
     cells = CellConfig()
     assert (cells.NAME, cells.NUM_CLASSES, cells.BATCH_SIZE, cells.CELL_SIZE) == ("cells", 2, 3, 7)
@@ -92,8 +88,6 @@ def test_a_subclass_of_a_subclass():
 
 
 # --- Derived values ----------------------------------------------------------------------------
-
-
 def test_derived_values_follow():
     c = config()
     assert c.BATCH_SIZE == 2 and c.IMAGE_META_SIZE == 14
@@ -173,8 +167,6 @@ def test_derived_values_are_not_set(name, source):
 
 
 # --- Checks ------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "name, value",
     [
@@ -254,8 +246,6 @@ def test_these_are_fine(settings):
 
 
 # --- JSON --------------------------------------------------------------------------------------
-
-
 def test_json_round_trip(tmp_path):
     original = config(
         MEAN_PIXEL=np.array([1.5, 2, 3]),
@@ -334,8 +324,6 @@ def test_the_canvas_of_shortest_edge():
 
 
 # --- Copies ------------------------------------------------------------------------------------
-
-
 def test_validate_changes_nothing():
     c = config(STEPS_PER_EPOCH=5.0, TRAIN_BN=False, IMAGE_CHANNEL_COUNT=1, MEAN_PIXEL=[7])
     before = dict(vars(c))
@@ -420,8 +408,6 @@ def test_resolve_changes_the_object_or_leaves_it():
 
 
 # --- Other networks ----------------------------------------------------------------------------
-
-
 class Decoder(Group):
     DECODER_CHANNELS = 32
     CHECKS = {"DECODER_CHANNELS": whole(1)}

@@ -229,9 +229,8 @@ def test_images_that_lost_their_mean_before_detect():
     (expected,), (found,) = model.detect([image]), model.detect(molded)
     np.testing.assert_array_equal(found["rois"], expected["rois"])
     np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-5)
-    with pytest.raises(
-        ValueError, match=r"detect\(\[image\]\)"
-    ):  # looks like 64 gray images of 64 x 3
+    # A single image instead of a list looks like 64 gray images of 64 x 3.
+    with pytest.raises(ValueError, match=r"detect\(\[image\]\)"):
         model.detect(image)
     with pytest.raises(ValueError, match="0..255"):  # something else is wrong with these
         model.detect([image * 3.0 - 200])

@@ -22,12 +22,8 @@ RESULT = {
         (["BG", "class 1", "class 2", "class 3"], ["BG", "cat", "dog"], [1, 2], ["b", "c"]),
         (["BG", "x", "y", "z"], ["BG", "x", "y", "z"], [3, 1, 2], ["a", "b", "c"]),
         (["BG", "x"], ["BG", "x"], [1], ["b"]),  # fewer names than classes
-        (
-            ["BG", "x", "x", "x"],
-            ["BG", "x", "x"],
-            [1, 2],
-            ["b", "c"],
-        ),  # names that do not identify a class
+        # names that do not identify a class
+        (["BG", "x", "x", "x"], ["BG", "x", "x"], [1, 2], ["b", "c"]),
     ],
 )
 def test_classes_of_a_data_set(ours, theirs, class_ids, rles):

@@ -25,9 +25,8 @@ cases = pytest.mark.parametrize(
         for cls in CLASSES
         for s in SETTINGS
         for mode in ("training", "inference")
-        for quick in [
-            (cls is CLASSES[1]) == bool(s)
-        ]  # the old class with the old dialect, or both new
+        # quick: the old class with the old dialect, or both new
+        for quick in [(cls is CLASSES[1]) == bool(s)]
     ],
 )
 

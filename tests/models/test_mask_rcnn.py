@@ -199,7 +199,7 @@ def test_validation_writes_ap_and_keeps_the_best(tmp_path):
 
 
 def test_every_epoch_is_kept_and_the_newest_with_its_optimizer(tmp_path, caplog):
-    """As old scripts find them; older ones would take twice the room."""
+    """Old scripts expect every checkpoint. Only the newest one needs the optimizer state."""
     model = MaskRCNN("training", TinyConfig(STEPS_PER_EPOCH=1), tmp_path)
     model.train(shapes(), epochs=3, verbose=0)
     kept = model.folder.checkpoints()

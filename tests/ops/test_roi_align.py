@@ -155,9 +155,8 @@ def pyramid_case(rois=64):
     rng = np.random.default_rng(0)
     boxes = random_boxes(rng, 2, rois, high=1) * np.array([128, 96, 128, 96], "float32")
     boxes[0, 0], boxes[1, 0], boxes[0, 1] = [0, 0, 128, 96], [0, 0, 0, 0], [128, 96, 128, 96]
-    levels = rng.integers(2, 6, (2, rois)).astype(
-        "int32"
-    )  # independent of the size, to reach every border
+    # The levels do not depend on the sizes, so that boxes reach every border.
+    levels = rng.integers(2, 6, (2, rois)).astype("int32")
     return pyramid(rng), boxes, levels
 
 
