@@ -21,7 +21,7 @@ def config(**overrides):
     return Config(**{"NAME": "test", "NUM_CLASSES": 2} | overrides)
 
 
-def test_defaults_are_valid_but_for_the_classes():
+def test_defaults_are_valid_except_for_the_classes():
     config().validate()
     with pytest.raises(ValueError, match="NUM_CLASSES must be .* at least 2, got 1"):
         Config().validate()
@@ -64,7 +64,7 @@ def test_a_subclass_overrides_without_annotations():
     cells.validate()
 
 
-def test_a_misspelt_setting_in_a_subclass_is_warned_of(caplog):
+def test_a_misspelled_setting_in_a_subclass_gives_a_warning(caplog):
     class Wrong(Config):
         NUM_CLASES = 2
         BATCH_SIZE = 3  # derived, but old scripts set it
@@ -107,7 +107,7 @@ def test_a_batch_size_set_as_in_old_notebooks():
         c.BATCH_SIZE = 5  # does not fit two devices
 
 
-def test_whole_numbers_that_a_division_made():
+def test_whole_floats_from_a_division():
     c = config(STEPS_PER_EPOCH=100 / 2)
     c.validate()
     assert isinstance(c.STEPS_PER_EPOCH, float)  # checked, but not changed
@@ -117,7 +117,7 @@ def test_whole_numbers_that_a_division_made():
         config(STEPS_PER_EPOCH=33.5).validate()
 
 
-def test_attributes_of_the_users_own():
+def test_attributes_that_are_not_settings():
     """Old subclasses keep other values on self. Only names that look like settings are checked."""
     c = config()
     c.class_names = ["a", "b"]
@@ -391,7 +391,7 @@ def test_other_channels_take_the_std_of_the_dialect():
     assert c.resolved(dialects.named("matterport").settings).PIXEL_STD == (2,) * 5
 
 
-def test_resolving_twice_changes_nothing_more():
+def test_resolving_twice_equals_resolving_once():
     c = config(NUMERICS="matterport", TRAIN_BN=True, IMAGE_CHANNEL_COUNT=1, MEAN_PIXEL=(9,))
     once = c.resolved(dialects.named("matterport").settings)
     assert once.resolved(dialects.named("matterport").settings).to_dict() == once.to_dict()

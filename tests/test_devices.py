@@ -43,7 +43,7 @@ def train(folder, count):
 
 @pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="logical devices of TensorFlow")
-def test_two_devices_learn_as_one(tmp_path):
+def test_two_devices_train_as_one(tmp_path):
     """The batches are equal, but each device samples for its own images."""
     one, two = train(tmp_path / "one", 1), train(tmp_path / "two", 2)
     assert two.pop("kind") == "MirroredVariable" and one.pop("kind") != "MirroredVariable"
@@ -52,6 +52,6 @@ def test_two_devices_learn_as_one(tmp_path):
     assert [sum(values) for values in zip(*parts, strict=True)] == pytest.approx(two["loss"], 1e-4)
 
 
-def test_fewer_devices_than_asked_for(caplog, tmp_path):
+def test_fewer_devices_than_requested(caplog, tmp_path):
     model = MaskRCNN("training", TinyConfig(GPU_COUNT=8, IMAGES_PER_GPU=1), tmp_path)
     assert "GPU_COUNT = 8" in caplog.text and model.config.BATCH_SIZE == 8

@@ -88,7 +88,7 @@ def test_imports_point_one_way(name):
     assert violations(name, imported(name)) == []
 
 
-def test_the_rule_is_able_to_fail():
+def test_the_rule_can_fail():
     def check(name, text):
         return violations(name, imported(name, ast.parse(text)))
 

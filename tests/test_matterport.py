@@ -70,7 +70,7 @@ def test_detect(old_file):
     assert len(rles[0]["rles"]) == len(rles[0]["scores"])
 
 
-def test_train_and_go_on_in_the_same_dialect(old_file, tmp_path):
+def test_train_and_resume_in_the_same_dialect(old_file, tmp_path):
     model = MaskRCNN("training", OldConfig(), tmp_path)
     model.load_weights(old_file)
     shapes = ShapesDataset(4, 128, 128)
@@ -82,7 +82,7 @@ def test_train_and_go_on_in_the_same_dialect(old_file, tmp_path):
 
 
 # --- Geometry ------------------------------------------------------------------------------------
-def test_a_detection_comes_back_to_its_place():
+def test_a_detection_is_scaled_back():
     """Scaling and padding are undone to within one pixel."""
     config = OldConfig(IMAGE_MIN_DIM=256, IMAGE_MAX_DIM=256)
     image = np.zeros((200, 300, 3), np.uint8)

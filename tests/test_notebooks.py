@@ -17,12 +17,12 @@ NAMES = [
 ]
 
 
-def test_none_is_forgotten():
+def test_every_notebook_is_listed():
     assert sorted(NAMES) == sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_both_forms_hold_the_same_cells(name):
+def test_both_files_hold_the_same_cells(name):
     spec = importlib.util.spec_from_file_location("build", FOLDER / "build.py")
     build = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(build)

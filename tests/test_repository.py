@@ -42,7 +42,7 @@ def test_yaml_files_parse(path):
     assert isinstance(read(path), dict)
 
 
-def test_the_version_stands_in_one_place():
+def test_the_version_is_defined_once():
     assert re.fullmatch(r"\d+\.\d+\.\d+", mrcnn.__version__)
     assert 'dynamic = ["version"]' in PROJECT and "\nversion = " in PROJECT
     assert not re.search(r'\nversion = "', PROJECT)

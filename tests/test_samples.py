@@ -86,7 +86,7 @@ def test_shapes(tmp_path):
 
 
 @pytest.mark.parametrize("name, words", [("balloon", "--dataset"), ("coco", "--dataset")])
-def test_what_is_missing_is_named(tmp_path, name, words):
+def test_errors_name_what_is_missing(tmp_path, name, words):
     script = [sys.executable, SAMPLES / name / f"{name}.py"]
     for arguments in (["train"], ["evaluate" if name == "coco" else "splash"]):
         done = subprocess.run(

@@ -17,7 +17,7 @@ GROUPS = [group for group in Config.__mro__ if issubclass(group, settings.Group)
 GROUPS = [group for group in GROUPS if not issubclass(group, Config.__bases__[0])]
 
 
-def test_every_setting_stands_once_with_its_check_beside_it():
+def test_every_setting_is_defined_once_next_to_its_check():
     seen = []
     for group in GROUPS:
         own = [name for name in vars(group) if name.isupper() and name not in ("CHECKS", "DERIVED")]
@@ -30,7 +30,7 @@ def test_every_setting_stands_once_with_its_check_beside_it():
     assert sorted(seen) == sorted([*Config.names(), *DERIVED])
 
 
-def test_every_default_but_the_number_of_classes_is_valid():
+def test_every_default_except_the_number_of_classes_is_valid():
     wrong = {
         name
         for group in GROUPS

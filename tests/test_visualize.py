@@ -142,7 +142,7 @@ def test_names_outside_ascii():
     assert ascii_text("Zellkörper", 3) == "Zellkorper" and ascii_text("細胞", 3) == "class 3"
 
 
-def test_counts_that_differ_are_told_with_shapes():
+def test_counts_that_differ_are_reported_with_shapes():
     image, boxes, masks, ids, scores = scene(4)
     for call in (vis.draw_instances, vis.display_instances):
         with pytest.raises(ValueError, match=r"\(4, 4\).*\(4,\).*\(100, 100, 3\)"):
@@ -165,7 +165,7 @@ def test_counts_that_differ_are_told_with_shapes():
         np.dstack([np.arange(64, dtype=np.uint8).reshape(8, 8)] * 4),
     ],
 )
-def test_any_image_can_be_looked_at(image):
+def test_any_image_can_be_drawn(image):
     shown = vis.to_display(image)
     assert shown.shape == (8, 8, 3) and shown.dtype == np.uint8 and shown.std() > 0
 

@@ -78,7 +78,7 @@ def test_detect_with_a_weight_file(cli, tmp_path, annotated):
     assert code == 0 and "images, written to" in out
 
 
-def test_a_misspelt_model_is_suggested(cli, tiny_folder, annotated, tmp_path, monkeypatch):
+def test_a_misspelled_model_gets_a_suggestion(cli, tiny_folder, annotated, tmp_path, monkeypatch):
     """Suggests published names, model folders next to the given one, and runs by prefix."""
     monkeypatch.chdir(tmp_path)
     run = tmp_path / "runs" / "cells20261123T1000"

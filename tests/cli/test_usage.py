@@ -87,7 +87,7 @@ def one_line_error(err, command):
         (["train", "--dataset", "shapes", "--count", "2", "--set", "NAME=a b"], "give a_b"),
     ],
 )
-def test_what_was_meant_is_suggested(cli, tmp_path, monkeypatch, words, text):
+def test_wrong_words_get_a_suggestion(cli, tmp_path, monkeypatch, words, text):
     monkeypatch.chdir(tmp_path)
     code, _, err = cli(*words)
     assert code == 2 and text in err and err.count("\n") == 1

@@ -17,7 +17,7 @@ def scene(rng, height, width, count):
     return np.repeat(labels[..., None], 3, 2), masks
 
 
-def test_flips_and_turns_undo_themselves():
+def test_flips_and_rotations_are_reversible():
     rng = np.random.default_rng(0)
     image, _ = scene(rng, 13, 18, 5)
     np.testing.assert_array_equal(move(move(image, True, False, 0), True, False, 0), image)

@@ -91,7 +91,7 @@ def test_instances_that_vanish_are_counted(caplog, kind, changes):
     assert warnings_of(caplog, dataset, large) == []
 
 
-def test_data_without_an_instance_is_said(caplog):
+def test_data_without_an_instance_gives_a_warning(caplog):
     (text,) = warnings_of(caplog, Given(sample(), sample()), config())
     assert "no instance" in text and "2 images" in text and "iscrowd" not in text
     (text,) = warnings_of(caplog, Given(sample(crowds=2), sample()), config())
@@ -110,7 +110,7 @@ def test_a_dataset_without_annotations_says_so_once(caplog, tmp_path):
     assert len(texts) == 2 and "load_mask" in texts[0] and "no instance" in texts[1]
 
 
-def test_more_instances_than_fit_are_said(caplog):
+def test_more_instances_than_fit_give_a_warning(caplog):
     dataset = Given(sample(thick=5), sample(thick=7), sample(thick=2))
     (text,) = warnings_of(caplog, dataset, config(MAX_GT_INSTANCES=4))
     for words in ("2 of 3 images hold", "MAX_GT_INSTANCES = 4", "Set MAX_GT_INSTANCES = 7"):

@@ -35,7 +35,7 @@ def image_file(path, shape=(8, 10, 3), value=50):
 
 
 # --- Crowds --------------------------------------------------------------------------------------
-def test_only_crowds_are_said_and_can_be_objects(tmp_path, caplog):
+def test_only_crowds_give_a_warning_and_can_be_objects(tmp_path, caplog):
     path = write(tmp_path, [{"segmentation": [SQUARE], "iscrowd": 1}] * 3)
     with caplog.at_level(logging.WARNING, "mrcnn"):
         dataset = CocoDataset.from_json(path, tmp_path)

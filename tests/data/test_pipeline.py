@@ -70,7 +70,7 @@ def same(first, second):
 @pytest.mark.parametrize("mini", [True, False])
 @pytest.mark.parametrize("use_masks", [True, False])
 @pytest.mark.parametrize("mode", ["square", "crop", "pad64", "none"])
-def test_arrays_are_those_of_the_contract(mini, use_masks, mode):
+def test_arrays_are_as_documented(mini, use_masks, mode):
     settings = config(
         NUM_CLASSES=4, USE_MINI_MASK=mini, USE_MASKS=use_masks, IMAGE_RESIZE_MODE=mode
     )
@@ -171,7 +171,7 @@ def test_image_without_objects_and_the_default_load_mask():
     assert not sample["input_gt_class_ids"].any() and not sample["input_gt_masks"].any()
 
 
-def test_boxes_alone_need_no_masks():
+def test_boxes_only_need_no_masks():
     class Boxes(Made):
         def load_boxes(self, image_id):
             return np.array([[2, 3, 10, 20]], np.float32), np.array([1])
@@ -303,7 +303,7 @@ def test_sources_that_are_never_augmented():
 
 
 # --- Order ---------------------------------------------------------------------------------------
-def test_every_image_exactly_once_an_epoch():
+def test_every_image_exactly_once_per_epoch():
     batches = Batches(Numbered(9), config(IMAGES_PER_GPU=4))
     assert len(batches) == 3
     epochs = [numbers(batches, epoch) for epoch in range(3)]
@@ -317,7 +317,7 @@ def test_every_image_exactly_once_an_epoch():
         Batches(Numbered(3), config(IMAGES_PER_GPU=4), drop_remainder=True)
 
 
-def test_steps_go_on_through_permutations():
+def test_steps_continue_through_permutations():
     batches = Batches(Numbered(5), config(), steps=3)
     assert len(batches) == 3
     stream = sum((numbers(batches, epoch) for epoch in range(5)), [])
@@ -328,7 +328,7 @@ def test_steps_go_on_through_permutations():
     assert numbers(few, 0) == [0] * 8
 
 
-def test_iteration_ends_and_the_epoch_moves_on():
+def test_iteration_ends_and_the_next_epoch_starts():
     batches = Batches(Numbered(4), config(), steps=3)
     assert len(list(batches)) == 3
     first = batches[1]
@@ -373,7 +373,7 @@ def images_in_fit(batches, **arguments):
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="an eager train_step")
-def test_workers_change_nothing(workers):
+def test_workers_do_not_change_the_batches(workers):
     """`fit` sees the same order and content with any number of threads."""
     settings = config(IMAGES_PER_GPU=4, DATA_WORKERS=workers)
     batches = Batches(Numbered(10), settings, seed=1)

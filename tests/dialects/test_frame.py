@@ -67,7 +67,7 @@ def test_shortest_edge_agrees_where_there_is_no_padding(name):
 
 @pytest.mark.parametrize("mode", ["square", "pad64"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_matterport_frames_as_the_old_package(shape, mode):
+def test_matterport_resizes_and_pads_as_the_old_package(shape, mode):
     config, dataset = config_of("matterport", IMAGE_RESIZE_MODE=mode), One(shape)
     old, window, scale, _, _ = resize_image(dataset.image, 256, 256, 0, mode)
     sample = load_sample(dataset, config, 0)
@@ -85,7 +85,7 @@ def test_the_case_of_a_120x200_image():
     assert not sample[IMAGE][:51].any() and not sample[IMAGE][205:].any()
 
 
-def test_groups_are_what_their_readers_take():
+def test_fields_of_groups_are_arguments_of_their_readers():
     """The field names of a group are keyword arguments of the function or layer that reads it."""
     import inspect
 

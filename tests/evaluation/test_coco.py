@@ -146,7 +146,7 @@ def test_equals_pycocotools(random_set, kind):
     assert 0.05 < scores["AP"] < 0.95
 
 
-def test_silent_and_leaves_its_input_alone(random_set, capsys):
+def test_silent_and_does_not_change_its_input(random_set, capsys):
     dataset, results = random_set
     before = copy.deepcopy(results)
     ev.evaluate(dataset, results)
@@ -233,7 +233,7 @@ def test_wrong_input_is_explained():
         ev.evaluate(Masks([(masks, [2])], classes=("cat",)), [good])
 
 
-def test_boxes_alone():
+def test_boxes_only():
     class Boxes(Dataset):
         def load_boxes(self, image_id):
             return np.array([[0, 0, 10, 10], [20, 20, 40, 40]], np.float32), np.array([1, 1])

@@ -198,7 +198,7 @@ def test_bilinear_is_of_the_four_nearest(shape):
     np.testing.assert_allclose(out, expected, atol=1e-3)
 
 
-def test_triangle_is_pillows():
+def test_triangle_equals_pillow():
     image = random_image(40, 60)
     out = images.resize(image, (17, 90), "triangle")
     expected = Image.fromarray(image).resize((90, 17), Image.Resampling.BILINEAR)

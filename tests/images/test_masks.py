@@ -70,7 +70,7 @@ def test_paste_against_oracle(threshold):
 
 
 @pytest.mark.parametrize("box", [(5, 5, 5, 9), (9, 9, 5, 5), (50, 50, 60, 60), (-9, -9, -3, -3)])
-def test_paste_nothing(box):
+def test_paste_no_masks(box):
     crop, region = masks.paste_mask(np.ones((28, 28)), box, (20, 20))
     assert not full(crop, region, (20, 20)).any()
 
@@ -110,7 +110,7 @@ def test_instances_first_with_any_number(count):
     np.testing.assert_array_equal(masks.instances_first(stack), np.moveaxis(stack, -1, 0))
 
 
-def test_encode_rle_is_that_of_pycocotools():
+def test_encode_rle_equals_pycocotools():
     rng = np.random.default_rng(0)
     for _ in range(200):
         height, width = rng.integers(1, 24, 2)

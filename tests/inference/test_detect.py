@@ -32,7 +32,7 @@ def test_classes_of_a_data_set(ours, theirs, class_ids, rles):
     assert len(found["scores"]) == len(found["rois"]) == len(rles)
 
 
-def test_boxes_come_back_by_each_axis():
+def test_boxes_are_scaled_back_per_axis():
     """Sides used to be rounded: 97 x 150 became 799 x 1237 instead of 800 x 1237.1."""
     fitted = FittedImage(np.zeros((800, 1248, 3), "float32"), 8.247, (0, 0, 799, 1237), (0, 0))
     outputs = {"boxes": np.array([[0, 0, 799, 1237], [799, 0, 800, 9]], "float32")}

@@ -38,7 +38,7 @@ def test_same_seed_same_losses(tmp_path):
         assert first == pytest.approx(second, rel=1e-4)
 
 
-def test_resumed_run_equals_an_unbroken_one(tmp_path):
+def test_resumed_run_equals_an_uninterrupted_one(tmp_path):
     """Epochs, schedule and optimizer state resume, so the losses equal those of one long run."""
     config = TinyConfig(LR_SCHEDULE="cosine", WARMUP_STEPS=2, OPTIMIZER="adamw")
     whole = MaskRCNN("training", config, tmp_path / "whole")
@@ -72,7 +72,7 @@ model.train(shapes(), epochs=500, verbose=0)
 """
 
 
-def test_killed_training_goes_on(tmp_path):
+def test_killed_training_resumes(tmp_path):
     """After a SIGKILL at any moment, no file is damaged and the same call resumes."""
     script = SCRIPT.format(tests=[HERE, os.path.dirname(HERE)], runs=str(tmp_path))
     process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
@@ -97,7 +97,7 @@ def test_killed_training_goes_on(tmp_path):
     assert history == list(range(1, reached + 2))
 
 
-def test_script_of_two_stages_goes_on_in_the_second(tmp_path):
+def test_script_of_two_stages_resumes_in_the_second(tmp_path):
     """Trains the heads, then all layers. Killed in the second stage, the same script resumes."""
 
     class Stop(keras.callbacks.Callback):
@@ -121,7 +121,7 @@ def test_script_of_two_stages_goes_on_in_the_second(tmp_path):
     ]
 
 
-def test_a_checkpoint_by_its_path_goes_on_in_its_run(tmp_path):
+def test_a_checkpoint_by_its_path_resumes_its_run(tmp_path):
     """Old scripts resume by loading the last checkpoint and training for more epochs."""
     first = MaskRCNN("training", TinyConfig(), tmp_path)
     first.train(shapes(), epochs=1, verbose=0)
@@ -224,7 +224,7 @@ def test_evaluation_on_fewer_classes_than_the_model_has():
     assert model.evaluate(shapes(2)).bbox == found.bbox
 
 
-def test_faster_rcnn_trains_on_boxes_alone(tmp_path):
+def test_faster_rcnn_trains_on_boxes_only(tmp_path):
     class Boxes(ShapesDataset):
         def load_mask(self, image_id):
             raise AssertionError("there are no masks")
@@ -275,7 +275,7 @@ def test_detect_any_number_of_any_size():
 
 
 @pytest.mark.slow
-def test_100_images_of_mixed_sizes_take_one_graph_a_padded_shape_and_no_more_memory():
+def test_100_images_of_mixed_sizes_take_one_graph_per_padded_shape_and_no_more_memory():
     model = MaskRCNN("inference", TinyConfig(IMAGE_RESIZE_MODE="pad64"))
     rng = np.random.default_rng(0)
     images, padded = [], set()

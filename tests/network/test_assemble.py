@@ -153,7 +153,7 @@ def test_the_total_is_the_weighted_sum(network):
     assert float(weighted) == pytest.approx(total + 2 * values["mrcnn_mask_loss"], rel=1e-5)
 
 
-def test_crowds_alone_are_like_nothing(network):
+def test_only_crowds_equal_no_objects(network):
     arrays = example(2)
     arrays[batch.GT_CLASS_IDS] *= -1
     losses, norm, _ = losses_and_gradient_norm(network.training, arrays)
@@ -166,7 +166,7 @@ def test_every_weight_learns(network):
     assert learning == len(network.training.trainable_weights)
 
 
-def test_inputs_are_those_of_the_contract(network):
+def test_inputs_have_the_documented_names(network):
     specs = batch.training_specs((None, None, 3), OBJECTS, (28, 28))
     inputs = {tensor.name: tensor for tensor in network.training.inputs}
     assert set(inputs) == set(specs)

@@ -54,7 +54,7 @@ def test_other_networks(name):
         assert not is_normalization(output._keras_history.operation)
 
 
-def test_maps_are_numbers(mobile):
+def test_maps_are_finite(mobile):
     image = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype("float32")
     maps = [numpy(m) for m in mobile(image)]
     assert [m.shape[1] for m in maps] == [16, 8, 4, 2]

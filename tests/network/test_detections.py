@@ -125,7 +125,7 @@ def test_confidence_exactly_reached_counts():
     assert result["class_ids"][0].tolist() == [1] + [0] * 19
 
 
-def test_numbers_that_are_none_detect_nothing():
+def test_values_that_are_not_finite_detect_nothing():
     boxes, odds, deltas = random_head(1)
     deltas[0] = np.nan
     assert not detect(boxes, odds, deltas)["class_ids"][0].any()
@@ -143,7 +143,7 @@ def test_mask_of_the_class():
             np.testing.assert_allclose(masks[b, n], expected, atol=1e-6)
 
 
-def test_regions_are_pooled_from_the_level_of_their_size():
+def test_rois_are_pooled_from_the_level_of_their_size():
     maps = [np.full((1, 512 // s, 512 // s, 2), s, "float32") for s in (4, 8, 16, 32)]
     boxes = np.float32([[[16, 16, 16 + side, 16 + side] for side in (20, 54, 58, 114, 226, 480)]])
     pooled = numpy(PyramidROIAlign(3, (4, 8, 16, 32))(maps, boxes))

@@ -100,7 +100,7 @@ def test_rpn_losses_without_positives_or_samples(rng):
     assert value(losses.rpn_box_loss(deltas * 0, deltas, none, none, BETA)) == 0
 
 
-def test_a_target_that_is_no_number_does_not_count_outside_the_positives():
+def test_a_target_that_is_not_finite_counts_only_for_positives():
     target = np.zeros((1, 2, 4), "float32")
     target[0, 1] = np.nan
     positive, negative = np.array([[True, False]]), np.array([[False, True]])

@@ -207,7 +207,7 @@ def test_detections(rng):
 
 # --- Targets and losses --------------------------------------------------------------------------
 @pytest.mark.parametrize("objects, positives, negatives", [(1, 1, 2), (2, 2, 4), (0, 0, 0)])
-def test_no_more_negatives_than_keep_the_ratio(objects, positives, negatives):
+def test_negatives_keep_the_ratio(objects, positives, negatives):
     """1 positive gets 2 negatives, 2 get 4, and without positives there are none (ratio .33)."""
     gt = np.array([[[0.1, 0.1, 0.3, 0.3], [0.6, 0.6, 0.9, 0.9]]], "float32")
     ids = np.array([[1 * (objects > 0), 2 * (objects > 1)]], "int32")

@@ -180,6 +180,6 @@ def test_a_whole_body_of_each_norm():
             np.testing.assert_allclose(numpy(a), numpy(b), rtol=1e-4, atol=1e-4)
 
 
-def test_epsilon_is_the_one_asked_for():
+def test_epsilon_is_as_requested():
     body = build("resnet18", epsilon=0.25)
     assert {n.epsilon for n in body.layers if normalization.is_normalization(n)} == {0.25}

@@ -211,7 +211,7 @@ def test_levels_do_not_suppress_each_other():
     assert same[:2].all() and same.sum() == 2
 
 
-def test_zero_rows_behind_the_last():
+def test_zero_rows_after_the_last():
     anchors = anchors_of(64, 64)
     logits, deltas = random_outputs(anchors)
     deltas[1] = 0
@@ -238,7 +238,7 @@ def test_more_proposals_begin_with_the_same_ones():
     np.testing.assert_array_equal(more[:, :40], few)
 
 
-def test_outputs_that_are_no_numbers_propose_nothing():
+def test_outputs_that_are_not_finite_propose_nothing():
     logits, deltas = random_outputs(anchors_of(64, 64))
     deltas[0] = np.nan
     boxes = propose(64, 64, logits, deltas)

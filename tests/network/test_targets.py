@@ -88,7 +88,7 @@ def test_sample_of_anchors(objects):
     assert ((positive | negative).sum(axis=1) == 32).all()
 
 
-def test_anchors_on_crowds_teach_nothing():
+def test_anchors_on_crowds_are_ignored():
     positive, negative, _ = rpn_targets([[-1]], [[[0, 0, SIDE, 64]]], count=2000)
     assert positive.sum() == 0
     left = grid_anchors()[:, 1] < 64
@@ -175,7 +175,7 @@ def test_objects_join_the_proposals():
     assert (alone["class_ids"] == 0).all() and alone["valid"].sum() == 1
 
 
-def test_crowds_teach_nothing():
+def test_crowds_are_ignored():
     crowd = [0, 0, 60, 60]
     proposals = [crowd, [5, 5, 55, 55], [70, 70, 90, 90]]
     result = targets(proposals, [[-3, 0]], [[crowd, [0] * 4]])
@@ -192,7 +192,7 @@ def test_an_object_inside_a_crowd_still_counts():
 
 
 @pytest.mark.parametrize("append_gt", [True, False])
-def test_nothing_at_all(append_gt):
+def test_no_proposals_and_no_objects(append_gt):
     mask = np.zeros((1, 2, 28, 28), "uint8")
     result = targets(np.zeros((1, 5, 4)), [[0, 0]], np.zeros((1, 2, 4)), mask, append_gt=append_gt)
     assert not result["valid"].any()

@@ -73,7 +73,7 @@ def test_crop_at_the_edges_of_the_numbers(crop):
     assert (run(crop, RAMP, far, np.zeros(1, "int32"), (2, 2)) == 0).all()
 
 
-def test_crop_of_boxes_that_are_no_numbers():
+def test_crop_of_boxes_that_are_not_finite():
     boxes = np.array([[np.nan, 0, 1, 1], [0, 0, np.inf, 1], [0, 0, 1, 1]], "float32")
     out = run(kernels.crop_and_resize, RAMP, boxes, np.zeros(3, "int32"), (2, 2))
     assert (out[:2] == 0).all() and out[2].sum() == 48
@@ -131,7 +131,7 @@ def test_nms_against_oracle(nms, n, count, threshold):
 
 
 @pytest.mark.parametrize("nms", NMS)
-def test_nms_of_nothing(nms):
+def test_nms_without_boxes(nms):
     boxes = np.zeros((2, 3, 4))
     assert run_nms(nms, boxes, np.full((2, 3), -np.inf), 4, 0.5) == [[], []]
     assert run_nms(nms, boxes, np.full((2, 3), np.nan), 4, 0.5) == [[], []]
@@ -144,7 +144,7 @@ def toy_model():
     return keras.Model(inputs, outputs)
 
 
-def test_compiled_model_is_traced_once_a_shape():
+def test_compiled_model_is_traced_once_per_shape():
     predict = compiled.compiled(toy_model())
     for batch, side in [(1, 4), (1, 4), (3, 4), (1, 6), (3, 4), (3, 6), (1, 6)]:
         images = np.random.default_rng(batch).random((batch, side, side, 3)).astype("float32")

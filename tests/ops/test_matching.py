@@ -89,7 +89,7 @@ def test_sample(positives, negatives, ignored, expected):
         assert (index[image][kinds == -1] == 0).all()
 
 
-def test_sample_is_uniform_and_depends_on_random_alone():
+def test_sample_is_uniform_and_depends_only_on_random():
     labels = np.tile(np.repeat([1, 0], [8, 8]).astype("int32"), (500, 1))
     first, second = draws(labels, 8, 0.5, seed=1), draws(labels, 8, 0.5, seed=1)
     for a, b in zip(first, second, strict=True):

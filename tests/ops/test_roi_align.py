@@ -258,7 +258,7 @@ def test_masks_against_oracle():
             np.testing.assert_allclose(out[image, row], expected, atol=1e-4)
 
 
-def test_mask_of_its_own_frame_and_beside_it():
+def test_mask_of_its_own_box_and_next_to_it():
     mask = np.ones((1, 1, 28, 28), "float32")
     frame = np.array([[[10, 20, 66, 76]]], "float32")
     boxes = np.array([[[10, 20, 66, 76], [100, 100, 120, 120], [10, 20, 66, 132]]], "float32")
