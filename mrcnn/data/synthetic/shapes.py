@@ -23,9 +23,7 @@ MIXED = ("textured", "coins")
 NOISE_STD = 8.0  # standard deviation of the noise in style "plain", in gray levels
 HALF_WIDTHS = (12, 32)  # pixels in an image of REFERENCE_SIDE; scaled with the image
 REFERENCE_SIDE = 128
-BORDER = (
-    20 / REFERENCE_SIDE
-)  # smallest distance of a center from the border, as a share of the side
+BORDER = 20 / REFERENCE_SIDE  # share of the side that centers keep from the border
 _KEPT_RENDERS = 16  # load_image and load_mask of one image share a drawing
 
 
