@@ -27,7 +27,7 @@ class Parser(argparse.ArgumentParser):
 
     is_command = False
 
-    def parse_known_args(  # type: ignore[override] - argparse has overloads
+    def parse_known_args(  # type: ignore[override]  # argparse has overloads
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
         """Parses arguments as argparse does, but a command rejects unknown options.
