@@ -1,4 +1,4 @@
-"""The files around the package parse, agree with each other, and are packaged."""
+"""The files around the package are valid, agree with each other, and are packaged."""
 
 import ast
 import json
@@ -28,7 +28,7 @@ def read(path):
 
 
 def listed(name):
-    """The entries of a list of pyproject.toml."""
+    """Returns the entries of a list in pyproject.toml."""
     return re.findall(r'"(.+?)"', re.search(rf"\n{name} = \[(.*?)\]\n", PROJECT, re.DOTALL)[1])
 
 
@@ -43,7 +43,7 @@ def test_yaml_files_parse(path):
     assert isinstance(read(path), dict)
 
 
-def test_the_version_stands_in_one_place():
+def test_the_version_is_defined_once():
     assert re.fullmatch(r"\d+\.\d+\.\d+", mrcnn.__version__)
     assert 'dynamic = ["version"]' in PROJECT and "\nversion = " in PROJECT
     assert not re.search(r'\nversion = "', PROJECT)
@@ -114,7 +114,7 @@ def test_the_workflow_names_tests_that_exist():
 
 
 def test_the_wheel_holds_the_types_the_model_and_the_version(tmp_path):
-    """Built from a copy of nothing but the package, without network."""
+    """The package is built from a copy that holds nothing else, without a network."""
     code = (
         "import os, sys; os.chdir(sys.argv[1])\n"
         "from setuptools import build_meta\n"

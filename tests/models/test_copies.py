@@ -1,4 +1,4 @@
-"""Copies of a model: pickle, deepcopy, and Keras' own file of `keras_model`."""
+"""Copies of a model: pickle, deepcopy, and the Keras file of `keras_model`."""
 
 import copy
 import pickle
@@ -25,7 +25,8 @@ cases = pytest.mark.parametrize(
         for cls in CLASSES
         for s in SETTINGS
         for mode in ("training", "inference")
-        for quick in [(cls is CLASSES[1]) == bool(s)]  # old class, old numerics; or both new
+        # quick: the old class with the old dialect, or both new
+        for quick in [(cls is CLASSES[1]) == bool(s)]
     ],
 )
 
@@ -72,7 +73,7 @@ def run_python(script, *arguments):
 
 
 def arrays_for(graph, seed=0):
-    """Random arrays for the inputs of an inference graph."""
+    """Returns random arrays for the inputs of an inference graph."""
     rng = np.random.default_rng(seed)
     shapes = [
         (1, 1023, 4)
