@@ -200,6 +200,7 @@ def test_callbacks_of_old_scripts(tmp_path):
     assert len(seen) == 2 and (plateau.mode, stopping.mode) == ("min", "max")
 
 
+@pytest.mark.slow
 def test_box_only_masks(tmp_path):
     """Data sets with boxes only: masks that fill the boxes, or no masks."""
     dataset = Blocks(side=20)

@@ -86,7 +86,10 @@ def test_shapes(tmp_path):
     assert (tmp_path / "shapes.png").is_file()
 
 
-@pytest.mark.parametrize("name, words", [("balloon", "--dataset"), ("coco", "--dataset")])
+@pytest.mark.parametrize(
+    "name, words",
+    [("balloon", "--dataset"), pytest.param("coco", "--dataset", marks=pytest.mark.slow)],
+)
 def test_errors_name_what_is_missing(tmp_path, name, words):
     script = [sys.executable, SAMPLES / name / f"{name}.py"]
     for arguments in (["train"], ["evaluate" if name == "coco" else "splash"]):

@@ -154,6 +154,7 @@ def test_nothing_to_resume_before_the_first_epoch(capsys, tiny_folder, tmp_path,
     assert "nothing to resume" in err and "--resume" not in err
 
 
+@pytest.mark.slow
 def test_the_newest_run_that_can_be_resumed(cli, capsys, tiny_folder, tmp_path, monkeypatch):
     """A failed start and a finished run are skipped and reported."""
     words = ["--weights", tiny_folder, "--epochs", 2, "--output", tmp_path]

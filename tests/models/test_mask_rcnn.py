@@ -99,6 +99,7 @@ def test_killed_training_resumes(tmp_path):
     assert history == list(range(1, reached + 2))
 
 
+@pytest.mark.slow
 def test_script_of_two_stages_resumes_in_the_second(tmp_path):
     """Trains the heads, then all layers. Killed in the second stage, the same script resumes."""
 
@@ -201,6 +202,7 @@ def test_validation_writes_ap_and_keeps_the_best(tmp_path):
     assert [epoch for epoch, _ in model.folder.checkpoints()] == [2]
 
 
+@pytest.mark.slow
 def test_every_epoch_is_kept_and_the_newest_with_its_optimizer(tmp_path, caplog):
     """Old scripts expect every checkpoint. Only the newest one needs the optimizer state."""
     model = MaskRCNN("training", TinyConfig(STEPS_PER_EPOCH=1), tmp_path)
