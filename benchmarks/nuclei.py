@@ -1,11 +1,11 @@
 """Nuclei in fluorescence microscopy (BBBC038 / Data Science Bowl 2018): train, then test.
 
-    python benchmarks/nuclei.py --data ../shared/data/nuclei --epochs 26 --runs runs
+    python benchmarks/nuclei.py --data DIR --epochs 26 --runs runs
 
-The folder holds split.json (train, val, test), train/images/<id>.png (grey) and
-train/labels/<id>.png (label images). Killed, it goes on from its last epoch when started again with
-the same arguments; with a larger --epochs it goes on from the end. `--test-only` reports on the
-test images with the newest weights.
+DIR holds split.json, which lists the ids of train, val and test, the gray images
+train/images/ID.png and the label images train/labels/ID.png. If the script is interrupted, the same
+command resumes from the last completed epoch. With a larger --epochs, a finished run is trained
+further. `--test-only` evaluates the newest weights on the test images without training.
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from mrcnn.config import Config
+from mrcnn import Config, MaskRCNN
 from mrcnn.data.formats.label_images import LabelImageDataset
 from mrcnn.folder import ModelFolder
 from mrcnn.images.files import read_label_image
-from mrcnn.model import MaskRCNN
 
 
 class NucleiConfig(Config):
-    """Pictures are doubled, since half of the nuclei are smaller than 20 pixels; crops of 256."""
+    """Settings for crops of images at twice their size: half of the nuclei are below 20 pixels."""
 
     NAME = "nuclei"
     NUM_CLASSES = 1 + 1
@@ -60,21 +59,26 @@ class NucleiConfig(Config):
     LR_SCHEDULE = "cosine"
     EVALUATE_EVERY = 0
     AUGMENTATION = {
-        "fliplr": 0.5, "flipud": 0.5, "rot90": 0.5, "scale": (0.6, 1.4),
-        "brightness": 0.1, "contrast": 0.2,
-    }  # fmt: skip
+        "fliplr": 0.5,
+        "flipud": 0.5,
+        "rot90": 0.5,
+        "scale": (0.6, 1.4),
+        "brightness": 0.1,
+        "contrast": 0.2,
+    }
 
 
 def nuclei(folder, split, by_area=False) -> LabelImageDataset:
-    """One split of the data.
+    """Returns one part of the data.
 
     Args:
-        folder: with split.json and train/.
-        split: "train", "val" or "test".
-        by_area: a large picture counts several times an epoch, as its area holds 256 x 256, at
-            most 4, since every time one crop of it is seen.
+        folder: str or path. The folder with split.json and train/.
+        split: str. "train", "val" or "test".
+        by_area: bool. Whether a large image appears several times per epoch, because each time
+            only one crop of it is seen. Defaults to False.
     """
-    images, labels = (Path(folder) / "train" / kind for kind in ("images", "labels"))
+    images = Path(folder) / "train" / "images"
+    labels = Path(folder) / "train" / "labels"
     stems = json.loads((Path(folder) / "split.json").read_text())[split]
     if by_area:
         stems = [stem for stem in stems for _ in range(crops(labels / f"{stem}.png"))]
@@ -82,17 +86,19 @@ def nuclei(folder, split, by_area=False) -> LabelImageDataset:
 
 
 def crops(label) -> int:
-    """How often a picture counts."""
+    """Returns how many crops of 256x256 an image holds, from 1 to 4."""
     return min(4, max(1, round(read_label_image(label).size / 256**2)))
 
 
 def main():
-    """Command line."""
+    """Reads the command line, trains and evaluates."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True)
     parser.add_argument("--epochs", type=int, default=26)
     parser.add_argument("--runs", default="runs")
-    parser.add_argument("--split", default="test", help="reported on")
+    parser.add_argument(
+        "--split", default="test", help="images to evaluate: train, val or test (default: test)"
+    )
     parser.add_argument("--test-only", action="store_true")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
@@ -106,7 +112,7 @@ def main():
         start = time.perf_counter()
         train = nuclei(options.data, "train", by_area=True)
         model.train(train, nuclei(options.data, "val"), epochs=options.epochs, verbose=2)
-        print(f"trained {(time.perf_counter() - start) / 60:.1f} minutes in this session")
+        print(f"trained {(time.perf_counter() - start) / 60:.1f} minutes in this call")
     print(model.evaluate(nuclei(options.data, options.split)).summary())
 
 

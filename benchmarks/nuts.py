@@ -1,10 +1,10 @@
-"""Fine-tuning weights of another package on 18 photographs of dates, figs and hazelnuts.
+"""Fine-tunes weights of another package on 18 images of dates, figs and hazelnuts.
 
-    python benchmarks/nuts.py --data ../shared/data/nuts --weights coco-torchvision-r50 --epochs 20
+    python benchmarks/nuts.py --data DIR --weights coco-torchvision-r50 --epochs 20
 
-`--weights` is a file of torchvision or Detectron2, or the name of published weights. Fourteen
-photographs train, four are kept for the score. At the end the model is saved, opened again and
-must give the same detections.
+DIR holds trainval.json in the COCO format and images/. `--weights` is a file of torchvision or
+Detectron2, or the name of published weights. Fourteen images are for training, four for evaluation.
+At the end, the model is saved and loaded again, which must not change its detections.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ HEADS = ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask"]
 
 
 class NutsConfig(Config):
-    """Everything that belongs to the weights comes with them."""
+    """Settings for the data. Those of the network come with the weights."""
 
     NAME = "nuts"
     NUM_CLASSES = 1 + 3
@@ -44,7 +44,7 @@ class NutsConfig(Config):
 
 
 def main():
-    """Command line."""
+    """Reads the command line, trains and evaluates."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True)
     parser.add_argument("--weights", required=True)
@@ -66,13 +66,13 @@ def main():
     )
     print(model.evaluate(val_set).summary())
 
-    picture = val_set.load_image(val_set.image_ids[0])
-    (found,) = model.detect([picture])
+    image = val_set.load_image(val_set.image_ids[0])
+    (found,) = model.detect([image])
     with tempfile.TemporaryDirectory() as folder:
         model.save(folder)
-        (again,) = MaskRCNN.load(folder).detect([picture])
+        (again,) = MaskRCNN.load(folder).detect([image])
     same = all(np.array_equal(found[name], again[name]) for name in found)
-    print(f"saved and opened again: {'the same' if same else 'other'} detections")
+    print(f"after saving and loading: {'the same' if same else 'different'} detections")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Trains the small model that comes with the package, on synthetic coins and shapes alone.
+"""Trains the small model that comes with the package, on synthetic coins and shapes only.
 
     python benchmarks/train_demo.py --epochs 11 --output mrcnn/assets/demo
 
-Killed, it goes on from its last epoch when started again with the same arguments. At the end it
-tries the model on a photograph that it never saw, the coins of scikit-image, and prints the number
-found (there are 24).
+If the script is interrupted, the same command resumes from the last completed epoch. At the end,
+the model is tried on a real image that it has not seen, `skimage.data.coins()`. The script prints
+how many of the 24 coins it finds.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ import h5py
 import numpy as np
 import skimage.data
 
-from mrcnn.config import Config
+from mrcnn import Config, MaskRCNN
 from mrcnn.data.synthetic.shapes import ShapesDataset
-from mrcnn.model import MaskRCNN
 
 
 class DemoConfig(Config):
-    """ResNet-18 of half width with narrow heads: 4 million weights."""
+    """Settings of a ResNet-18 of half width with narrow heads, 4 million weights in all."""
 
     NAME = "demo"
     NUM_CLASSES = 1 + 3
@@ -55,18 +54,22 @@ class DemoConfig(Config):
     WARMUP_STEPS = 200
     EVALUATE_EVERY = 0
     AUGMENTATION = {
-        "fliplr": 0.5, "flipud": 0.5, "rot90": 0.5, "scale": (0.7, 1.3),
-        "brightness": 0.1, "contrast": 0.2,
-    }  # fmt: skip
+        "fliplr": 0.5,
+        "flipud": 0.5,
+        "rot90": 0.5,
+        "scale": (0.7, 1.3),
+        "brightness": 0.1,
+        "contrast": 0.2,
+    }
 
 
 def synthetic(count, seed=0) -> ShapesDataset:
-    """Textured shapes and coins in turn, of the size of the photograph."""
+    """Returns images of textured shapes and of coins in turn, in the size of `coins()`."""
     return ShapesDataset(count, 304, 384, seed, style="mixed")
 
 
 def store_half_precision(source, target):
-    """Copies a weights file with float16 numbers: half the size, and no AP lost."""
+    """Copies a weights file in float16, which halves its size and costs no AP."""
     with h5py.File(source) as old, h5py.File(target, "w") as new:
         new.attrs.update(old.attrs)
 
@@ -83,7 +86,7 @@ def store_half_precision(source, target):
 
 
 def publish(model, output):
-    """Writes the model folder for whole pictures of any size, with half-precision weights."""
+    """Writes the model folder for whole images of any size, with half-precision weights."""
     output = Path(output)
     model.config.IMAGE_RESIZE_MODE = "square"
     model.config.IMAGE_MIN_DIM = 0
@@ -95,10 +98,10 @@ def publish(model, output):
 
 
 def main():
-    """Command line."""
+    """Reads the command line, trains, evaluates and writes the model."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=11)
-    parser.add_argument("--images", type=int, default=1600, help="pictures an epoch")
+    parser.add_argument("--images", type=int, default=1600, help="images per epoch (default: 1600)")
     parser.add_argument("--runs", default="runs")
     parser.add_argument("--output", default="mrcnn/assets/demo")
     options = parser.parse_args()

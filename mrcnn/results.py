@@ -70,7 +70,7 @@ class ResultWriter:
         name = self._names[path]
         self._rows += coco_rows(result, self._ids[path], path)
         self._table += table_rows(result, path, class_names)
-        save_picture(self.folder / f"{name}.png", image, result, class_names)
+        save_drawing(self.folder / f"{name}.png", image, result, class_names)
         save_labels(self.folder / f"{name}_labels.png", label_image(result, image.shape))
 
     def finish(self) -> int:
@@ -141,7 +141,7 @@ def label_image(result: Mapping[str, Any], shape: Sequence[int]) -> np.ndarray:
     return labels
 
 
-def save_picture(
+def save_drawing(
     path: str | os.PathLike,
     image: np.ndarray,
     result: Mapping[str, Any],

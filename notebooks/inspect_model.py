@@ -9,11 +9,11 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from mrcnn import MaskRCNN, utils, visualize
 from mrcnn import model as modellib
+from mrcnn import utils, visualize
 from mrcnn.data.synthetic.shapes import ShapesDataset
 
-model = MaskRCNN.demo()
+model = modellib.MaskRCNN.demo()  # with the methods of the old package, such as `run_graph`
 config, graph = model.config, model.keras_model
 dataset = ShapesDataset(8, 288, 384, seed=2, style="mixed")
 image, meta, gt_ids, gt_boxes, gt_masks = modellib.load_image_gt(dataset, config, 0)
@@ -27,10 +27,12 @@ visualize.display_instances(
 
 # %%
 roi = graph.get_layer("ROI").output
-names = ["res2b_out", "res5b_out", "fpn_p2", "rpn_class_logits", "ROI", "mrcnn_class", "mrcnn_bbox"]
+names = ["res2b_out", "res5b_out", "fpn_p2", "ROI", "mrcnn_class", "mrcnn_bbox"]
+rpn_logits = [(f"rpn_logits_{i}", level) for i, level in enumerate(model.network.trunk.rpn.logits)]
 values = model.run_graph(
     [image],
     [(name, graph.get_layer(name).output) for name in names]
+    + rpn_logits
     + [
         (name, model.ancestor(roi, f"ROI/{name}:0"))
         for name in ("pre_nms_anchors", "refined_anchors_clipped", "rpn_non_max_suppression")
@@ -43,7 +45,7 @@ values = model.run_graph(
 # (dotted) and the boxes after their deltas are applied (solid).
 
 # %%
-logits = values["rpn_class_logits"][0]
+logits = np.concatenate([values[name][0] for name, _ in rpn_logits])  # of all pyramid levels
 print("anchors:", len(logits), " of these above 0.5:", (logits > 0).sum())
 anchors, refined = values["pre_nms_anchors"][0], values["refined_anchors_clipped"][0]
 # The layer takes the best of each level; NMS orders them over all levels.

@@ -24,7 +24,7 @@ visualize.display_weight_stats(model)
 
 # %%
 kinds = ("Conv2D", "Dense", "Conv2DTranspose")
-layers = [layer for layer in model.get_trainable_layers() if type(layer).__name__ in kinds]
+layers = [layer for layer in model.network.layers if type(layer).__name__ in kinds]
 chosen = [layers[i] for i in np.linspace(0, len(layers) - 1, 12).astype(int)]
 _, axes = plt.subplots(3, 4, figsize=(14, 8), constrained_layout=True)
 for ax, layer in zip(axes.flat, chosen, strict=True):

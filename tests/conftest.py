@@ -1,4 +1,4 @@
-"""Shared by all tests: quiet TensorFlow, no windows, a tiny model, memory that is given back."""
+"""Set up for all tests: a quiet TensorFlow, no windows, a tiny model, and freed memory."""
 
 import ctypes
 import gc
@@ -7,8 +7,8 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
-# One operation at a time, as `runtime.make_repeatable` asks; tests of single operations start
-# TensorFlow before it can.
+# TensorFlow runs one operation at a time, as `runtime.make_repeatable` sets it. Tests of single
+# operations start TensorFlow before that function is called.
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
@@ -16,12 +16,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores
 
 import pytest
 
-GROWTH = 300 * 2**20  # bytes that tests may take before models are looked for that can go
+GROWTH = 300 * 2**20  # bytes that tests may allocate before unused models are freed
 
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory):
-    """A saved tiny model with random weights and the classes of ShapesDataset."""
+    """Returns the folder of a tiny model with random weights and the classes of ShapesDataset."""
     from tiny import TinyConfig
 
     from mrcnn import MaskRCNN
@@ -38,7 +38,7 @@ _after_last = 0
 
 @pytest.fixture(autouse=True)
 def models_go():
-    """Frees models: they are rings of references that Python is slow to find."""
+    """Frees unused models. They contain reference cycles, which Python is slow to find."""
     global _after_last
     yield
     if resident() - _after_last > GROWTH:
@@ -48,7 +48,7 @@ def models_go():
 
 
 def resident() -> int:
-    """Bytes of memory that the process holds, 0 where the system does not say."""
+    """Returns the memory of the process in bytes, or 0 if the system does not report it."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
@@ -57,7 +57,7 @@ def resident() -> int:
 
 
 def give_back():
-    """Hands memory that was freed back to the system, where the C library can."""
+    """Returns freed memory to the system, if the C library can."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (AttributeError, OSError):

@@ -1,4 +1,4 @@
-"""One training step and one detection, on whatever backend Keras has."""
+"""One training step and one detection, on the current backend of Keras."""
 
 import numpy as np
 from tiny import TinyConfig

@@ -14,27 +14,28 @@ class CellConfig(Config):
     NAME = "cells"
     NUM_CLASSES = 1 + 1
     IMAGES_PER_GPU = 3
-    CELL_SIZE = 7  # a setting of its own
+    CELL_SIZE = 7  # a new setting
 
 
 def config(**overrides):
     return Config(**{"NAME": "test", "NUM_CLASSES": 2} | overrides)
 
 
-def test_defaults_are_valid_but_for_the_classes():
+def test_defaults_are_valid_except_for_the_classes():
     config().validate()
     with pytest.raises(ValueError, match="NUM_CLASSES must be .* at least 2, got 1"):
         Config().validate()
 
 
 # --- Names -------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "wrong, near",
-    [("NUM_CLASES", "NUM_CLASSES"), ("learning_rate", "LEARNING_RATE"),
-     ("IMAGE_MAX_DIMENSION", "IMAGE_MAX_DIM")],
-)  # fmt: skip
+    [
+        ("NUM_CLASES", "NUM_CLASSES"),
+        ("learning_rate", "LEARNING_RATE"),
+        ("IMAGE_MAX_DIMENSION", "IMAGE_MAX_DIM"),
+    ],
+)
 def test_unknown_name_is_refused_with_the_nearest(wrong, near):
     with pytest.raises(AttributeError, match=f"{wrong} is not a setting.*Did you mean {near}?"):
         Config(**{wrong: 1})
@@ -55,8 +56,6 @@ def test_names_are_in_order_of_definition():
 
 
 # --- Overrides ---------------------------------------------------------------------------------
-
-
 def test_a_subclass_overrides_without_annotations():
     cells = CellConfig()
     assert (cells.NAME, cells.NUM_CLASSES, cells.BATCH_SIZE, cells.CELL_SIZE) == ("cells", 2, 3, 7)
@@ -65,7 +64,7 @@ def test_a_subclass_overrides_without_annotations():
     cells.validate()
 
 
-def test_a_misspelt_setting_in_a_subclass_is_warned_of(caplog):
+def test_a_misspelled_setting_in_a_subclass_gives_a_warning(caplog):
     class Wrong(Config):
         NUM_CLASES = 2
         BATCH_SIZE = 3  # derived, but old scripts set it
@@ -76,7 +75,7 @@ def test_a_misspelt_setting_in_a_subclass_is_warned_of(caplog):
 def test_arguments_override_a_subclass():
     cells = CellConfig(NUM_CLASSES=5, CELL_SIZE=8)
     assert (cells.NUM_CLASSES, cells.CELL_SIZE) == (5, 8)
-    assert CellConfig.NUM_CLASSES == 2  # of this object only
+    assert CellConfig.NUM_CLASSES == 2  # only this object is changed
     assert CellConfig().NUM_CLASSES == 2
 
 
@@ -89,8 +88,6 @@ def test_a_subclass_of_a_subclass():
 
 
 # --- Derived values ----------------------------------------------------------------------------
-
-
 def test_derived_values_follow():
     c = config()
     assert c.BATCH_SIZE == 2 and c.IMAGE_META_SIZE == 14
@@ -107,32 +104,32 @@ def test_a_batch_size_set_as_in_old_notebooks():
     c.BATCH_SIZE = 6
     assert c.IMAGES_PER_GPU == 3 and c.BATCH_SIZE == 6
     with pytest.raises(AttributeError, match="IMAGES_PER_GPU"):
-        c.BATCH_SIZE = 5  # not for two devices
+        c.BATCH_SIZE = 5  # does not fit two devices
 
 
-def test_whole_numbers_that_a_division_made():
+def test_whole_floats_from_a_division():
     c = config(STEPS_PER_EPOCH=100 / 2)
     c.validate()
-    assert isinstance(c.STEPS_PER_EPOCH, float)  # judged, and left alone
+    assert isinstance(c.STEPS_PER_EPOCH, float)  # checked, but not changed
     resolved = c.resolved()
     assert resolved.STEPS_PER_EPOCH == 50 and isinstance(resolved.STEPS_PER_EPOCH, int)
     with pytest.raises(ValueError, match="STEPS_PER_EPOCH.*33.5"):
         config(STEPS_PER_EPOCH=33.5).validate()
 
 
-def test_attributes_of_the_users_own():
-    """Old subclasses keep things of their own on self; only what looks like a setting is asked."""
+def test_attributes_that_are_not_settings():
+    """Old subclasses keep other values on self. Only names that look like settings are checked."""
     c = config()
     c.class_names = ["a", "b"]
     assert c.class_names == ["a", "b"]
     with pytest.raises(AttributeError, match="NUM_CLASSES"):
         c.num_classes = 3
-    c.MODEL_DIR = "logs"  # like no setting
+    c.MODEL_DIR = "logs"  # does not look like a setting
     assert c.MODEL_DIR == "logs" and "MODEL_DIR" not in c.to_dict()
 
 
 def test_channels_that_are_not_three():
-    """Old Configs give MEAN_PIXEL as many values as channels, and know no PIXEL_STD."""
+    """Old Configs set one MEAN_PIXEL value per channel and do not know PIXEL_STD."""
     c = config(IMAGE_CHANNEL_COUNT=5, MEAN_PIXEL=np.full(5, 50.0))
     c.validate()
     assert c.PIXEL_STD == Config.PIXEL_STD
@@ -142,7 +139,7 @@ def test_channels_that_are_not_three():
 
 
 def test_derived_values_in_old_subclasses():
-    """The old package overwrote them with what it derived."""
+    """The old package overwrote them with derived values."""
 
     class Old(CellConfig):
         IMAGE_SHAPE = [64, 64, 3]
@@ -170,8 +167,6 @@ def test_derived_values_are_not_set(name, source):
 
 
 # --- Checks ------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "name, value",
     [
@@ -251,8 +246,6 @@ def test_these_are_fine(settings):
 
 
 # --- JSON --------------------------------------------------------------------------------------
-
-
 def test_json_round_trip(tmp_path):
     original = config(
         MEAN_PIXEL=np.array([1.5, 2, 3]),
@@ -331,8 +324,6 @@ def test_the_canvas_of_shortest_edge():
 
 
 # --- Copies ------------------------------------------------------------------------------------
-
-
 def test_validate_changes_nothing():
     c = config(STEPS_PER_EPOCH=5.0, TRAIN_BN=False, IMAGE_CHANNEL_COUNT=1, MEAN_PIXEL=[7])
     before = dict(vars(c))
@@ -349,7 +340,7 @@ def test_a_copy_shares_nothing_with_the_original():
     made.SEED = 9
     assert original.MEAN_PIXEL == [1, 2, 3] and original.SEED == 0
     assert original.AUGMENTATION == {"scale": [0.5, 2]}
-    made.LOSS_WEIGHTS["mrcnn_mask_loss"] = 9.0  # not even what both have from the class
+    made.LOSS_WEIGHTS["mrcnn_mask_loss"] = 9.0  # not even what both took from the class
     assert original.LOSS_WEIGHTS["mrcnn_mask_loss"] == 1.0
 
 
@@ -393,14 +384,14 @@ def test_train_bn_comes_before_the_dialect(train_bn, norm):
 
 
 def test_other_channels_take_the_std_of_the_dialect():
-    """Matterport's network divides by nothing, whatever the number of channels."""
+    """Matterport's network does not divide the pixels, for any number of channels."""
     c = config(NUMERICS="matterport", IMAGE_CHANNEL_COUNT=5, MEAN_PIXEL=np.full(5, 50.0))
     assert c.resolved(dialects.named("matterport").settings).PIXEL_STD == (1.0,) * 5
     c.PIXEL_STD = (2,) * 5
     assert c.resolved(dialects.named("matterport").settings).PIXEL_STD == (2,) * 5
 
 
-def test_resolving_twice_changes_nothing_more():
+def test_resolving_twice_equals_resolving_once():
     c = config(NUMERICS="matterport", TRAIN_BN=True, IMAGE_CHANNEL_COUNT=1, MEAN_PIXEL=(9,))
     once = c.resolved(dialects.named("matterport").settings)
     assert once.resolved(dialects.named("matterport").settings).to_dict() == once.to_dict()
@@ -417,8 +408,6 @@ def test_resolve_changes_the_object_or_leaves_it():
 
 
 # --- Other networks ----------------------------------------------------------------------------
-
-
 class Decoder(Group):
     DECODER_CHANNELS = 32
     CHECKS = {"DECODER_CHANNELS": whole(1)}

@@ -1,4 +1,4 @@
-"""GPU_COUNT: the batch is split over devices; here two logical CPUs stand for them."""
+"""GPU_COUNT: the batch is split over devices. The tests use two logical CPUs."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ from tiny import TinyConfig
 from mrcnn.data.synthetic.shapes import ShapesDataset
 from mrcnn.model import MaskRCNN
 
-# Group normalisation: that of batches sees the images of its own device alone.
+# Group normalization, because batch normalization sees only the images of its own device.
 config = TinyConfig(GPU_COUNT={count}, IMAGES_PER_GPU=4 // {count}, BACKBONE_NORM="group")
 model = MaskRCNN("training", config, {folder!r})
 shapes = ShapesDataset(8, 64, 64)
@@ -43,8 +43,8 @@ def train(folder, count):
 
 @pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="logical devices of TensorFlow")
-def test_two_devices_learn_as_one(tmp_path):
-    """Equal batches; sampling differs, since each device draws for its own images."""
+def test_two_devices_train_as_one(tmp_path):
+    """The batches are equal, but each device samples for its own images."""
     one, two = train(tmp_path / "one", 1), train(tmp_path / "two", 2)
     assert two.pop("kind") == "MirroredVariable" and one.pop("kind") != "MirroredVariable"
     assert two["loss"] == pytest.approx(one["loss"], rel=0.1)
@@ -52,6 +52,6 @@ def test_two_devices_learn_as_one(tmp_path):
     assert [sum(values) for values in zip(*parts, strict=True)] == pytest.approx(two["loss"], 1e-4)
 
 
-def test_fewer_devices_than_asked_for(caplog, tmp_path):
+def test_fewer_devices_than_requested(caplog, tmp_path):
     model = MaskRCNN("training", TinyConfig(GPU_COUNT=8, IMAGES_PER_GPU=1), tmp_path)
     assert "GPU_COUNT = 8" in caplog.text and model.config.BATCH_SIZE == 8

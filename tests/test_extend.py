@@ -1,4 +1,4 @@
-"""The "How to add" pages of the documentation hold true: their patches apply, and their code runs.
+"""The "How to add" pages of the documentation work: their patches apply, and their code runs.
 
 Each page in docs/extend shows one small change. New files are Python blocks with the path as title,
 changes of existing files are diff blocks, and the block "Try it" uses the result. Here all changes
@@ -22,7 +22,7 @@ LIMITS |= {"dialect": 2, "metric": 2, "nms": 2, "head": 4}
 
 
 def blocks(page):
-    """(kind, title, text) of every titled block of a page."""
+    """Returns (kind, title, text) of every titled block of a page."""
     return BLOCK.findall(page.read_text("utf-8"))
 
 
@@ -40,7 +40,7 @@ def test_few_files_are_touched(page):
 
 @pytest.fixture(scope="module")
 def patched(tmp_path_factory):
-    """A copy of the package with the changes of all pages."""
+    """Returns a copy of the package with the changes of all pages."""
     folder = tmp_path_factory.mktemp("extended")
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(REPOSITORY / "mrcnn", folder / "mrcnn", ignore=ignored)

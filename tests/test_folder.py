@@ -1,4 +1,4 @@
-"""Run folders: true times, unique names, nothing left by a start that failed."""
+"""Run folders: correct times, unique names, and no files after a failed start."""
 
 import datetime
 import re
@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from mrcnn.folder import ModelFolder
 
 
-def test_names_are_of_now_and_counted(tmp_path):
+def test_names_have_the_current_time_and_a_number(tmp_path):
     folders = []
     for _ in range(4):
         folder = ModelFolder.new(tmp_path, "Cells")
@@ -20,7 +20,7 @@ def test_names_are_of_now_and_counted(tmp_path):
     assert found == [folder.path for folder in folders]  # oldest first
 
 
-def test_ten_of_a_minute_sort_by_number(tmp_path):
+def test_runs_of_one_minute_sort_by_number(tmp_path):
     names = ["a20261126T1000", *(f"a20261126T1000-{i}" for i in range(2, 12)), "a20261126T1001"]
     for name in reversed(names):
         (tmp_path / name).mkdir()

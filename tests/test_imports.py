@@ -12,8 +12,8 @@ import mrcnn
 
 ROOT = Path(mrcnn.__file__).parent
 
-# First part of a module's name inside mrcnn -> its layer. A module imports only lower layers or
-# its own part; two parts of one layer never import each other.
+# First part of a module's name inside mrcnn -> its layer. A module imports only from lower layers
+# or from its own part. Two parts of the same layer never import each other.
 LAYERS = {
     **dict.fromkeys(["ops", "images", "batch", "runtime", "backend"], 1),
     **dict.fromkeys(["settings", "dialects"], 2),
@@ -43,7 +43,7 @@ FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 
 
 def imported(name, tree=None, package="mrcnn"):
-    """Absolute names of all modules that a file of the package imports, anywhere in it."""
+    """Returns the absolute names of all modules that a file imports, also inside functions."""
     tree = tree or ast.parse((ROOT / name).read_text(encoding="utf-8"))
     here = [package, *Path(name).parent.parts]
     for node in ast.walk(tree):
@@ -57,7 +57,7 @@ def imported(name, tree=None, package="mrcnn"):
 
 
 def part(name):
-    """The row of the table that a file stands in."""
+    """Returns the row of the table that a file belongs to."""
     first = Path(name).parts[0]
     return first.removesuffix(".py")
 
@@ -69,7 +69,7 @@ def violations(name, modules):
         if not module.startswith("mrcnn."):
             continue
         other = module.split(".")[1]
-        if other not in LAYERS:  # a name out of mrcnn/__init__.py
+        if other not in LAYERS:  # a name from mrcnn/__init__.py
             other = "__init__"
         if other == own:
             continue
@@ -88,7 +88,7 @@ def test_imports_point_one_way(name):
     assert violations(name, imported(name)) == []
 
 
-def test_the_rule_is_able_to_fail():
+def test_the_rule_can_fail():
     def check(name, text):
         return violations(name, imported(name, ast.parse(text)))
 
@@ -105,7 +105,7 @@ def test_the_rule_is_able_to_fail():
 @pytest.mark.parametrize("name", FILES)
 def test_backends_stay_behind_the_kernels(name):
     tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
-    for node in tree.body:  # at the top of a file; inside a function is allowed
+    for node in tree.body:  # only the top level: imports inside a function are allowed
         found = {m.split(".")[0] for m in imported(name, ast.Module([node], []))}
         if isinstance(node, (ast.Import, ast.ImportFrom)) and name not in MAY_IMPORT_BACKEND:
             assert not found & BACKENDS
@@ -138,7 +138,7 @@ def test_import_is_instant():
         subprocess.run([sys.executable, "-c", text], check=True)
         return time.perf_counter() - start
 
-    # alternating, so that a busy moment of the machine meets both
+    # in turn, so that a busy moment of the machine slows down both
     pairs = [(seconds("pass"), seconds(code)) for _ in range(3)]
     start, with_import = (min(times) for times in zip(*pairs, strict=True))
     assert with_import - start < 0.2

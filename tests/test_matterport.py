@@ -1,4 +1,4 @@
-"""Weights of Matterport's Mask_RCNN: recognised, loaded whole, used in their own arithmetic."""
+"""Weights of Matterport's Mask_RCNN: recognized, loaded completely, used in their dialect."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def test_the_file_chooses_its_dialect(old_file):
     report = model.load_weights(str(old_file), by_name=True)
     assert not report.missing and not report.unexpected
     assert model.config.NUMERICS == "matterport" and model.config.PIXEL_STD == (1, 1, 1)
-    assert model.config.PRE_NMS_LIMIT == TinyConfig.PRE_NMS_LIMIT  # set by the user: it stays
+    assert model.config.PRE_NMS_LIMIT == TinyConfig.PRE_NMS_LIMIT  # the value of the user is kept
     file = read_weights(old_file)
     for layer in leaf_layers(model.keras_model):
         if layer.weights:
@@ -70,7 +70,7 @@ def test_detect(old_file):
     assert len(rles[0]["rles"]) == len(rles[0]["scores"])
 
 
-def test_train_and_go_on_in_the_same_dialect(old_file, tmp_path):
+def test_train_and_resume_in_the_same_dialect(old_file, tmp_path):
     model = MaskRCNN("training", OldConfig(), tmp_path)
     model.load_weights(old_file)
     shapes = ShapesDataset(4, 128, 128)
@@ -82,8 +82,8 @@ def test_train_and_go_on_in_the_same_dialect(old_file, tmp_path):
 
 
 # --- Geometry ------------------------------------------------------------------------------------
-def test_a_detection_comes_back_to_its_place():
-    """The inverse of scaling and padding: within a pixel of where the object is."""
+def test_a_detection_is_scaled_back():
+    """Scaling and padding are undone to within one pixel."""
     config = OldConfig(IMAGE_MIN_DIM=256, IMAGE_MAX_DIM=256)
     image = np.zeros((200, 300, 3), np.uint8)
     box = np.array([[40, 60, 120, 150]])
@@ -92,8 +92,8 @@ def test_a_detection_comes_back_to_its_place():
     assert fitted.image.shape == (256, 256, 3)
     y, x = fitted.window[:2]
     molded_box = box * fitted.scale + [y, x, y, x]
-    normalised = utils.norm_boxes(molded_box, (256, 256))
-    outputs = {"boxes": normalised, "masks": np.ones((1, 28, 28), "float32")}
+    normalized = utils.norm_boxes(molded_box, (256, 256))
+    outputs = {"boxes": normalized, "masks": np.ones((1, 28, 28), "float32")}
     boxes, pasted = frame.restore(outputs, fitted, image.shape[:2])
     assert np.abs(boxes[0] - box[0]).max() <= 1
     crop, region = pasted[0]
@@ -101,11 +101,11 @@ def test_a_detection_comes_back_to_its_place():
 
 
 def test_unmold_detections():
-    """Rows after the first of class 0 are padding; a box of one pixel stays."""
+    """Rows from the first one of class 0 on are padding. A box of one pixel is kept."""
     rows = np.zeros((5, 6), np.float32)
     rows[0] = [0.25, 0.25, 0.5, 0.75, 2, 0.9]
     rows[1] = [0.25, 0.25, 0.25, 0.25, 1, 0.8]  # one pixel
-    rows[3] = [0.1, 0.1, 0.9, 0.9, 1, 0.7]  # behind the end
+    rows[3] = [0.1, 0.1, 0.9, 0.9, 1, 0.7]  # after the end
     masks = np.zeros((5, 28, 28, 3), np.float32)
     masks[0, ..., 2] = 1
     boxes, class_ids, scores, full = detections.unmold_detections(
@@ -135,12 +135,12 @@ def test_mold_inputs():
         detections.mold_inputs(images, OldConfig(IMAGE_RESIZE_MODE="none"))
 
 
-def test_grey_images_and_errors_name_the_image():
+def test_gray_images_and_errors_name_the_image():
     config = OldConfig(NUMERICS="matterport")
     for gray in (np.zeros((64, 64), np.uint8), np.zeros((64, 64, 1), np.uint8)):
         assert fit_for_detection(gray, config).image.shape == (128, 128, 3)
         assert detections.mold_inputs([gray], config)[0].shape == (1, 128, 128, 3)
-    with pytest.raises(ValueError, match="photo.*NaN"):
-        fit_for_detection(np.full((8, 8, 3), np.nan), config, "photo")
+    with pytest.raises(ValueError, match="my scan.*NaN"):
+        fit_for_detection(np.full((8, 8, 3), np.nan), config, "my scan")
     with pytest.raises(ValueError, match=r"images\[0\].*NaN"):
         detections.mold_inputs([np.full((8, 8, 3), np.nan)], config)

@@ -1,4 +1,4 @@
-"""The two forms of a notebook hold the same cells. They are run by nbmake: see notebooks/."""
+"""The .py and the .ipynb file of a notebook hold the same cells. nbmake runs the notebooks."""
 
 import importlib.util
 import json
@@ -7,16 +7,22 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
-NAMES = ["demo", "train_shapes", "custom_dataset", "inspect_data", "inspect_model",
-         "inspect_weights"]  # fmt: skip
+NAMES = [
+    "demo",
+    "train_shapes",
+    "custom_dataset",
+    "inspect_data",
+    "inspect_model",
+    "inspect_weights",
+]
 
 
-def test_none_is_forgotten():
+def test_every_notebook_is_listed():
     assert sorted(NAMES) == sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_both_forms_hold_the_same_cells(name):
+def test_both_files_hold_the_same_cells(name):
     spec = importlib.util.spec_from_file_location("build", FOLDER / "build.py")
     build = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(build)

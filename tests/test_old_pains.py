@@ -1,4 +1,4 @@
-"""What users of Matterport's Mask_RCNN suffered from, each pain a test of its name."""
+"""Problems that users of Matterport's Mask_RCNN had, one test per problem."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from mrcnn.weights.files import h5
 
 
 class Blocks(utils.Dataset):
-    """Pictures with so many square objects of a side, in rows; `masks` of the dtype given."""
+    """Images with a number of square objects in rows, and masks of a given dtype."""
 
     def __init__(self, count=6, objects=2, side=12, size=64, dtype=bool, channels=3):
         super().__init__()
@@ -32,8 +32,11 @@ class Blocks(utils.Dataset):
 
     def corners(self):
         step = self.side + 1
-        places = [(y, x) for y in range(1, self.size - self.side, step)
-                  for x in range(1, self.size - self.side, step)]  # fmt: skip
+        places = [
+            (y, x)
+            for y in range(1, self.size - self.side, step)
+            for x in range(1, self.size - self.side, step)
+        ]
         return places[: self.objects]
 
     def load_mask(self, image_id):
@@ -61,13 +64,13 @@ def trained(dataset, folder, epochs=1, **settings):
 @pytest.mark.parametrize("images", [0, 1, 3])
 def test_batch_size_other_than_BATCH_SIZE_in_detect(images):  # noqa: N802
     model = modellib.MaskRCNN("inference", BlockConfig(), "logs")
-    pictures = [Blocks(size=size).load_image(0) for size in (64, 40, 90)][:images]
-    assert len(model.detect(pictures)) == images
+    samples = [Blocks(size=size).load_image(0) for size in (64, 40, 90)][:images]
+    assert len(model.detect(samples)) == images
 
 
 @pytest.mark.slow
 def test_loss_doubling_on_a_second_train(tmp_path):
-    """Losses were added to the model again by every call, so that the total was a multiple."""
+    """Each call used to add the losses to the model again, so the total was a multiple."""
     model, first = trained(Blocks(), tmp_path)
     second = model.train(Blocks(), Blocks(), 1e-4, epochs=3, layers="all", verbose=0).history
     for history in (first, second):
@@ -78,11 +81,13 @@ def test_loss_doubling_on_a_second_train(tmp_path):
 
 
 def test_a_generator_that_repeats_images():
-    """An epoch holds every image once, in another order each time; `data_generator` too."""
+    """An epoch holds every image once, each time in another order, as does `data_generator`."""
     dataset = Blocks(7)
     batches = Batches(dataset, BlockConfig(), shuffle=True, seed=0)
-    epochs = [[i for index in range(len(batches)) for _, i in batches.plan(epoch, index)]
-              for epoch in (0, 1)]  # fmt: skip
+    epochs = [
+        [i for index in range(len(batches)) for _, i in batches.plan(epoch, index)]
+        for epoch in (0, 1)
+    ]
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(7)) and epochs[0] != epochs[1]
     generator = modellib.data_generator(dataset, BlockConfig(), batch_size=7)
     for _ in range(2):
@@ -91,7 +96,7 @@ def test_a_generator_that_repeats_images():
 
 
 def test_a_generator_that_stalls(tmp_path):
-    """An image that fails in the middle of training stops it, and is named."""
+    """An image that fails in the middle of training stops it, and the error names the image."""
 
     class Broken(Blocks):
         def load_mask(self, image_id):
@@ -102,17 +107,17 @@ def test_a_generator_that_stalls(tmp_path):
     with pytest.raises(Exception, match="annotation of block 4"):
         trained(Broken(), tmp_path)
     generator = modellib.data_generator(Broken(), BlockConfig(), batch_size=6)
-    with pytest.raises(RuntimeError, match="annotation of block 4"):  # after five tries, as ever
+    with pytest.raises(RuntimeError, match="annotation of block 4"):  # after five tries, as before
         for _ in range(10):
             next(generator)
 
 
-@pytest.mark.parametrize("channels", [1, 5])
-def test_grey_and_multi_channel_images(tmp_path, channels):
+@pytest.mark.parametrize("channels", [1, pytest.param(5, marks=pytest.mark.slow)])
+def test_gray_and_multi_channel_images(tmp_path, channels):
     settings = {"IMAGE_CHANNEL_COUNT": channels, "MEAN_PIXEL": np.full(channels, 50.0)}
     dataset = Blocks(channels=channels)
     model, _ = trained(dataset, tmp_path, **settings)
-    assert model.keras_model.get_layer("conv1").trainable  # with "heads" alone, too
+    assert model.keras_model.get_layer("conv1").trainable  # also with "heads"
     inference = modellib.MaskRCNN("inference", BlockConfig(**settings), str(tmp_path))
     inference.load_weights(model.find_last(), by_name=True)
     assert len(inference.detect([dataset.load_image(0)])) == 1
@@ -120,17 +125,17 @@ def test_grey_and_multi_channel_images(tmp_path, channels):
     assert image.shape == (64, 64, channels) and meta[3] == channels
 
 
-def test_grey_images_for_a_colour_network():
+def test_gray_images_for_a_color_network():
     model = modellib.MaskRCNN("inference", BlockConfig(), "logs")
-    grey = Blocks(channels=1).load_image(0)
-    assert grey.ndim == 2
-    alone, repeated = model.detect([grey, np.stack([grey] * 3, axis=-1)])
+    gray = Blocks(channels=1).load_image(0)
+    assert gray.ndim == 2
+    alone, repeated = model.detect([gray, np.stack([gray] * 3, axis=-1)])
     np.testing.assert_array_equal(alone["rois"], repeated["rois"])
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float32])
 def test_bool_masks(dtype):
-    """scikit-image refuses bool pictures and divides uint8 by 255: mini masks were empty."""
+    """scikit-image rejects bool images and divides uint8 by 255, so mini masks were empty."""
     dataset, config = Blocks(dtype=dtype), BlockConfig()
     masks, _ = dataset.load_mask(0)
     boxes = utils.extract_bboxes(masks)
@@ -159,7 +164,7 @@ def test_more_than_128_instances(tmp_path):
 
 @pytest.mark.slow
 def test_a_resume_that_forgets_the_optimizer(tmp_path):
-    """Momentum goes on; the loss used to jump."""
+    """The momentum is kept. The loss used to jump."""
     model, _ = trained(Blocks(), tmp_path)
     before = h5.optimizer_state(model.keras_model.optimizer)
     again = modellib.MaskRCNN("training", BlockConfig(), str(tmp_path))
@@ -180,7 +185,7 @@ def test_a_resume_that_forgets_the_optimizer(tmp_path):
 
 
 def test_callbacks_of_old_scripts(tmp_path):
-    """They load the checkpoint of the epoch that ends, and monitor any loss in mode "auto"."""
+    """They can load the checkpoint of the current epoch and monitor any loss in mode "auto"."""
     model = modellib.MaskRCNN("training", BlockConfig(EVALUATE_EVERY=1), str(tmp_path))
     seen = []
 
@@ -195,8 +200,9 @@ def test_callbacks_of_old_scripts(tmp_path):
     assert len(seen) == 2 and (plateau.mode, stopping.mode) == ("min", "max")
 
 
+@pytest.mark.slow
 def test_box_only_masks(tmp_path):
-    """Data sets with boxes alone: masks that fill them, or no masks at all."""
+    """Data sets with boxes only: masks that fill the boxes, or no masks."""
     dataset = Blocks(side=20)
     model, history = trained(dataset, tmp_path / "masks")
     assert history["mrcnn_mask_loss"][0] >= 0
@@ -208,23 +214,26 @@ def test_box_only_masks(tmp_path):
     assert score == 1.0
 
 
-@pytest.mark.parametrize("numerics", ["matterport", "standard"])
+@pytest.mark.parametrize(
+    "numerics", ["matterport", pytest.param("standard", marks=pytest.mark.slow)]
+)
 def test_NaN_from_a_1_pixel_object(tmp_path, numerics):  # noqa: N802
-    """In normalised coordinates a pixel has no size: its deltas were infinite."""
+    """In normalized coordinates, a pixel has no size, so its deltas were infinite."""
     model, _ = trained(Blocks(side=1, objects=5), tmp_path, epochs=2, NUMERICS=numerics)
     for weight in model.keras_model.weights:
         assert np.isfinite(np.array(weight)).all()
 
 
-def test_pictures_that_lost_their_mean_before_detect():
-    """A tutorial of many copies gives detect() molded images; they lost their mean twice."""
+def test_images_that_lost_their_mean_before_detect():
+    """An often copied tutorial calls detect() with molded images, which lost their mean twice."""
     model = modellib.MaskRCNN("inference", BlockConfig(), "logs")
     image = Blocks().load_image(0)
     molded = np.expand_dims(modellib.mold_image(image, model.config), 0)
     (expected,), (found,) = model.detect([image]), model.detect(molded)
     np.testing.assert_array_equal(found["rois"], expected["rois"])
     np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-5)
-    with pytest.raises(ValueError, match=r"detect\(\[image\]\)"):  # 64 grey pictures of 64 x 3?
+    # A single image instead of a list looks like 64 gray images of 64 x 3.
+    with pytest.raises(ValueError, match=r"detect\(\[image\]\)"):
         model.detect(image)
     with pytest.raises(ValueError, match="0..255"):  # something else is wrong with these
         model.detect([image * 3.0 - 200])

@@ -1,4 +1,4 @@
-"""The examples of README.md run as they stand there, in shorter trainings."""
+"""The examples of README.md run as they are written there, with shorter training."""
 
 import json
 import pickle
@@ -84,7 +84,7 @@ COMMANDS = re.findall(r"^(?:    .*&& |    )(mrcnn .*)$", README.read_text("utf-8
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_exist(command):
-    """Every command line is one that the parser takes."""
+    """The parser accepts every command line."""
     args = build_parser().parse_args(shlex.split(command)[1:])
     assert args.command == command.split()[1]
     if getattr(args, "settings", None):

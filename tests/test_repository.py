@@ -1,5 +1,6 @@
-"""The files around the package parse, agree with each other, and are packaged."""
+"""The files around the package are valid, agree with each other, and are packaged."""
 
+import ast
 import json
 import re
 import subprocess
@@ -27,7 +28,7 @@ def read(path):
 
 
 def listed(name):
-    """The entries of a list of pyproject.toml."""
+    """Returns the entries of a list in pyproject.toml."""
     return re.findall(r'"(.+?)"', re.search(rf"\n{name} = \[(.*?)\]\n", PROJECT, re.DOTALL)[1])
 
 
@@ -42,7 +43,7 @@ def test_yaml_files_parse(path):
     assert isinstance(read(path), dict)
 
 
-def test_the_version_stands_in_one_place():
+def test_the_version_is_defined_once():
     assert re.fullmatch(r"\d+\.\d+\.\d+", mrcnn.__version__)
     assert 'dynamic = ["version"]' in PROJECT and "\nversion = " in PROJECT
     assert not re.search(r'\nversion = "', PROJECT)
@@ -77,6 +78,35 @@ def test_the_workflow_tests_the_lower_bounds_and_all_pythons_that_are_promised()
     assert set(jobs["backends"]["strategy"]["matrix"]["backend"]) == {"jax", "torch"}
 
 
+SOURCES = sorted((ROOT / "mrcnn").rglob("*.py"))
+
+
+def lines_of_code(function):
+    """Lines of a function without its docstring."""
+    count = function.end_lineno - function.lineno + 1
+    if ast.get_docstring(function) is not None:
+        count -= function.body[0].end_lineno - function.body[0].lineno + 1
+    return count
+
+
+def test_files_functions_and_layers_stay_small():
+    """Not laws of nature, but nothing here needs more."""
+    found = []
+    for path in SOURCES:
+        text = path.read_text(encoding="utf-8")
+        if len(text.splitlines()) > 450:
+            found.append(f"{path}: more than 450 lines")
+        for node in ast.walk(ast.parse(text)):
+            if not isinstance(node, ast.FunctionDef):
+                continue
+            if lines_of_code(node) > 60:
+                found.append(f"{path}: {node.name} has more than 60 lines")
+            arguments = node.args.args[1:] + node.args.kwonlyargs
+            if node.name == "__init__" and "network" in path.parts and len(arguments) > 8:
+                found.append(f"{path}: a constructor has more than 8 arguments")
+    assert not found and len(SOURCES) > 100
+
+
 def test_the_workflow_names_tests_that_exist():
     text = (ROOT / ".github/workflows/test.yml").read_text(encoding="utf-8")
     paths = re.findall(r"\btests/[\w/.]+", text)
@@ -84,7 +114,7 @@ def test_the_workflow_names_tests_that_exist():
 
 
 def test_the_wheel_holds_the_types_the_model_and_the_version(tmp_path):
-    """Built from a copy of nothing but the package, without network."""
+    """The package is built from a copy that holds nothing else, without a network."""
     code = (
         "import os, sys; os.chdir(sys.argv[1])\n"
         "from setuptools import build_meta\n"

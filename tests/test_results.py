@@ -1,4 +1,4 @@
-"""Detections as files."""
+"""Detections that are written to files."""
 
 import json
 
@@ -57,7 +57,7 @@ def test_labels_are_16_bit(tmp_path):
 
 
 def test_a_folder_of_results(tmp_path):
-    """What `mrcnn detect` writes, from Python; an input is never overwritten."""
+    """Writes the files of `mrcnn detect` from Python. An input is never overwritten."""
     found, _ = two_overlapping()
     paths = [tmp_path / "in" / "a.png", tmp_path / "in" / "b.png"]
     writer = results.ResultWriter(tmp_path / "out", paths)

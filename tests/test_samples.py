@@ -1,4 +1,4 @@
-"""The samples run on a machine without data or weights, with --toy, by their old command lines."""
+"""The samples run with --toy, without data or weights, by their old command lines."""
 
 import csv
 import importlib.util
@@ -16,7 +16,7 @@ SAMPLES = Path(__file__).parents[1] / "samples"
 
 
 def load(name):
-    """A sample as a module."""
+    """Returns a sample as a module."""
     spec = importlib.util.spec_from_file_location(name, SAMPLES / name / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -26,9 +26,11 @@ def load(name):
 def run(folder, name, *arguments):
     done = subprocess.run(
         [sys.executable, SAMPLES / name / f"{name}.py", *arguments, "--toy", "--logs=logs"],
-        cwd=folder, capture_output=True, text=True,
+        cwd=folder,
+        capture_output=True,
+        text=True,
         env=os.environ | {"PYTHONPATH": str(SAMPLES.parent)},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 
@@ -36,12 +38,12 @@ def run(folder, name, *arguments):
 @pytest.mark.slow
 def test_balloon(tmp_path):
     run(tmp_path, "balloon", "train", "--dataset=data")
-    picture = tmp_path / "data" / "val" / "6.png"
-    run(tmp_path, "balloon", "splash", "--weights=last", f"--image={picture}")
+    image = tmp_path / "data" / "val" / "6.png"
+    run(tmp_path, "balloon", "splash", "--weights=last", f"--image={image}")
     [splash] = tmp_path.glob("splash_*.png")
-    before, after = cv2.imread(str(picture)), cv2.imread(str(splash))
-    grey = (after == after[..., :1]).all(axis=-1)
-    assert (grey | (after == before).all(axis=-1)).all() and grey.any()
+    before, after = cv2.imread(str(image)), cv2.imread(str(splash))
+    gray = (after == after[..., :1]).all(axis=-1)
+    assert (gray | (after == before).all(axis=-1)).all() and gray.any()
     frames = cv2.VideoWriter(
         str(tmp_path / "film.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (128, 96)
     )
@@ -77,20 +79,27 @@ def test_coco(tmp_path):
     assert printed.count("Average Precision") == 12
 
 
+@pytest.mark.slow
 def test_shapes(tmp_path):
     run(tmp_path, "shapes", "train")
     assert "mAP 0." in run(tmp_path, "shapes", "evaluate", "--weights=last")
     assert (tmp_path / "shapes.png").is_file()
 
 
-@pytest.mark.parametrize("name, words", [("balloon", "--dataset"), ("coco", "--dataset")])
-def test_what_is_missing_is_named(tmp_path, name, words):
+@pytest.mark.parametrize(
+    "name, words",
+    [("balloon", "--dataset"), pytest.param("coco", "--dataset", marks=pytest.mark.slow)],
+)
+def test_errors_name_what_is_missing(tmp_path, name, words):
     script = [sys.executable, SAMPLES / name / f"{name}.py"]
     for arguments in (["train"], ["evaluate" if name == "coco" else "splash"]):
         done = subprocess.run(
-            [*script, *arguments], capture_output=True, text=True, cwd=tmp_path,
+            [*script, *arguments],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
             env=os.environ | {"PYTHONPATH": str(SAMPLES.parent)},
-        )  # fmt: skip
+        )
         assert done.returncode == 2
         assert (words if arguments == ["train"] else "--weights") in done.stderr
 

@@ -1,4 +1,4 @@
-"""The groups of settings, their checks, and schedules of Keras as settings."""
+"""The groups of settings, their checks, and Keras schedules as settings."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ GROUPS = [group for group in Config.__mro__ if issubclass(group, settings.Group)
 GROUPS = [group for group in GROUPS if not issubclass(group, Config.__bases__[0])]
 
 
-def test_every_setting_stands_once_with_its_check_beside_it():
+def test_every_setting_is_defined_once_next_to_its_check():
     seen = []
     for group in GROUPS:
         own = [name for name in vars(group) if name.isupper() and name not in ("CHECKS", "DERIVED")]
@@ -30,7 +30,7 @@ def test_every_setting_stands_once_with_its_check_beside_it():
     assert sorted(seen) == sorted([*Config.names(), *DERIVED])
 
 
-def test_every_default_but_the_number_of_classes_is_valid():
+def test_every_default_except_the_number_of_classes_is_valid():
     wrong = {
         name
         for group in GROUPS
@@ -55,7 +55,7 @@ def test_every_default_but_the_number_of_classes_is_valid():
         (checks.sequence(checks.positive, 2), [[1, 2]], [[1], np.ones((2, 2)), np.array(1.0)]),
         (checks.text_or_function, ["a", len], [None, 1]),
     ],
-)  # fmt: skip
+)
 def test_checks(check, good, bad):
     assert [value for value in good if not check.accepts(value)] == []
     assert [value for value in bad if check.accepts(value)] == []

@@ -1,4 +1,4 @@
-"""Pictures: fast drawing into arrays, and Matterport's matplotlib functions without a screen."""
+"""Drawing into arrays, and Matterport's matplotlib functions without a screen."""
 
 import time
 import warnings
@@ -25,7 +25,7 @@ def _close_figures():
 
 
 def scene(count, size=100):
-    """Gray image, boxes, masks [H, W, N], class ids, scores of `count` small squares."""
+    """Returns a gray image and the boxes, masks, class ids and scores of small squares."""
     side = int(np.ceil(np.sqrt(max(count, 1))))
     step = size // side
     masks = np.zeros((size, size, count), bool)
@@ -100,7 +100,7 @@ def test_scale_enlarges_image_masks_and_boxes():
 
 
 @pytest.mark.parametrize("box", [[0, 0, 20, 20], [0, 280, 20, 300], [285, 290, 300, 300]])
-def test_captions_stay_inside_the_picture(box):
+def test_captions_stay_inside_the_image(box):
     image = np.full((300, 300, 3), 90, np.uint8)
     args = {"class_ids": [1], "class_names": ["BG", "wine glass"], "colors": [(0, 255, 0)]}
     drawn = vis.draw_instances(image, [box], boxes=False, **args)
@@ -115,19 +115,19 @@ def test_captions_never_hide_each_other():
     args = {"class_names": NAMES, "boxes": False}
     drawn = vis.draw_instances(image, boxes, None, [1] * 6, colors=colors, **args)
     visible = [(drawn == color).all(-1).sum() for color in colors]
-    for i, color in enumerate(colors):  # each wholly, or not at all
+    for i, color in enumerate(colors):  # each is drawn completely or not at all
         alone = vis.draw_instances(image, boxes[i : i + 1], None, [1], colors=[color], **args)
         assert visible[i] in (0, (alone == color).all(-1).sum())
     assert np.count_nonzero(visible) >= 2
 
 
-def test_crowded_pictures_have_no_captions():
+def test_crowded_images_have_no_captions():
     image, boxes, masks, ids, scores = scene(400, 500)
     half = slice(0, 200)  # below them is room for captions of a few
     parts = boxes[half], masks[..., half], ids[half]
     plain = vis.draw_instances(image, *parts, captions=False)
     assert (vis.draw_instances(image, *parts, NAMES, scores[half]) == plain).all()
-    texts = ["here"] * 200  # asked for by the user: drawn in any case
+    texts = ["here"] * 200  # captions that the user asks for are always drawn
     assert (vis.draw_instances(image, *parts, captions=texts) != plain).any()
 
 
@@ -142,7 +142,7 @@ def test_names_outside_ascii():
     assert ascii_text("Zellkörper", 3) == "Zellkorper" and ascii_text("細胞", 3) == "class 3"
 
 
-def test_counts_that_differ_are_told_with_shapes():
+def test_counts_that_differ_are_reported_with_shapes():
     image, boxes, masks, ids, scores = scene(4)
     for call in (vis.draw_instances, vis.display_instances):
         with pytest.raises(ValueError, match=r"\(4, 4\).*\(4,\).*\(100, 100, 3\)"):
@@ -165,7 +165,7 @@ def test_counts_that_differ_are_told_with_shapes():
         np.dstack([np.arange(64, dtype=np.uint8).reshape(8, 8)] * 4),
     ],
 )
-def test_any_image_can_be_looked_at(image):
+def test_any_image_can_be_drawn(image):
     shown = vis.to_display(image)
     assert shown.shape == (8, 8, 3) and shown.dtype == np.uint8 and shown.std() > 0
 

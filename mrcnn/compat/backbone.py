@@ -82,11 +82,11 @@ def _bottleneck(x, kernel_size, filters, stage, block, strides, use_bias, train_
     """Adds a bottleneck block. With `strides` 0 the shortcut has no convolution."""
     blocks = resnet.Blocks(norm_name(train_bn), use_bias, epsilon=EPSILON)
     name = f"{{}}{stage}{block}_branch"
-    y = blocks.convnorm_name(x, filters[0], 1, name + "2a", strides or 1)
-    y = blocks.convnorm_name(y, filters[1], kernel_size, name + "2b")
-    y = blocks.convnorm_name(y, filters[2], 1, name + "2c", activation=False)
+    y = blocks.conv_norm(x, filters[0], 1, name + "2a", strides or 1)
+    y = blocks.conv_norm(y, filters[1], kernel_size, name + "2b")
+    y = blocks.conv_norm(y, filters[2], 1, name + "2c", activation=False)
     if strides:
-        x = blocks.convnorm_name(x, filters[2], 1, name + "1", strides, activation=False)
+        x = blocks.conv_norm(x, filters[2], 1, name + "1", strides, activation=False)
     y = layers.Add(name=f"res{stage}{block}_add")([y, x])
     return layers.ReLU(name=f"res{stage}{block}_out")(y)
 

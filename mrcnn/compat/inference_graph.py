@@ -37,18 +37,12 @@ class OldNetwork(Network):
         _, _, anchors = self.old_inputs
         return trunk(self.parts, self.image, self.image)._replace(anchors=[anchors])
 
-    @property
-    def proposal_inputs(self) -> tuple:
-        """The arguments of the proposal layer."""
-        window = self.parts.coordinates(self.image, self.window)
-        return self.trunk.rpn.scores, self.trunk.rpn.deltas, self.trunk.anchors, window
-
     @functools.cached_property
     def _tensors(self) -> dict[str, Any]:
         """The forward path of `network.mask_rcnn.detections`, with what happens on the way."""
         parts, pyramid = self.parts, self.trunk.pyramid[:4]
-        *_, window = self.proposal_inputs
-        rois = parts.proposals(*self.proposal_inputs)
+        *_, window = inputs = proposal_inputs(self)
+        rois = parts.proposals(*inputs)
         _, probabilities, deltas = parts.box_head(parts.pool_boxes(pyramid, rois))
         found = parts.detections(rois, probabilities, deltas, window)
         tensors = {"rois": rois, "probabilities": probabilities, "deltas": deltas, "found": found}
@@ -78,3 +72,13 @@ class OldNetwork(Network):
             join_levels(rpn.deltas, "rpn_bbox"),
         ]
         return keras.Model(self.old_inputs, outputs, name="mask_rcnn")
+
+
+def proposal_inputs(network: Network) -> tuple:
+    """Returns the arguments of the proposal layer in the inference graph of any dialect.
+
+    Args:
+        network: Network.
+    """
+    window = network.parts.coordinates(network.image, network.window)
+    return network.trunk.rpn.scores, network.trunk.rpn.deltas, network.trunk.anchors, window

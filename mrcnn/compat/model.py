@@ -17,7 +17,7 @@ from mrcnn.compat.augment import augmenter
 from mrcnn.compat.boxes import generate_pyramid_anchors, norm_boxes
 from mrcnn.compat.generator import compute_backbone_shapes
 from mrcnn.compat.images import as_images
-from mrcnn.compat.inference_graph import OldNetwork
+from mrcnn.compat.inference_graph import OldNetwork, proposal_inputs
 from mrcnn.compat.keras_models import CheckpointPath, Graph, TrainingGraph
 from mrcnn.data.dataset import Dataset
 from mrcnn.folder import ModelFolder
@@ -412,9 +412,9 @@ class OldMethods(_Mixin):
         Args:
             tensor: not used: names are those of the inference graph.
             name: str. The name of a layer, or "ROI/" and one of pre_nms_anchors, refined_anchors,
-                refined_anchors_clipped (normalized boxes `[batch, n, 4]`) and
-                rpn_non_max_suppression (int32 `[n]`, the rows of these that were kept in the first
-                image, best first).
+                refined_anchors_clipped (boxes `[batch, n, 4]`, normalized in the Matterport
+                dialect) and rpn_non_max_suppression (int32 `[n]`, the rows of these that were kept
+                in the first image, best first).
             checked: not used. Defaults to None.
 
         Returns:
@@ -422,9 +422,7 @@ class OldMethods(_Mixin):
         """
         layer, *rest = name.split(":")[0].split("/")
         if layer == "ROI" and rest:
-            if not isinstance(self.network, OldNetwork):
-                return None
-            stages = ProposalStages(self.network.parts.proposals)(*self.network.proposal_inputs)
+            stages = ProposalStages(self.network.parts.proposals)(*proposal_inputs(self.network))
             return stages.get(rest[0])
         known = {layer.name: layer for layer in self.keras_model.layers}
         return known[layer].output if layer in known else None

@@ -104,7 +104,7 @@ def _warn_of_instances(counts, dataset, config, name):
     if not counts.instances:
         crowds = (
             f" ({counts.crowds} crowds, which training ignores: if they are objects, read the file "
-            'with crowds="objects")'
+            'with crowds="objects", in a shell --crowds objects)'
         )
         logger.warning(
             "%s: no instance in %s%s: there is nothing to learn from. Check the annotations.",

@@ -67,8 +67,14 @@ def detect(
         list of N dicts.
 
     Raises:
-        ValueError: `masks` is neither, or an image that the network cannot take.
+        ValueError: `masks` is neither, a single image instead of a list, or an image that the
+            network cannot take.
     """
+    shape: tuple = getattr(images, "shape", ())
+    if len(shape) == 3 and shape[2] in (3, 4):
+        raise ValueError(
+            f"images: expected a list of images, got one of shape {shape}: use detect([image])."
+        )
     if masks not in ("full", "rle"):
         raise ValueError(f"masks must be 'full' or 'rle', got {masks!r}.")
     if min_score is None:

@@ -407,7 +407,6 @@ class MaskRCNN:
         Raises:
             ValueError: a single image instead of a list, or one that the network cannot take.
         """
-        _refuse_single(images)
         return detection.detect(self.predict, images, self.config, masks)
 
     @property
@@ -448,11 +447,3 @@ class MaskRCNN:
         theirs = list(dataset.class_names)
         results = [detection.in_classes(result, self.class_names, theirs) for result in results]
         return evaluation.evaluate(dataset, results, image_ids)
-
-
-def _refuse_single(images):
-    shape: tuple = getattr(images, "shape", ())
-    if len(shape) == 3 and shape[2] in (3, 4):
-        raise ValueError(
-            f"images: expected a list of images, got one of shape {shape}: use detect([image])."
-        )

@@ -1,1 +1,1 @@
-"""Files of weights: our own checkpoints in Matterport's layout."""
+"""Weight files: downloading, reading, writing, and loading into layers."""

@@ -1,6 +1,6 @@
 """The classes of COCO (Lin et al. 2014): 80 categories with ids from 1 to 90."""
 
-# Id -> name, as in the data set's instances files; ten ids were never used.
+# By category id, as in the annotation files of the dataset. Ten ids were never used.
 _CATEGORIES = {
     1: "person", 2: "bicycle", 3: "car", 4: "motorcycle", 5: "airplane", 6: "bus", 7: "train",
     8: "truck", 9: "boat", 10: "traffic light", 11: "fire hydrant", 13: "stop sign",
@@ -17,7 +17,7 @@ _CATEGORIES = {
     82: "refrigerator", 84: "book", 85: "clock", 86: "vase", 87: "scissors", 88: "teddy bear",
     89: "hair drier", 90: "toothbrush",
 }  # fmt: skip
-# By class id of a network with one class a category: Matterport's, Detectron2's.
+# By class id, for networks with one class per category: Matterport's and Detectron2's.
 CLASS_NAMES = ["BG", *_CATEGORIES.values()]
-# By class id of a network whose class ids are category ids: torchvision's.
+# By class id, for networks whose class ids are the category ids: torchvision's.
 NAMES_BY_CATEGORY = ["BG"] + [_CATEGORIES.get(number, "N/A") for number in range(1, 91)]

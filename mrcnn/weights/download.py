@@ -1,4 +1,4 @@
-"""Published weight files by name: fetched once, kept in a folder, each whole or not there."""
+"""Published weight files by name: downloaded once, verified, and kept in a cache folder."""
 
 from __future__ import annotations
 
@@ -7,25 +7,33 @@ import difflib
 import errno
 import hashlib
 import os
+import sys
 import time
 import urllib.request
+from collections.abc import Callable, Iterator
 from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
 from urllib.error import HTTPError, URLError
 
-_TIMEOUT = 30  # seconds to connect, or without another byte
-_RETRIES = 4  # attempts in a row that bring nothing new
-_PAUSE = 1.0  # seconds before another attempt
-_BLOCK = 2**18  # bytes read at once
-_MOST = 10**9  # bytes taken of a file whose size is not known
+_TIMEOUT = 30  # seconds to connect, and to wait for the next bytes
+_RETRIES = 4  # retries in a row that receive nothing new
+_PAUSE = 1.0  # seconds before a retry
+_BLOCK_BYTES = 2**18  # read at a time
+_MAX_BYTES = 10**9  # limit for a file of unknown size
+
+Progress = Callable[[int, int | None], None]
 
 
 class Published(NamedTuple):
-    """One file that its makers publish.
+    """A published weight file.
 
-    `size` in bytes, None: not known. `checksum` as "sha256:..." or "md5:...", perhaps the first
-    digits alone, as file names carry them; None: not known.
+    Attributes:
+        url: str. Where it is downloaded from.
+        size: int or None. Its size in bytes. None: unknown.
+        checksum: str or None. `"sha256:..."` or `"md5:..."`. The digits may be only the first
+            ones, as in the names of some files. None: unknown.
+        text: str. One line that says what it is.
     """
 
     url: str
@@ -35,281 +43,341 @@ class Published(NamedTuple):
 
     @property
     def file(self) -> str:
-        """Its name, as published."""
+        """The name of the file, as published."""
         return self.url.rsplit("/", 1)[1]
 
 
 _TORCHVISION = "https://download.pytorch.org/models/"
 _DETECTRON2 = "https://dl.fbaipublicfiles.com/detectron2/COCO-InstanceSegmentation/"
-# AP on COCO's val2017, of Matterport's file on minival, as published with the files. MD5 digits are
-# those of Detectron2's file names. A SHA-256 is public record, and torchvision's names begin it.
+# The APs are those published with the files: on COCO val2017, and on minival for Matterport's file.
+# The MD5 digits come from Detectron2's file names. The SHA-256 sums are public; torchvision's file
+# names contain their first digits.
 PUBLISHED = {
     "coco-torchvision-r50": Published(
-        _TORCHVISION + "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth", 178_090_079,
+        _TORCHVISION + "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth",
+        178_090_079,
         "sha256:bf2d0c1efbc936eeee2bc95a48e80ebc86b891f61b0106485937fc29f9315fc0",
-        "torchvision, ResNet-50 FPN: box AP 37.9, mask AP 34.6"),
+        "torchvision, ResNet-50 FPN: box AP 37.9, mask AP 34.6",
+    ),
     "coco-torchvision-r50-v2": Published(
-        _TORCHVISION + "maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth", 185_828_065,
+        _TORCHVISION + "maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth",
+        185_828_065,
         "sha256:73cbd0190fcbe3ba339921fbce2c3a0b6bb9126c9a133c85e43a2a8e060a109e",
-        "torchvision, ResNet-50 FPN version 2: box AP 47.4, mask AP 41.8"),
+        "torchvision, ResNet-50 FPN version 2: box AP 47.4, mask AP 41.8",
+    ),
     "coco-detectron2-r50-1x": Published(
-        _DETECTRON2 + "mask_rcnn_R_50_FPN_1x/137260431/model_final_a54504.pkl", None, "md5:a54504",
-        "Detectron2, ResNet-50 FPN 1x: box AP 38.6, mask AP 35.2 (CC BY-SA 3.0)"),
+        _DETECTRON2 + "mask_rcnn_R_50_FPN_1x/137260431/model_final_a54504.pkl",
+        None,
+        "md5:a54504",
+        "Detectron2, ResNet-50 FPN 1x: box AP 38.6, mask AP 35.2 (CC BY-SA 3.0)",
+    ),
     "coco-detectron2-r50-3x": Published(
-        _DETECTRON2 + "mask_rcnn_R_50_FPN_3x/137849600/model_final_f10217.pkl", 177_841_981,
+        _DETECTRON2 + "mask_rcnn_R_50_FPN_3x/137849600/model_final_f10217.pkl",
+        177_841_981,
         "sha256:9a737e290372f1f70994ebcbd89d8004dbb3ae30a605fd915a190fa4a782dd66",
-        "Detectron2, ResNet-50 FPN 3x: box AP 41.0, mask AP 37.2 (CC BY-SA 3.0)"),
+        "Detectron2, ResNet-50 FPN 3x: box AP 41.0, mask AP 37.2 (CC BY-SA 3.0)",
+    ),
     "coco-detectron2-r101-3x": Published(
-        _DETECTRON2 + "mask_rcnn_R_101_FPN_3x/138205316/model_final_a3ec72.pkl", None, "md5:a3ec72",
-        "Detectron2, ResNet-101 FPN 3x: box AP 42.9, mask AP 38.6 (CC BY-SA 3.0)"),
+        _DETECTRON2 + "mask_rcnn_R_101_FPN_3x/138205316/model_final_a3ec72.pkl",
+        None,
+        "md5:a3ec72",
+        "Detectron2, ResNet-101 FPN 3x: box AP 42.9, mask AP 38.6 (CC BY-SA 3.0)",
+    ),
     "coco-matterport": Published(
         "https://github.com/matterport/Mask_RCNN/releases/download/v2.0/mask_rcnn_coco.h5",
-        257_557_808, None, "Matterport, ResNet-101 FPN: box AP 34.7, mask AP 29.6"),
+        257_557_808,
+        None,
+        "Matterport, ResNet-101 FPN: box AP 34.7, mask AP 29.6",
+    ),
     "imagenet-resnet50": Published(
         "https://github.com/fchollet/deep-learning-models/releases/download/v0.2/"
         "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        94_653_016, "md5:a268eb855778b3df3c7506639542a6af",
-        "Keras, ResNet-50 of ImageNet without its top, in caffe's preprocessing"),
-}  # fmt: skip
+        94_653_016,
+        "md5:a268eb855778b3df3c7506639542a6af",
+        "Keras, ResNet-50 of ImageNet without its top, in caffe's preprocessing",
+    ),
+}
 
 
 def known() -> dict[str, Published]:
-    """The published files by name."""
+    """Returns the published files by name."""
     return dict(PUBLISHED)
 
 
 def cache_folder() -> Path:
-    """Where files are kept: $MRCNN_HOME, else $XDG_CACHE_HOME/mrcnn, else ~/.cache/mrcnn."""
+    """Returns the folder of downloaded files.
+
+    It is `$MRCNN_HOME` if set, otherwise `$XDG_CACHE_HOME/mrcnn`, otherwise `~/.cache/mrcnn`.
+    """
     if home := os.environ.get("MRCNN_HOME"):
         return Path(home).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mrcnn"
 
 
-def download(name, folder=None, progress=None) -> Path:
-    """The file of a name: the one in the folder where that is whole, else fetched.
+def download(
+    name: str, folder: str | os.PathLike | None = None, progress: Progress | None = None
+) -> Path:
+    """Returns the path of a published file, and downloads it first if needed.
 
     Args:
-        name: of `known()`.
-        folder: to keep it in; None: `cache_folder()`.
-        progress: see `fetch`.
+        name: str. A key of `known()`.
+        folder: str or path. Where the file is kept. Defaults to None: `cache_folder()`.
+        progress: callable. See `fetch`. Defaults to None.
 
     Raises:
-        ValueError: no such name, with those that there are; or as `fetch`.
-        OSError: as `fetch`.
+        ValueError: no published file has this name (the message lists all names), or the
+            downloaded file is not the published one.
+        OSError: the file cannot be downloaded or written.
     """
     if name not in PUBLISHED:
-        raise ValueError(f"No published file is called {name!r}. {_names(name)}")
+        raise ValueError(f"No published file is called {name!r}. {_suggestion(name)}")
     folder = cache_folder() if folder is None else Path(folder)
     return fetch(PUBLISHED[name], folder / PUBLISHED[name].file, progress)
 
 
-def path_or_download(name_or_path, progress=None) -> Path:
-    """The file or folder of that path where there is one, else the published file of that name.
+def path_or_download(name_or_path: str | os.PathLike, progress: Progress | None = None) -> Path:
+    """Returns an existing path as it is, or downloads the published file of that name.
+
+    Args:
+        name_or_path: str or path. A file, a folder, or a key of `known()`.
+        progress: callable. See `fetch`. Defaults to None.
 
     Raises:
-        FileNotFoundError: neither, with the names that there are.
-        ValueError, OSError: as `fetch`.
+        FileNotFoundError: neither a path nor a published name; the message lists all names.
+        ValueError: the downloaded file is not the published one.
+        OSError: the file cannot be downloaded or written.
     """
     if Path(name_or_path).exists():
         return Path(name_or_path)
-    if name_or_path in PUBLISHED:
+    if isinstance(name_or_path, str) and name_or_path in PUBLISHED:
         return download(name_or_path, progress=progress)
-    neither = f"{name_or_path}: no such file, and no published file of that name."
-    raise FileNotFoundError(f"{neither} {_names(name_or_path)}")
+    raise FileNotFoundError(
+        f"{name_or_path}: no such file, and no published file has that name. "
+        f"{_suggestion(str(name_or_path))}"
+    )
 
 
-def _names(wrong) -> str:
-    near = difflib.get_close_matches(str(wrong), PUBLISHED, n=1)
+def _suggestion(name: str) -> str:
+    near = difflib.get_close_matches(name, PUBLISHED, n=1)
     hint = f"Did you mean {near[0]}? " if near else ""
-    return f"{hint}There are: {', '.join(PUBLISHED)}."
+    return f"{hint}Available names: {', '.join(PUBLISHED)}."
 
 
-def fetch(row: Published, path, progress=None) -> Path:
-    """Brings a published file to a path, unless it is there and whole.
+def fetch(row: Published, path: str | os.PathLike, progress: Progress | None = None) -> Path:
+    """Downloads a published file, unless the path already holds a complete copy.
 
-    What a broken attempt brought stays beside it (`.part`), and the next one goes on from there.
-    Of two processes that ask for one file, the second waits and takes what the first brought.
+    The bytes of an interrupted download are kept beside the file (`.part`), and the next call
+    resumes from them. If two processes ask for one file, the second waits for the first and uses
+    its result.
 
     Args:
-        row: of `known()`.
-        path: of the file to be written; its folder is made when missing.
-        progress: function of the bytes that are there and of all bytes, None where not known.
+        row: Published. The file, a value of `known()`.
+        path: str or path. Where to write it. A missing folder is created.
+        progress: callable. Called with the number of bytes received and the total number, which is
+            None if unknown. Defaults to None.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: what came is not the file: size or checksum differ. Nothing of it is kept.
-        OSError: it cannot be reached or written; with reason, path and what to do.
+        ValueError: size or checksum of the downloaded file are wrong. It is deleted.
+        OSError: the file cannot be downloaded or written. The message says why and what to do.
     """
     path = Path(path)
     try:
-        if _misfit(row, path):
+        if _mismatch(row, path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with _alone(path.with_name(f"{path.name}.lock")):
-                if misfit := _misfit(row, path):  # no other process has brought it meanwhile
-                    _Fetch(row, path, misfit, progress).run()
+            with _exclusive(path.with_name(f"{path.name}.lock")):
+                # Another process may have downloaded it in the meantime.
+                if mismatch := _mismatch(row, path):
+                    _Download(row, path, mismatch, progress).run()
     except OSError as error:
-        if error.errno is None:  # explained already
+        if error.errno is None:  # it already has a message of ours
             raise
-        text = f"cannot keep {path}: {error.strerror}. Free space, or choose another folder"
-        raise OSError(error.errno, f"{text} (MRCNN_HOME)", str(path)) from error
+        text = f"cannot write {path}: {error.strerror}. Free disk space or choose another folder"
+        raise OSError(error.errno, f"{text} (set MRCNN_HOME)", str(path)) from error
     return path
 
 
-def _misfit(row, path) -> str | None:
-    """What is wrong with a file; None: its size and checksum fit, as far as they are known."""
+def _mismatch(row: Published, path: Path) -> str | None:
+    """Returns what is wrong with a file, or None if its size and checksum are as published."""
     if not path.is_file():
         return "no such file"
     size = path.stat().st_size
     if row.size not in (None, size):
-        return f"{row.size:,} bytes expected, got {size:,}"
+        return f"expected {row.size:,} bytes, got {size:,}"
     if row.checksum is None:
         return None
-    algorithm, digits = row.checksum.split(":")
-    found = hashlib.new(algorithm, usedforsecurity=False)
+    algorithm, expected = row.checksum.split(":")
+    digest = hashlib.new(algorithm, usedforsecurity=False)
     with open(path, "rb") as file:
-        while block := file.read(_BLOCK):
-            found.update(block)
-    found = found.hexdigest()[: len(digits)]
-    return None if found == digits else f"{algorithm} {digits} expected, got {found}"
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    found = digest.hexdigest()[: len(expected)]
+    return None if found == expected else f"expected {algorithm} {expected}, got {found}"
 
 
-class _Broken(Exception):
-    """The network failed. `again`: another attempt may help; `anew`: without the part."""
+class _NetworkError(Exception):
+    """The network failed.
 
-    def __init__(self, reason, again=True, anew=False):
+    Args:
+        reason: str or exception.
+        retry: bool. Whether another attempt may help. Defaults to True.
+        restart: bool. Whether that attempt must not resume the partial file. Defaults to False.
+    """
+
+    def __init__(self, reason, retry=True, restart=False):
         super().__init__(str(reason) or type(reason).__name__)
-        self.again, self.anew = again, anew
+        self.retry = retry
+        self.restart = restart
 
 
 @contextlib.contextmanager
-def _network(begun=True):
-    """What the network raises, as `_Broken`: it is told apart from what the disk raises."""
+def _network(resumed=True):
+    """Turns errors of the network into `_NetworkError`, to tell them from errors of the disk."""
     try:
         yield
     except HTTPError as error:
         error.close()
-        anew = error.code == 416  # there is nothing beyond the part
+        restart = error.code == 416  # the server has no bytes beyond the partial file
         reason = f"HTTP {error.code} {error.reason}"
-        raise _Broken(reason, again=anew or error.code >= 500, anew=anew) from error
-    except URLError as error:  # no connection: where none was, waiting brings none
-        raise _Broken(error.reason, again=begun) from error
+        raise _NetworkError(reason, retry=restart or error.code >= 500, restart=restart) from error
+    except URLError as error:  # a connection that never worked will not work in a second
+        raise _NetworkError(error.reason, retry=resumed) from error
     except (OSError, HTTPException) as error:
-        raise _Broken(error) from error
+        raise _NetworkError(error) from error
 
 
-class _Fetch:
-    """The work of `fetch`. `misfit` says what is wrong with the file that is there."""
+class _Download:
+    """One download with its retries.
 
-    def __init__(self, row, path, misfit, progress):
-        self.row, self.path, self.misfit, self.progress = row, path, misfit, progress
+    Args:
+        row: Published.
+        path: Path. Where the complete file goes.
+        mismatch: str. What is wrong with the file at `path`.
+        progress: callable or None. See `fetch`.
+    """
+
+    def __init__(self, row, path, mismatch, progress):
+        self.row = row
+        self.path = path
+        self.mismatch = mismatch
+        self.progress = progress
         self.part = path.with_name(f"{path.name}.part")
-        self.tag = path.with_name(f"{path.name}.part.tag")  # of the version that the part is of
+        # Names the version of the file on the server that the partial file belongs to.
+        self.tag = path.with_name(f"{path.name}.part.tag")
 
     def run(self):
-        left, most = _RETRIES, self._done()
+        self._receive_with_retries()
+        with open(self.part, "r+b") as file:
+            os.fsync(file.fileno())
+        if mismatch := _mismatch(self.row, self.part):
+            self._discard()
+            raise self._invalid(mismatch)
+        os.replace(self.part, self.path)
+        self._discard()
+
+    def _receive_with_retries(self):
+        retries, most = _RETRIES, self._received()
         while True:
             try:
                 self._receive()
-                break
-            except _Broken as error:
-                if error.anew:
-                    self._forget()
-                left = _RETRIES if self._done() > most else left - 1
-                most = max(most, self._done())
-                if left < 0 or not error.again:
+                return
+            except _NetworkError as error:
+                if error.restart:
+                    self._discard()
+                # Only attempts that receive nothing new count.
+                retries = _RETRIES if self._received() > most else retries - 1
+                most = max(most, self._received())
+                if retries < 0 or not error.retry:
                     raise self._unreachable(error) from error
                 time.sleep(_PAUSE)
-        with open(self.part, "r+b") as file:
-            os.fsync(file.fileno())
-        if misfit := _misfit(self.row, self.part):
-            self._forget()
-            raise self._refused(misfit)
-        os.replace(self.part, self.path)
-        self._forget()
 
-    def _done(self) -> int:
+    def _received(self) -> int:
         return self.part.stat().st_size if self.part.exists() else 0
 
-    def _forget(self):
+    def _discard(self):
         self.part.unlink(missing_ok=True)
         self.tag.unlink(missing_ok=True)
 
     def _receive(self):
-        """One request: for the rest of the part where its version is known, else for all."""
+        """Sends one request: for the rest of the file if the version is known, else for all."""
         tag = self.tag.read_text("latin-1") if self.tag.exists() else ""
-        done = self._done() if tag.isprintable() and tag else 0
+        done = self._received() if tag.isprintable() and tag else 0
         if done and done == self.row.size:
             return
         headers = {"User-Agent": "mrcnn"}
         if done:
             headers |= {"Range": f"bytes={done}-", "If-Range": tag}
         request = urllib.request.Request(self.row.url, headers=headers)
-        with _network(begun=done > 0):
-            answer = urllib.request.urlopen(request, timeout=_TIMEOUT)
-        with answer:
-            self._take(answer, done, tag)
+        with _network(resumed=done > 0):
+            response = urllib.request.urlopen(request, timeout=_TIMEOUT)
+        with response:
+            self._write(response, done, tag)
 
-    def _take(self, answer, done, tag):
-        """Adds a body to the part, or puts it in its place."""
-        rest = answer.status == 206
-        span = answer.headers.get("Content-Range", "")
-        if rest and not (span.startswith(f"bytes {done}-") and tag == _version(answer)):
-            raise _Broken("the server answered with the rest of another version", anew=True)
-        total = span.rpartition("/")[2] if rest else answer.headers.get("Content-Length", "")
+    def _write(self, response, done, tag):
+        """Appends a response to the partial file, or replaces the partial file with it."""
+        resumes = response.status == 206
+        span = response.headers.get("Content-Range", "")
+        if resumes and not (span.startswith(f"bytes {done}-") and tag == _version(response)):
+            raise _NetworkError("the server sent a part of another version", restart=True)
+        # "bytes 100-199/200" ends with the total size.
+        total = span.rpartition("/")[2] if resumes else response.headers.get("Content-Length", "")
         total = int(total) if total.isdecimal() else self.row.size
-        most = self.row.size or _MOST
-        if total is not None and (total > most or total < (self.row.size or 0)):
-            raise self._refused(f"{most:,} bytes expected, {total:,} announced")
+        limit = self.row.size or _MAX_BYTES
+        if total is not None and (total > limit or total < (self.row.size or 0)):
+            raise self._invalid(f"expected {limit:,} bytes, the server announced {total:,}")
         with open(self.part, "ab") as file:
-            if not rest:
+            if not resumes:
                 done = 0
-                file.truncate(0)  # before its tag changes
-                self.tag.write_text(_version(answer), "latin-1")
+                file.truncate(0)  # before the tag changes
+                self.tag.write_text(_version(response), "latin-1")
             while True:
                 with _network():
-                    block = answer.read1(_BLOCK)  # what is there: a break loses nothing
+                    # Returns what has arrived, so that a lost connection loses nothing.
+                    block = response.read1(_BLOCK_BYTES)
                 done += len(block)
-                if not block or done > most:
+                if not block or done > limit:
                     break
                 file.write(block)
                 if self.progress:
                     self.progress(done, total)
-        if done > most:
-            self._forget()
-            raise self._refused(f"at most {most:,} bytes expected, more came")
+        if done > limit:
+            self._discard()
+            raise self._invalid(f"expected at most {limit:,} bytes, received more")
         if done < (total or 0):
-            raise _Broken(f"the connection ended after {done:,} of {total:,} bytes")
+            raise _NetworkError(f"the connection ended after {done:,} of {total:,} bytes")
 
-    def _refused(self, misfit) -> ValueError:
+    def _invalid(self, mismatch) -> ValueError:
         return ValueError(
-            f"What came from {self.row.url} is not {self.row.file}: {misfit}. Nothing of it was "
-            "kept. Try again; where a proxy or a login page answers in its place, download it "
-            f"elsewhere and put it at {self.path}"
+            f"The file downloaded from {self.row.url} is not {self.row.file}: {mismatch}. It was "
+            "discarded. Try again. If a proxy or a login page answers instead of the server, "
+            f"download the file elsewhere and save it as {self.path}."
         )
 
     def _unreachable(self, reason) -> ConnectionError:
-        done, there = self._done(), self.path.exists()
+        done = self._received()
+        text = f"{self.row.file} cannot be downloaded from {self.row.url} ({reason}). "
+        if self.path.exists():
+            text += f"The existing file is not the published one: {self.mismatch}. "
+        if done:
+            text += f"{done:,} bytes are kept; the next attempt resumes if the server allows it. "
         return ConnectionError(
-            f"{self.row.file} cannot be downloaded from {self.row.url} ({reason}). "
-            + f"The file that is there does not fit: {self.misfit}. " * there
-            + f"{done:,} bytes are kept: the next attempt goes on if the server can. " * (done > 0)
-            + "Behind a proxy, set https_proxy. On a machine without network, download it "
-            f"elsewhere and put it into the folder {self.path.parent} as {self.path}; a script "
-            "may also be given the path of the file."
+            f"{text}If you are behind a proxy, set https_proxy. If this machine has no network, "
+            f"download the file elsewhere and save it in the folder {self.path.parent} as "
+            f"{self.path.name}, or pass the path of your copy instead of the name."
         )
 
 
-def _version(answer) -> str:
-    """What tells two versions of a file apart: a strong ETag, else the date, else nothing."""
-    etag = answer.headers.get("ETag", "W/")
-    return answer.headers.get("Last-Modified", "") if etag.startswith("W/") else etag
+def _version(response) -> str:
+    """Returns what identifies a version of a file: a strong ETag, else the date, else ""."""
+    etag = response.headers.get("ETag", "W/")
+    return response.headers.get("Last-Modified", "") if etag.startswith("W/") else etag
 
 
 @contextlib.contextmanager
-def _alone(path):
-    """Lets one process at a time in. The lock ends with the process that holds it."""
+def _exclusive(path: Path) -> Iterator[None]:
+    """Lets one process at a time into the block. The lock ends with the process that holds it."""
     while True:
         with open(path, "ab") as file:
             _lock(file)
@@ -318,25 +386,27 @@ def _alone(path):
             except FileNotFoundError:
                 held = False
             if not held:
-                continue  # the last holder has removed it: others lock a new one
+                continue  # the last holder has removed it, and others lock a new file
             try:
                 yield
             finally:
-                with contextlib.suppress(OSError):  # Windows keeps a file that is open
+                with contextlib.suppress(OSError):  # Windows does not remove an open file
                     os.unlink(path)
             return
 
 
 def _lock(file):
-    try:
+    if sys.platform != "win32":
         import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-    else:
-        return fcntl.flock(file, fcntl.LOCK_EX)
+
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return
+    import msvcrt
+
     while True:
         try:
-            return msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+            return
         except OSError as error:
-            if error.errno != errno.EDEADLK:  # held by another for ten seconds
+            if error.errno != errno.EDEADLK:  # another process held it for ten seconds
                 raise

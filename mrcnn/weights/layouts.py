@@ -1,7 +1,7 @@
-"""From PyTorch's arrays to Keras' and back: the order of axes, and of what they count.
+"""Array layouts: from PyTorch's order of axes, deltas and classes to ours, and back.
 
-Each `Layout` is a pair of functions. All but `background_first` only reorder, so that an array that
-went there and back is the same to the last bit.
+Each `Layout` is a pair of functions. All but `background_first` only reorder, so an array that is
+converted there and back is equal bit by bit.
 """
 
 from __future__ import annotations
@@ -15,22 +15,26 @@ from mrcnn.network.backbones.resnet import BLOCKS, BOTTLENECK
 
 
 class Layout(NamedTuple):
-    """How one array is turned.
+    """The conversion of one array.
 
     Attributes:
-        to_ours: function of the array of a file.
-        to_theirs: its inverse; None: there is none.
+        to_ours: callable. Converts an array of a file to our layout.
+        to_theirs: callable or None. The inverse. None: there is no inverse.
     """
 
     to_ours: Callable
     to_theirs: Callable | None
 
     def then(self, other: Layout) -> Layout:
-        """This one, and then another."""
-        back = None
+        """Returns the layout that applies this conversion first and then another.
+
+        Args:
+            other: Layout.
+        """
+        inverse = None
         if self.to_theirs and other.to_theirs:
-            back = _chain(other.to_theirs, self.to_theirs)
-        return Layout(_chain(self.to_ours, other.to_ours), back)
+            inverse = _chain(other.to_theirs, self.to_theirs)
+        return Layout(_chain(self.to_ours, other.to_ours), inverse)
 
 
 def _chain(first, second):
@@ -38,12 +42,13 @@ def _chain(first, second):
 
 
 class Entry(NamedTuple):
-    """One tensor of a file and where it belongs.
+    """Maps one tensor of a file to one weight of our network.
 
     Attributes:
-        theirs: its name in the file.
-        layer, weight: of our network.
-        layout: see `Layout`.
+        theirs: str. The name of the tensor in the file.
+        layer: str. The name of our layer.
+        weight: str. The name of the weight in that layer, such as "kernel".
+        layout: Layout. The conversion between the two.
     """
 
     theirs: str
@@ -52,33 +57,57 @@ class Entry(NamedTuple):
     layout: Layout
 
 
+def _swap_deltas(array):
+    pairs = array.reshape(-1, 4, *array.shape[1:])  # [anchors or classes, 4, ...]
+    return pairs[:, [1, 0, 3, 2]].reshape(array.shape)
+
+
+def _reverse_channels(array):
+    return array[:, ::-1]
+
+
 SAME = Layout(lambda a: a, lambda a: a)
-# [out, in, h, w] -> [h, w, in, out]; of a transposed one [in, out, h, w] -> [h, w, out, in].
+# Convolution: [out, in, h, w] -> [h, w, in, out].
+# Transposed convolution: [in, out, h, w] -> [h, w, out, in].
 KERNEL = Layout(lambda a: a.transpose(2, 3, 1, 0), lambda a: a.transpose(3, 2, 0, 1))
-DENSE = Layout(np.transpose, np.transpose)  # [out, in] -> [in, out]
-# (dx, dy, dw, dh) of each anchor or class -> (dy, dx, dh, dw), along the first axis.
-DELTAS = Layout(*[lambda a: a.reshape(-1, 4, *a.shape[1:])[:, [1, 0, 3, 2]].reshape(a.shape)] * 2)
-BGR = Layout(*[lambda a: a[:, ::-1]] * 2)  # [out, BGR, h, w] -> RGB
+# [out, in] -> [in, out].
+DENSE = Layout(np.transpose, np.transpose)
+# Along the first axis, per anchor or class: (dx, dy, dw, dh) -> (dy, dx, dh, dw).
+DELTAS = Layout(_swap_deltas, _swap_deltas)
+# The first convolution [out, BGR, h, w] -> [out, RGB, h, w].
+BGR = Layout(_reverse_channels, _reverse_channels)
 
 
 def flattened(size: int) -> Layout:
-    """A fully connected layer over a region: [out, channels * size * size], channels first, ->
-    [size * size * channels, out], channels last."""
+    """Returns the layout of a fully connected layer whose input is a flattened RoI.
+
+    PyTorch flattens with channels first, `[out, channels * size * size]`. Ours has channels last,
+    `[size * size * channels, out]`.
+
+    Args:
+        size: int. Height and width of the RoI features.
+    """
 
     def to_ours(a):
+        # [out, channels, h, w] -> [h, w, channels, out]
         return a.reshape(len(a), -1, size, size).transpose(2, 3, 1, 0).reshape(-1, len(a))
 
     def to_theirs(a):
         out = a.shape[1]
+        # [h, w, channels, out] -> [out, channels, h, w]
         return a.reshape(size, size, -1, out).transpose(3, 2, 0, 1).reshape(out, -1)
 
     return Layout(to_ours, to_theirs)
 
 
 def background_first(rows: int, has_background: bool) -> Layout:
-    """Classes along the first axis, `rows` a class, the background last or left out, -> first.
+    """Returns the layout that puts the background first along the first axis.
 
-    A background that is left out becomes zeros: nothing reads its boxes and masks.
+    Args:
+        rows: int. Rows per class.
+        has_background: bool. True: the background is the last class of the file. False: the file
+            has none; its rows become zeros, because nothing reads boxes and masks of the
+            background.
     """
 
     def to_ours(a):
@@ -89,14 +118,30 @@ def background_first(rows: int, has_background: bool) -> Layout:
     return Layout(to_ours, None)
 
 
-# --- Entries of usual layers ---------------------------------------------------------------------
-def convolution(theirs, layer, layout=SAME, bias=True) -> list[Entry]:
-    """A convolution; `layout` acts on the first axis of kernel and bias, before the axes turn."""
+# --- Entries of common layers --------------------------------------------------------------------
+def convolution(theirs: str, layer: str, layout: Layout = SAME, bias: bool = True) -> list[Entry]:
+    """Returns the entries of a convolution.
+
+    Args:
+        theirs: str. The name of the layer in the file.
+        layer: str. The name of our layer.
+        layout: Layout. Applied to the first axis of kernel and bias, before the axes are reordered.
+            Defaults to SAME.
+        bias: bool. Whether the layer has a bias. Defaults to True.
+    """
     return _with_bias(theirs, layer, layout.then(KERNEL), layout if bias else None)
 
 
-def dense(theirs, layer, layout=SAME, turn=DENSE) -> list[Entry]:
-    """A fully connected layer; see `convolution`."""
+def dense(theirs: str, layer: str, layout: Layout = SAME, turn: Layout = DENSE) -> list[Entry]:
+    """Returns the entries of a fully connected layer.
+
+    Args:
+        theirs: str. The name of the layer in the file.
+        layer: str. The name of our layer.
+        layout: Layout. Applied to the first axis of kernel and bias, before the axes are reordered.
+            Defaults to SAME.
+        turn: Layout. Reorders the axes of the kernel. Defaults to DENSE.
+    """
     return _with_bias(theirs, layer, layout.then(turn), layout)
 
 
@@ -105,25 +150,41 @@ def _with_bias(theirs, layer, kernel, bias):
     return entries + ([Entry(f"{theirs}.bias", layer, "bias", bias)] if bias else [])
 
 
-def batch_norm(theirs, layer) -> list[Entry]:
-    """A batch normalisation."""
-    names = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean",
-             "running_var": "moving_variance"}  # fmt: skip
+def batch_norm(theirs: str, layer: str) -> list[Entry]:
+    """Returns the entries of a batch normalization.
+
+    Args:
+        theirs: str. The name of the layer in the file.
+        layer: str. The name of our layer.
+    """
+    names = {
+        "weight": "gamma",
+        "bias": "beta",
+        "running_mean": "moving_mean",
+        "running_var": "moving_variance",
+    }
     return [Entry(f"{theirs}.{name}", layer, ours, SAME) for name, ours in names.items()]
 
 
-def residual_stages(backbone: str, block_name, norm_name) -> list[Entry]:
-    """The stages C2..C5 of a ResNet.
+def residual_stages(
+    backbone: str,
+    block_name: Callable[[int, int], str],
+    norm_name: Callable[[str], tuple[str, str]],
+) -> list[Entry]:
+    """Returns the entries of the stages C2 to C5 of a ResNet.
 
     Args:
-        backbone: its name, a key of `network.resnet.BLOCKS`.
-        block_name: function (stage, block) of the block's name in the file.
-        norm_name: function of a convolution ("conv1" .. "conv3", "shortcut") giving the names of
-            itself and of its normalisation in the block.
+        backbone: str. A key of `network.backbones.resnet.BLOCKS`.
+        block_name: callable. Function of stage and block that returns the name of the block in the
+            file.
+        norm_name: callable. Function of the part of a block ("conv1" to "conv3", "shortcut") that
+            returns the names of its convolution and its normalization, within the block.
     """
-    entries, bottleneck = [], backbone in BOTTLENECK
+    entries: list[Entry] = []
+    bottleneck = backbone in BOTTLENECK
     for stage, count in enumerate(BLOCKS[backbone], start=2):
         for block in range(count):
+            # Our layers have Matterport's names: res2a_branch2a, or res2a_branch1 for a shortcut.
             branches = {"conv1": "2a", "conv2": "2b"} | ({"conv3": "2c"} if bottleneck else {})
             if block == 0 and (bottleneck or stage > 2):
                 branches["shortcut"] = "1"

@@ -1,61 +1,84 @@
-"""What the shapes of a file's tensors tell about its network."""
+"""The settings of a network, derived from the shapes of the tensors in a file."""
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from mrcnn.network.backbones.resnet import BLOCKS, BOTTLENECK
 
 
 class Shapes(dict):
-    """Name -> shape of the tensors of a file; what is missing in it is a ValueError.
+    """The shapes of the tensors of a file by name. A missing tensor raises a ValueError.
 
     Args:
-        path: of the file, for the errors.
-        shapes: the pairs.
+        path: str or path. The file, named in errors.
+        shapes: mapping of str to tuple.
     """
 
-    def __init__(self, path, shapes):
+    def __init__(self, path: str | os.PathLike, shapes: Mapping[str, tuple[int, ...]]):
         super().__init__(shapes)
         self.path = path
 
     def __missing__(self, name):
         raise ValueError(
-            f"{self.path} has no tensor {name!r}, which every Mask R-CNN of its kind has: it is "
-            "of another network, or not whole."
+            f"{self.path} has no tensor {name!r}, which every Mask R-CNN of this kind has. The "
+            "file belongs to another network, or is incomplete."
         )
 
     def rows(self, name: str) -> int:
-        """First axis of a tensor."""
+        """Returns the size of the first axis of a tensor.
+
+        Args:
+            name: str.
+
+        Raises:
+            ValueError: no such tensor, or a tensor without axes.
+        """
         if not self[name]:
             raise ValueError(f"{self.path}: {name} is a single number, expected an array.")
         return self[name][0]
 
-    def expect_anchors(self, name: str):
-        """Checks that the RPN has one logit for each of three anchors a cell."""
-        if self.rows(name) != 3:
-            raise ValueError(
-                f"{self.path}: its RPN has {self.rows(name)} anchors a cell ({name}), but only the "
-                "published three (height / width .5, 1 and 2, one size a level) can be read."
-            )
-
-    def resnet(self, stem: str, pattern: str) -> dict:
-        """BACKBONE, its BACKBONE_WIDTH and the IMAGE_CHANNEL_COUNT.
+    def expect_anchors(self, name: str) -> None:
+        """Checks that the RPN has one logit for each of three anchors per cell.
 
         Args:
-            stem: name of its first convolution.
-            pattern: of the other convolutions, with groups for stage, block and number.
+            name: str. The tensor of the logits.
+
+        Raises:
+            ValueError: the RPN has another number of anchors.
+        """
+        if self.rows(name) != 3:
+            raise ValueError(
+                f"{self.path}: the RPN has {self.rows(name)} anchors per cell ({name}). Only the "
+                "three of the published models are supported: height / width 0.5, 1 and 2, and "
+                "one size per level."
+            )
+
+    def resnet(self, stem: str, pattern: str) -> dict[str, Any]:
+        """Returns `BACKBONE`, `BACKBONE_WIDTH` and `IMAGE_CHANNEL_COUNT` of a ResNet.
+
+        Args:
+            stem: str. The name of the weight of its first convolution.
+            pattern: str. Regular expression of the names of the other convolutions, without
+                `.weight`. Its groups are the numbers of stage, block and convolution.
+
+        Raises:
+            ValueError: the backbone is not a ResNet of `network.backbones.resnet.BLOCKS`.
         """
         found = [(m, name) for name in self if (m := re.match(pattern + r"\.weight$", name))]
-        blocks, depth = {}, 0
+        blocks: dict[int, int] = {}  # stage -> number of blocks
+        depth = 0  # convolutions per block
         for match, name in found:
             stage, block, number = (int(group) for group in match.groups())
             blocks[stage] = max(blocks.get(stage, 0), block + 1)
             depth = max(depth, number)
             if number == 2 and len(self[name]) == 4 and self[name][0] != self[name][1]:
                 raise ValueError(
-                    f"{self.path}: the backbone is a ResNeXt ({name} of shape {self[name]} is a "
-                    "grouped convolution), which is not supported; ResNets are."
+                    f"{self.path}: the backbone is a ResNeXt ({name} with shape {self[name]} is a "
+                    "grouped convolution). Only ResNets are supported."
                 )
         counts = tuple(blocks[stage] for stage in sorted(blocks))
         for name, known in BLOCKS.items():
@@ -67,6 +90,6 @@ class Shapes(dict):
                 width, channels = self[stem][:2]
                 return {"BACKBONE": name, "BACKBONE_WIDTH": width, "IMAGE_CHANNEL_COUNT": channels}
         raise ValueError(
-            f"{self.path}: its backbone has {counts} blocks of {depth} convolutions, which is no "
-            f"ResNet of {', '.join(BLOCKS)}."
+            f"{self.path}: the backbone has {counts} blocks of {depth} convolutions, which is none "
+            f"of the supported ResNets: {', '.join(BLOCKS)}."
         )

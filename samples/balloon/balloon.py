@@ -1,11 +1,11 @@
-"""Balloons: train on photographs annotated with VIA, then keep the colour of balloons alone.
+"""Balloons: train on images annotated with VIA, then turn everything gray except balloons.
 
     python balloon.py train --dataset=DIR --weights=coco
     python balloon.py splash --weights=last --image=PATH
     python balloon.py splash --weights=last --video=PATH
 
-DIR holds train/ and val/, each with pictures and via_region_data.json. With --toy, DIR is filled
-with drawn pictures and the network is tiny, so that everything runs in a minute.
+DIR holds train/ and val/, each with images and a file via_region_data.json. With --toy, the script
+fills DIR with drawn images and trains a tiny network, which takes about a minute.
 """
 
 import datetime
@@ -27,6 +27,8 @@ from mrcnn.config import Config
 
 
 class BalloonConfig(Config):
+    """Settings for fine-tuning on the balloon data set."""
+
     NAME = "balloon"
     NUM_CLASSES = 1 + 1  # background + balloon
     IMAGES_PER_GPU = 2
@@ -35,27 +37,36 @@ class BalloonConfig(Config):
 
 
 class BalloonDataset(utils.Dataset):
-    """Photographs with the outlines that VGG Image Annotator (VIA, 1.x or 2.x) saved."""
+    """Images with outlines drawn in the VGG Image Annotator (VIA 1.x or 2.x)."""
 
     def load_balloon(self, dataset_dir, subset):
-        """Adds the pictures of DIR/train or DIR/val."""
+        """Adds the images of one part of the data set.
+
+        Args:
+            dataset_dir: str or path. Folder of the data set.
+            subset: str. "train" or "val".
+        """
         self.add_class("balloon", 1, "balloon")
         folder = Path(dataset_dir) / subset
         path = folder / "via_region_data.json"
         if not path.is_file():
-            sys.exit(f"{path} is missing: --dataset needs train/ and val/, each with that file.")
+            sys.exit(f"{path} is missing. --dataset needs train/ and val/, each with this file.")
         for entry in json.loads(path.read_text(encoding="utf-8")).values():
             regions = entry["regions"]  # a dict in VIA 1.x, a list in 2.x
             regions = list(regions.values()) if isinstance(regions, dict) else regions
-            if regions:  # VIA lists pictures without annotations, too
+            if regions:  # VIA also lists images without annotations
                 height, width = skimage.io.imread(folder / entry["filename"]).shape[:2]
                 self.add_image(
-                    "balloon", entry["filename"], folder / entry["filename"], height=height,
-                    width=width, outlines=[region["shape_attributes"] for region in regions],
-                )  # fmt: skip
+                    "balloon",
+                    entry["filename"],
+                    folder / entry["filename"],
+                    height=height,
+                    width=width,
+                    outlines=[region["shape_attributes"] for region in regions],
+                )
 
     def load_mask(self, image_id):
-        """Fills each outline: masks bool [H, W, N] and their class ids [N]."""
+        """Returns the filled outlines, bool [height, width, N], and their class ids, int32 [N]."""
         info = self.image_info[image_id]
         shape = (info["height"], info["width"])
         masks = np.zeros((*shape, len(info["outlines"])), bool)
@@ -64,11 +75,17 @@ class BalloonDataset(utils.Dataset):
         return masks, np.ones(len(info["outlines"]), np.int32)
 
     def image_reference(self, image_id):
+        """Returns the path of the image file."""
         return self.image_info[image_id]["path"]
 
 
 def fill(outline, shape):
-    """Rows and columns of the pixels inside a shape of VIA."""
+    """Returns the rows and the columns of the pixels inside a shape.
+
+    Args:
+        outline: dict. The "shape_attributes" that VIA saved.
+        shape: tuple of int. Height and width of the image.
+    """
     kind = outline["name"]
     if kind in ("circle", "ellipse"):
         radii = outline.get("ry", outline.get("r")), outline.get("rx", outline.get("r"))
@@ -81,25 +98,34 @@ def fill(outline, shape):
 
 
 def train(model, dataset_dir, epochs):
-    """Trains the heads: the rest was trained on COCO."""
+    """Trains the heads only, because the other layers have been trained on COCO."""
     sets = {}
     for subset in ("train", "val"):
         sets[subset] = BalloonDataset()
         sets[subset].load_balloon(dataset_dir, subset)
         sets[subset].prepare()
     model.train(
-        sets["train"], sets["val"], learning_rate=model.config.LEARNING_RATE, epochs=epochs,
+        sets["train"],
+        sets["val"],
+        learning_rate=model.config.LEARNING_RATE,
+        epochs=epochs,
         layers="heads",
-    )  # fmt: skip
+    )
 
 
 def color_splash(image, masks):
-    """The picture in grey, but in colour where any mask is."""
-    grey = np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=-1)
-    return np.where(masks.any(axis=-1, keepdims=True), image, grey).astype(np.uint8)
+    """Returns the image in gray, but in color inside the masks.
+
+    Args:
+        image: uint8 array [height, width, 3], RGB.
+        masks: bool array [height, width, N]. Without masks, the whole image becomes gray.
+    """
+    gray = np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=-1)
+    return np.where(masks.any(axis=-1, keepdims=True), image, gray).astype(np.uint8)
 
 
 def splash_image(model, path):
+    """Writes the color splash of an image file into the current folder."""
     image = skimage.io.imread(path)[..., :3]
     splash = color_splash(image, model.detect([image], verbose=1)[0]["masks"])
     name = f"splash_{datetime.datetime.now():%Y%m%dT%H%M%S}.png"
@@ -108,6 +134,7 @@ def splash_image(model, path):
 
 
 def splash_video(model, path):
+    """Writes the color splash of a video file into the current folder, frame by frame."""
     video = cv2.VideoCapture(str(path))
     if not video.isOpened():
         sys.exit(f"{path} cannot be opened as a video.")
@@ -117,8 +144,8 @@ def splash_video(model, path):
     writer = cv2.VideoWriter(name, cv2.VideoWriter_fourcc(*"MJPG"), fps, size)
     count = 0
     while True:
-        there, frame = video.read()
-        if not there:
+        is_read, frame = video.read()
+        if not is_read:
             break
         image = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
         splash = color_splash(image, model.detect([image])[0]["masks"])
@@ -130,7 +157,7 @@ def splash_video(model, path):
 
 
 def make_toy(dataset_dir):
-    """A few drawn pictures with their annotations, as VIA would save them."""
+    """Writes a few drawn images with their annotations in the format of VIA 2.x."""
     for subset, seeds in (("train", range(6)), ("val", range(6, 8))):
         folder = dataset_dir / subset
         folder.mkdir(parents=True, exist_ok=True)
@@ -139,20 +166,21 @@ def make_toy(dataset_dir):
             image, _, circles = common.discs(seed)
             skimage.io.imsave(folder / f"{seed}.png", image, check_contrast=False)
             turn = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-            regions = [
-                {"shape_attributes": {
+            regions = []
+            for y, x, r in circles.tolist():
+                attributes = {
                     "name": "polygon",
                     "all_points_y": (y + r * np.sin(turn)).astype(int).tolist(),
                     "all_points_x": (x + r * np.cos(turn)).astype(int).tolist(),
-                }} for y, x, r in circles.tolist()
-            ]  # fmt: skip
+                }
+                regions.append({"shape_attributes": attributes})
             entries[f"{seed}.png"] = {"filename": f"{seed}.png", "regions": regions}
         (folder / "via_region_data.json").write_text(json.dumps(entries), encoding="utf-8")
 
 
 def main():
     parser, args = common.parse(
-        __doc__, ["train", "splash"], make_toy, image="picture for splash", video="video for splash"
+        __doc__, ["train", "splash"], make_toy, image="image for splash", video="video for splash"
     )
     config = BalloonConfig(**common.TINY) if args.toy else BalloonConfig()
     if args.command == "train":

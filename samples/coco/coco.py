@@ -1,10 +1,11 @@
-"""COCO: train on it, and evaluate with its own tool.
+"""COCO: train on it, and evaluate with the COCO API.
 
     python coco.py train --dataset=DIR --year=2017 --weights=imagenet
     python coco.py evaluate --dataset=DIR --year=2017 --weights=coco --limit=500
 
-DIR holds train2017/, val2017/ and annotations/instances_train2017.json, ..._val2017.json. With
---toy, DIR is filled with drawn pictures and the network is tiny.
+DIR holds train2017/, val2017/, annotations/instances_train2017.json and
+annotations/instances_val2017.json. With --toy, the script fills DIR with drawn images and uses a
+tiny network.
 """
 
 import json
@@ -28,27 +29,35 @@ from mrcnn.data.augment import Augmenter
 
 
 class CocoConfig(Config):
+    """Settings for training on COCO."""
+
     NAME = "coco"
     IMAGES_PER_GPU = 2
     NUM_CLASSES = 1 + 80  # background + the classes of COCO
 
 
 class CocoDataset(utils.Dataset):
-    """Pictures with annotations in COCO's format."""
+    """Images with annotations in the COCO format."""
 
     def load_coco(self, dataset_dir, subset, year="2017", class_ids=None, return_coco=False):
-        """Adds a part of the data set.
+        """Adds the images of one part of the data set.
 
         Args:
-            dataset_dir: the data set.
-            subset: "train" or "val".
-            year: of the release, part of the names of folders and files.
-            class_ids: COCO's ids of the classes wanted; None: all.
-            return_coco: give the pycocotools.COCO object back.
+            dataset_dir: str or path. Folder of the data set.
+            subset: str. "train" or "val".
+            year: str. Year of the release, which is part of the file names. Defaults to "2017".
+            class_ids: list of int or None. COCO ids of the classes to load, with the images that
+                show them. Defaults to None: all classes.
+            return_coco: bool. Whether to return the annotations. Defaults to False.
+
+        Returns:
+            A `pycocotools.coco.COCO` if `return_coco`, otherwise None.
         """
         path = Path(dataset_dir) / "annotations" / f"instances_{subset}{year}.json"
         if not path.is_file():
-            sys.exit(f"{path} is missing: --dataset must be COCO's folder, --year its release.")
+            sys.exit(
+                f"{path} is missing. --dataset must be the folder of COCO, and --year its release."
+            )
         coco = COCO(str(path))
         class_ids = sorted(class_ids or coco.getCatIds())
         for class_id in class_ids:
@@ -58,13 +67,17 @@ class CocoDataset(utils.Dataset):
             info = coco.imgs[image_id]
             annotations = coco.loadAnns(coco.getAnnIds([image_id], class_ids, iscrowd=None))
             self.add_image(
-                "coco", image_id, Path(dataset_dir) / f"{subset}{year}" / info["file_name"],
-                height=info["height"], width=info["width"], annotations=annotations,
-            )  # fmt: skip
+                "coco",
+                image_id,
+                Path(dataset_dir) / f"{subset}{year}" / info["file_name"],
+                height=info["height"],
+                width=info["width"],
+                annotations=annotations,
+            )
         return coco if return_coco else None
 
     def load_mask(self, image_id):
-        """Masks bool [H, W, N], and class ids [N], negative for crowds."""
+        """Returns masks, bool [height, width, N], and class ids, int32 [N], negative for crowds."""
         info = self.image_info[image_id]
         shape = (info["height"], info["width"])
         masks, class_ids = [np.zeros((*shape, 0), bool)], []
@@ -75,11 +88,22 @@ class CocoDataset(utils.Dataset):
         return np.concatenate(masks, axis=-1), np.array(class_ids, np.int32)
 
     def image_reference(self, image_id):
+        """Returns the page that shows the image on the COCO site."""
         return f"https://cocodataset.org/#explore?id={self.image_info[image_id]['id']}"
 
 
 def decode(segmentation, height, width):
-    """The mask bool [height, width] of polygons or of run lengths, packed or not."""
+    """Returns the mask of one annotation.
+
+    Args:
+        segmentation: list of polygons [x1, y1, x2, y2, ...], or a dict with a COCO run-length code,
+            compressed or not.
+        height: int. Height of the image.
+        width: int. Width of the image.
+
+    Returns:
+        bool array [height, width].
+    """
     if isinstance(segmentation, list):
         segmentation = rle.merge(rle.frPyObjects(segmentation, height, width))
     elif isinstance(segmentation["counts"], list):
@@ -88,7 +112,14 @@ def decode(segmentation, height, width):
 
 
 def train(model, dataset_dir, year, epochs):
-    """Heads, then ResNet stages 4 and 5, then all; `epochs` are the totals after each."""
+    """Trains the heads, then also ResNet stages 4 and 5, then all layers.
+
+    Args:
+        model: MaskRCNN in training mode.
+        dataset_dir: str or path. Folder of the data set.
+        year: str. Year of the release.
+        epochs: tuple of three ints. The epoch, counted from the start, at which each stage ends.
+    """
     sets = []
     for subset in ("train", "val"):
         sets.append(CocoDataset())
@@ -98,13 +129,23 @@ def train(model, dataset_dir, year, epochs):
     stages = zip(("heads", "4+", "all"), (rate, rate, rate / 10), epochs, strict=True)
     for layers, learning_rate, total in stages:
         model.train(
-            *sets, learning_rate=learning_rate, epochs=total, layers=layers,
+            *sets,
+            learning_rate=learning_rate,
+            epochs=total,
+            layers=layers,
             augmentation=Augmenter(fliplr=0.5),
-        )  # fmt: skip
+        )
 
 
 def evaluate(model, dataset_dir, year, limit):
-    """Prints COCO's twelve numbers for boxes and for masks."""
+    """Prints the twelve COCO metrics for boxes and for masks.
+
+    Args:
+        model: MaskRCNN in inference mode.
+        dataset_dir: str or path. Folder of the data set.
+        year: str. Year of the release.
+        limit: int. Number of images to evaluate, from the first.
+    """
     dataset = CocoDataset()
     coco = dataset.load_coco(dataset_dir, "val", year, return_coco=True)
     dataset.prepare()
@@ -116,12 +157,16 @@ def evaluate(model, dataset_dir, year, limit):
             found["rois"].tolist(), found["class_ids"], found["scores"], found["rles"], strict=True
         ):
             y1, x1, y2, x2 = box
-            results.append({
-                "image_id": dataset.image_info[image_id]["id"],
-                "category_id": dataset.get_source_class_id(class_id, "coco"),
-                "bbox": [x1, y1, x2 - x1, y2 - y1], "score": float(score), "segmentation": mask,
-            })  # fmt: skip
-    print(f"{(time.time() - start) / len(image_ids):.2f} s an image, {len(results)} detections")
+            results.append(
+                {
+                    "image_id": dataset.image_info[image_id]["id"],
+                    "category_id": dataset.get_source_class_id(class_id, "coco"),
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "score": float(score),
+                    "segmentation": mask,
+                }
+            )
+    print(f"{(time.time() - start) / len(image_ids):.2f} s per image, {len(results)} detections")
     if not results:
         sys.exit("Nothing was detected, so there is nothing to evaluate.")
     for kind in ("bbox", "segm"):
@@ -133,7 +178,7 @@ def evaluate(model, dataset_dir, year, limit):
 
 
 def make_toy(dataset_dir):
-    """Drawn pictures of one class, with a crowd, in COCO's layout."""
+    """Writes drawn images of one class in the layout of COCO. One object per image is a crowd."""
     (dataset_dir / "annotations").mkdir(parents=True, exist_ok=True)
     for subset, seeds in (("train", range(1, 7)), ("val", range(7, 10))):
         (dataset_dir / f"{subset}2017").mkdir(exist_ok=True)
@@ -149,27 +194,36 @@ def make_toy(dataset_dir):
             )
             for i, mask in enumerate(np.moveaxis(masks, -1, 0)):
                 packed = rle.encode(np.asfortranarray(mask.astype(np.uint8)))
-                annotations.append({
-                    "id": 10 * seed + i, "image_id": seed, "category_id": 18,
-                    "iscrowd": int(i == 2),
-                    "segmentation": packed | {"counts": packed["counts"].decode()},
-                    "area": int(mask.sum()), "bbox": rle.toBbox(packed).tolist(),
-                })  # fmt: skip
+                annotations.append(
+                    {
+                        "id": 10 * seed + i,
+                        "image_id": seed,
+                        "category_id": 18,
+                        "iscrowd": int(i == 2),
+                        "segmentation": packed | {"counts": packed["counts"].decode()},
+                        "area": int(mask.sum()),
+                        "bbox": rle.toBbox(packed).tolist(),
+                    }
+                )
         content = {
-            "images": images, "annotations": annotations, "categories": [{"id": 18, "name": "dog"}]
-        }  # fmt: skip
+            "images": images,
+            "annotations": annotations,
+            "categories": [{"id": 18, "name": "dog"}],
+        }
         path = dataset_dir / "annotations" / f"instances_{subset}2017.json"
         path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def main():
     parser, args = common.parse(
-        __doc__, ["train", "evaluate"], make_toy,
-        year={"default": "2017", "help": "of the release"},
-        limit={"type": int, "default": 500, "help": "pictures to evaluate"},
-    )  # fmt: skip
+        __doc__,
+        ["train", "evaluate"],
+        make_toy,
+        year={"default": "2017", "help": "year of the release (default: 2017)"},
+        limit={"type": int, "default": 500, "help": "number of images to evaluate (default: 500)"},
+    )
     if not args.dataset:
-        parser.error("--dataset is needed, the folder of COCO")
+        parser.error("--dataset is missing: give the folder of COCO")
     config = CocoConfig(**common.TINY, NUM_CLASSES=1 + 1) if args.toy else CocoConfig()
     if args.command == "train":
         model = modellib.MaskRCNN("training", config, args.logs)
@@ -177,7 +231,7 @@ def main():
         train(model, args.dataset, args.year, (1, 2, 3) if args.toy else (40, 120, 160))
     else:
         config.IMAGES_PER_GPU = 1
-        config.DETECTION_MIN_CONFIDENCE = 0  # AP wants the whole ranking
+        config.DETECTION_MIN_CONFIDENCE = 0  # AP needs the detections of every score
         model = modellib.MaskRCNN("inference", config, args.logs)
         common.load_weights(model, args.weights)
         evaluate(model, args.dataset, args.year, args.limit)

@@ -1,11 +1,12 @@
-"""Nuclei: the 2018 Data Science Bowl of Kaggle.
+"""Nuclei: train on the 2018 Data Science Bowl of Kaggle, and write a submission.
 
     python nucleus.py train --dataset=DIR --subset=train --weights=imagenet
     python nucleus.py detect --dataset=DIR --subset=stage1_test --weights=last
 
-DIR holds stage1_train/ID/images/ID.png and stage1_train/ID/masks/*.png, and stage1_test/ likewise
-without masks. `detect` writes results/DATE/submit.csv and a picture an image. With --toy, DIR is
-filled with drawn pictures and the network is tiny.
+DIR holds stage1_train/ID/images/ID.png and stage1_train/ID/masks/*.png, and stage1_test/ with the
+same folders but without masks. `detect` writes results/DATE/submit.csv, and draws the detections
+of each image into results/DATE/ID.png. With --toy, the script fills DIR with drawn images and uses
+a tiny network.
 """
 
 import csv
@@ -26,11 +27,13 @@ from mrcnn.data.augment import Augmenter
 
 
 class NucleusConfig(Config):
+    """Settings for training on random crops of large images."""
+
     NAME = "nucleus"
     NUM_CLASSES = 1 + 1  # background + nucleus
     IMAGES_PER_GPU = 6
     BACKBONE = "resnet50"
-    IMAGE_RESIZE_MODE = "crop"  # random parts at full resolution
+    IMAGE_RESIZE_MODE = "crop"  # random crops at full resolution
     IMAGE_MIN_DIM = 512
     IMAGE_MAX_DIM = 512
     IMAGE_MIN_SCALE = 2.0
@@ -47,26 +50,29 @@ class NucleusConfig(Config):
 
 
 class InferenceConfig(NucleusConfig):
+    """Settings for detection in whole images."""
+
     IMAGES_PER_GPU = 1
-    IMAGE_RESIZE_MODE = "pad64"  # whole pictures, whatever their size
+    IMAGE_RESIZE_MODE = "pad64"  # whole images, padded to a multiple of 64
     RPN_NMS_THRESHOLD = 0.7
 
 
 class NucleusDataset(utils.Dataset):
-    """Pictures with one mask file a nucleus."""
+    """Images with one mask file per nucleus."""
 
     def load_nucleus(self, dataset_dir, subset):
-        """Adds a folder of pictures, or of stage1_train all but every tenth ("train") or these.
+        """Adds the images of one part of the data set.
 
         Args:
-            dataset_dir: the data set.
-            subset: "train", "val", or the name of a folder.
+            dataset_dir: str or path. Folder of the data set.
+            subset: str. "val" for every tenth image of stage1_train, "train" for the other images
+                of stage1_train, or the name of a folder.
         """
         self.add_class("nucleus", 1, "nucleus")
         folder = Path(dataset_dir) / ("stage1_train" if subset in ("train", "val") else subset)
         ids = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
         if not ids:
-            sys.exit(f"{folder} holds no pictures: --dataset must be the folder with stage1_train.")
+            sys.exit(f"{folder} holds no images. --dataset must be the folder with stage1_train.")
         if subset in ("train", "val"):
             ids = [x for i, x in enumerate(ids) if (i % 10 == 9) == (subset == "val")]
         for image_id in ids:
@@ -74,17 +80,25 @@ class NucleusDataset(utils.Dataset):
             self.add_image("nucleus", image_id=image_id, path=path)
 
     def load_mask(self, image_id):
-        """Masks bool [H, W, N] and their class ids [N]."""
+        """Returns masks, bool [height, width, N], and class ids, int32 [N]."""
         folder = Path(self.image_info[image_id]["path"]).parent.parent / "masks"
         masks = [skimage.io.imread(path) > 0 for path in sorted(folder.glob("*.png"))]
         return np.stack(masks, axis=-1), np.ones(len(masks), np.int32)
 
     def image_reference(self, image_id):
+        """Returns the id that Kaggle gave the image."""
         return self.image_info[image_id]["id"]
 
 
 def train(model, dataset_dir, subset, epochs):
-    """First the heads, then all layers; `epochs` are the totals after each."""
+    """Trains the heads, then all layers.
+
+    Args:
+        model: MaskRCNN in training mode.
+        dataset_dir: str or path. Folder of the data set.
+        subset: str. See `NucleusDataset.load_nucleus`.
+        epochs: tuple of two ints. The epoch, counted from the start, at which each stage ends.
+    """
     sets = []
     for name in (subset, "val"):
         sets.append(NucleusDataset())
@@ -93,13 +107,20 @@ def train(model, dataset_dir, subset, epochs):
     augmentation = Augmenter(fliplr=0.5, flipud=0.5, rot90=0.75, brightness=0.2, contrast=0.3)
     for layers, total in zip(("heads", "all"), epochs, strict=True):
         model.train(
-            *sets, learning_rate=model.config.LEARNING_RATE, epochs=total, layers=layers,
+            *sets,
+            learning_rate=model.config.LEARNING_RATE,
+            epochs=total,
+            layers=layers,
             augmentation=augmentation,
-        )  # fmt: skip
+        )
 
 
 def encode(mask):
-    """Run lengths "start length start length ..." of a mask [H, W]: column by column, from 1."""
+    """Returns the run-length code that Kaggle asks for, "start length start length ...".
+
+    Args:
+        mask: bool array [height, width]. Its pixels are numbered column by column, from 1.
+    """
     pixels = np.concatenate([[0], mask.T.ravel(), [0]]).astype(np.int8)
     starts = np.flatnonzero(np.diff(pixels) == 1) + 1
     ends = np.flatnonzero(np.diff(pixels) == -1) + 1
@@ -107,13 +128,17 @@ def encode(mask):
 
 
 def without_overlaps(masks):
-    """Masks [H, W, N], best first, without the pixels that a better one has."""
+    """Returns masks that share no pixel, as Kaggle asks for.
+
+    Args:
+        masks: bool array [height, width, N], best detection first. The best one keeps the pixel.
+    """
     first = np.cumsum(masks, axis=-1) == 1
     return masks & first
 
 
 def detect(model, dataset_dir, subset):
-    """Writes what is found in each picture, as Kaggle wants it, and as a picture."""
+    """Writes the detections of each image into a submission file, and drawn into an image."""
     dataset = NucleusDataset()
     dataset.load_nucleus(dataset_dir, subset)
     dataset.prepare()
@@ -129,14 +154,19 @@ def detect(model, dataset_dir, subset):
             rows = [encode(mask) for mask in np.moveaxis(masks, -1, 0) if mask.any()]
             writer.writerows([name, row] for row in rows or [""])
             visualize.save_instances(
-                folder / f"{name}.png", image, found["rois"], found["masks"], found["class_ids"],
-                dataset.class_names, found["scores"],
-            )  # fmt: skip
+                folder / f"{name}.png",
+                image,
+                found["rois"],
+                found["masks"],
+                found["class_ids"],
+                dataset.class_names,
+                found["scores"],
+            )
     print("Saved to", folder)
 
 
 def make_toy(dataset_dir):
-    """Drawn pictures in the layout of Kaggle."""
+    """Writes drawn images in the layout of Kaggle."""
     for subset, count in (("stage1_train", 10), ("stage1_test", 2)):
         for seed in range(count):
             image, masks, _ = common.discs(seed + 100 * (subset == "stage1_test"))
@@ -151,11 +181,13 @@ def make_toy(dataset_dir):
 
 def main():
     parser, args = common.parse(
-        __doc__, ["train", "detect"], make_toy,
-        subset="part of the data: train, stage1_train or stage1_test",
-    )  # fmt: skip
+        __doc__,
+        ["train", "detect"],
+        make_toy,
+        subset="part of the data: train, val, stage1_train or stage1_test",
+    )
     if not args.dataset:
-        parser.error("--dataset is needed, the folder with stage1_train/")
+        parser.error("--dataset is missing: give the folder with stage1_train/")
     kind = NucleusConfig if args.command == "train" else InferenceConfig
     tiny = common.TINY | {"MEAN_PIXEL": kind.MEAN_PIXEL}
     config = kind(**tiny) if args.toy else kind()

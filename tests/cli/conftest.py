@@ -1,4 +1,4 @@
-"""Shared by the tests of the commands."""
+"""Fixtures of the tests of the commands."""
 
 import json
 
@@ -13,7 +13,7 @@ from mrcnn.data.synthetic.shapes import ShapesDataset
 
 @pytest.fixture
 def cli(capsys):
-    """Runs one command: exit code, stdout and stderr."""
+    """Runs one command and returns its exit code, stdout and stderr."""
 
     def run(*words):
         try:

@@ -1,4 +1,4 @@
-"""The bundled model on a real photograph: the 24 coins that scikit-image carries."""
+"""The bundled model on a real image: the 24 coins of scikit-image."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from mrcnn.model import MaskRCNN
 
 
 def coin_masks():
-    """The coins by a classical watershed on the gradient: bool [303, 384, 24]."""
+    """Returns the masks of the coins from a watershed on the gradient, bool [303, 384, 24]."""
     coins = skimage.data.coins()
     markers = np.zeros_like(coins, int)
     markers[coins < 30] = 1

@@ -78,8 +78,8 @@ def test_detect_with_a_weight_file(cli, tmp_path, annotated):
     assert code == 0 and "images, written to" in out
 
 
-def test_a_misspelt_model_is_suggested(cli, tiny_folder, annotated, tmp_path, monkeypatch):
-    """Published names, model folders beside the one named, and runs by the begin of their name."""
+def test_a_misspelled_model_gets_a_suggestion(cli, tiny_folder, annotated, tmp_path, monkeypatch):
+    """Suggests published names, model folders next to the given one, and runs by prefix."""
     monkeypatch.chdir(tmp_path)
     run = tmp_path / "runs" / "cells20261123T1000"
     run.mkdir(parents=True)

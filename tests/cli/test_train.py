@@ -1,4 +1,4 @@
-"""`mrcnn train`: data, starting, resuming."""
+"""`mrcnn train`: data, starting and resuming."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def test_split_is_fixed_by_the_seed(annotated):
     assert names(train) == names(again) and len(names(train)) == 3
     assert sorted(names(train) + names(val)) == ["0", "1", "2", "3"]
     assert any(value != names(val) for value in other)
-    # a held back image keeps its own labels
+    # a validation image keeps its own labels
     whole = cli_data.dataset(options)
     index = names(whole).index(names(val)[0])
     assert np.array_equal(val.load_mask(0)[0], whole.load_mask(index)[0])
@@ -44,6 +44,21 @@ def test_validation_files(annotated):
     options = {"images": images, "annotations": file, "val_labels": annotated / "labels"}
     with pytest.raises(UsageError, match=r"classes \['object'\]"):
         cli_data.training_data(options, say=str)
+
+
+def test_crowds_can_be_objects(annotated, tmp_path):
+    content = json.loads((annotated / "instances.json").read_text())
+    for annotation in content["annotations"]:
+        annotation["iscrowd"] = 1
+    file = tmp_path / "instances.json"
+    file.write_text(json.dumps(content))
+    options = {"images": annotated / "images", "annotations": file, "val_annotations": file}
+    for crowds, sign in ((None, -1), ("ignore", -1), ("objects", 1)):
+        for dataset in cli_data.training_data(options | {"crowds": crowds}, say=str):
+            assert (np.sign(dataset.load_mask(0)[1]) == sign).all()
+    labels = {"images": annotated / "images", "labels": annotated / "labels"}
+    with pytest.raises(UsageError, match="--crowds needs --annotations"):
+        cli_data.dataset(labels | {"crowds": "objects"})
 
 
 def test_synthetic_sets_do_not_overlap():
@@ -81,7 +96,7 @@ def test_train_and_resume(cli, tiny_folder, annotated, tmp_path, monkeypatch):
 
 
 def test_resume_after_a_kill(cli, tiny_folder, tmp_path):
-    """`mrcnn train` killed with SIGKILL: `mrcnn train --resume` finishes the epochs it had left."""
+    """After a SIGKILL, `mrcnn train --resume` finishes the remaining epochs."""
     words = [sys.executable, "-m", "mrcnn", "train", "--dataset", "shapes", "--epochs", "9"]
     words += ["--weights", str(tiny_folder), "--image-size", "64", "--output", str(tmp_path)]
     words += ["--set", "EVALUATE_EVERY=0", "--set", "STEPS_PER_EPOCH=2", "--set"]
@@ -104,7 +119,7 @@ SMALL = ["--image-size", "64", "--count", "2", "--val-count", "0", "--set", "EVA
 
 
 def interrupted(*words, at=1, monkeypatch):
-    """Runs `mrcnn train`, interrupted in the epoch after `at` (counted from 0)."""
+    """Runs `mrcnn train` and interrupts it in the epoch after `at` (counted from 0)."""
     from mrcnn.cli.shared import progress
 
     class Stop(progress.EpochLines):
@@ -119,7 +134,7 @@ def interrupted(*words, at=1, monkeypatch):
 
 
 def test_the_printed_command_resumes_this_run(cli, capsys, tiny_folder, tmp_path, monkeypatch):
-    """Not another one, whatever --output was, and with blanks in its path."""
+    """The named run resumes and no other, with any --output and with spaces in its path."""
     monkeypatch.chdir(tmp_path)
     words = ["--weights", tiny_folder, "--epochs", 3, "--output", "my runs"]
     assert interrupted(*words, monkeypatch=monkeypatch) == 130
@@ -139,8 +154,9 @@ def test_nothing_to_resume_before_the_first_epoch(capsys, tiny_folder, tmp_path,
     assert "nothing to resume" in err and "--resume" not in err
 
 
+@pytest.mark.slow
 def test_the_newest_run_that_can_be_resumed(cli, capsys, tiny_folder, tmp_path, monkeypatch):
-    """A failed start and a finished run are passed over and named."""
+    """A failed start and a finished run are skipped and reported."""
     words = ["--weights", tiny_folder, "--epochs", 2, "--output", tmp_path]
     assert interrupted(*words, monkeypatch=monkeypatch) == 130
     (wanted,) = tmp_path.iterdir()
@@ -161,12 +177,12 @@ def test_the_newest_run_that_can_be_resumed(cli, capsys, tiny_folder, tmp_path, 
 
 
 def test_a_run_that_starts_over_keeps_its_options(cli, tiny_folder, tmp_path, monkeypatch):
-    """Killed before its first epoch was finished: the same options again, --set included."""
+    """Killed in its first epoch, a run starts over with the same options, including --set."""
     words = ["--weights", tiny_folder, "--epochs", 1, "--output", tmp_path]
     words += ["--set", "CHECKPOINTS_TO_KEEP=1"]
     assert interrupted(*words, at=0, monkeypatch=monkeypatch) == 130
     (folder,) = tmp_path.iterdir()
-    for file in folder.iterdir():  # what a kill in the first step leaves behind
+    for file in folder.iterdir():  # what is left if the process is killed in its first step
         if file.name != "command.json":
             file.unlink()
     code, out, err = cli("train", "--resume", "--output", tmp_path)
@@ -177,7 +193,7 @@ def test_a_run_that_starts_over_keeps_its_options(cli, tiny_folder, tmp_path, mo
 
 
 def test_classes_come_from_the_data(cli, tmp_path):
-    """NUM_CLASSES of another number would train classes that nothing teaches."""
+    """Another NUM_CLASSES would add classes without any training data."""
     words = ["train", "--dataset", "shapes", *SMALL, "--output", tmp_path, "--set", "NUM_CLASSES=7"]
     code, _, err = cli(*words)
     assert code == 1 and err.count("\n") == 1

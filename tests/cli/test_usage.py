@@ -1,4 +1,4 @@
-"""What all commands share: listing, help, wrong usage, settings, exit codes, backends."""
+"""Common to all commands: listing, help, wrong usage, settings, exit codes and backends."""
 
 import os
 import subprocess
@@ -87,7 +87,7 @@ def one_line_error(err, command):
         (["train", "--dataset", "shapes", "--count", "2", "--set", "NAME=a b"], "give a_b"),
     ],
 )
-def test_what_was_meant_is_suggested(cli, tmp_path, monkeypatch, words, text):
+def test_wrong_words_get_a_suggestion(cli, tmp_path, monkeypatch, words, text):
     monkeypatch.chdir(tmp_path)
     code, _, err = cli(*words)
     assert code == 2 and text in err and err.count("\n") == 1
@@ -106,7 +106,7 @@ def test_help_and_version(cli):
 
 
 def test_help_says_every_default(cli):
-    """An option that may be left out says what happens then."""
+    """The help of an optional argument names its default."""
     free = {"--help", "--debug", "--set", "--dataset", "--images", "--annotations", "--labels"}
     free |= {"--val-annotations", "--val-labels", "--no-mask", "--style"}
     for name in commands():
@@ -117,7 +117,7 @@ def test_help_says_every_default(cli):
 
 
 def test_a_command_is_one_file(cli, tmp_path, monkeypatch):
-    """Put into the folder of commands, a module is listed, explained and run; nothing else is."""
+    """A module in the folder of commands, and nothing else, is listed, explained and run."""
     (tmp_path / "greet.py").write_text(
         "HELP = 'Greet somebody.'\n"
         "EXAMPLE = 'mrcnn greet Ann'\n"
@@ -173,7 +173,7 @@ INFO = "from mrcnn.cli import main; sys.exit(main(['info']))"
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_info_with_every_backend(backend):
-    """Neither Keras on JAX nor Keras on PyTorch answers for devices that are not there."""
+    """Keras on JAX and on PyTorch does not report devices that do not exist."""
     pytest.importorskip(backend)
     done = start(INFO, backend)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -59,7 +59,7 @@ class OwnTrain(modellib.MaskRCNN):
     ("numerics", "method"),
     [
         ("matterport", "fit_generator"),
-        ("auto", "fit"),
+        pytest.param("auto", "fit", marks=pytest.mark.slow),
         pytest.param("matterport", "fit", marks=pytest.mark.slow),
         pytest.param("auto", "fit_generator", marks=pytest.mark.slow),
     ],

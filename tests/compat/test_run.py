@@ -163,6 +163,7 @@ def test_a_script(tmp_path):
     assert done.returncode == 5 and "'paint' is not recognized." in done.stdout
 
 
+@pytest.mark.slow
 def test_a_notebook_that_imports_the_script(tmp_path):
     """As demo.ipynb imports coco.py: from another folder, with lines of IPython."""
     (tmp_path / "samples").mkdir()

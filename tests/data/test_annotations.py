@@ -1,4 +1,4 @@
-"""The record of annotations, the formats that meet in it, and the door that opens them."""
+"""The record of annotations, the formats that it is read from, and `Dataset.open`."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import os
 import cv2
 import numpy as np
 import pytest
-from PIL import Image as Photo
+from PIL import Image as PilImage
 
 from mrcnn.config import Config
 from mrcnn.data import annotations as record
@@ -41,7 +41,7 @@ def shapes(folder, count=4):
 
 
 def best_overlaps(first, second):
-    """For each mask [H, W, N] of the first stack, its largest IoU with one of the second."""
+    """Returns the largest IoU of each mask of the first stack with one of the second."""
     first, second = (stack.astype(float).transpose(2, 0, 1) for stack in (first, second))
     first, second = (stack.reshape(len(stack), 70 * 90).T for stack in (first, second))
     both = first.T @ second
@@ -66,7 +66,7 @@ def test_round_trip(tmp_path, first, second):
         target = tmp_path / f"{number}-{name}"
         path = target / "instances.json" if name == "coco" else target
         formats.write(annotations, path, name)
-        # The file names of COCO start from the folder that all images have in common.
+        # File names in COCO are relative to the common folder of all images.
         folders = [os.path.dirname(image.path) for image in annotations.images]
         images = os.path.commonpath(folders) if name == "coco" else None
         options = {} if name == "coco" else {"class_name": "shape"}
@@ -106,7 +106,7 @@ def test_coco_keeps_what_the_folders_cannot_hold(tmp_path):
     assert dataset.load_mask(1)[1].tolist() == [1, -2]
     assert dataset.get_source_class_id(2, "coco") == 7
     known = coco_ground_truth(Dataset.from_annotations(annotations))
-    assert known["annotations"] == data["annotations"]  # one writer
+    assert known["annotations"] == data["annotations"]  # both are written by the same code
     with pytest.raises(ValueError, match="'label_images' holds one class, but there are 2"):
         formats.write(annotations, tmp_path / "out", "label_images")
     one = record.Annotations("made", [(3, "cat")], [record.Image(1, "x.png", 8, 10, instances)])
@@ -131,7 +131,7 @@ def test_overlaps_in_a_label_image_leave_the_smaller_instance_on_top(tmp_path):
     assert masks.sum(axis=(0, 1)).tolist() == [16, 400 - 16]
 
 
-# --- The door ------------------------------------------------------------------------------------
+# --- Dataset.open --------------------------------------------------------------------------------
 def test_open_recognizes_the_format(tmp_path):
     annotations = shapes(tmp_path / "coco" / "images", count=2)
     formats.write(annotations, tmp_path / "coco" / "instances.json", "coco")
@@ -170,7 +170,7 @@ def test_open_says_what_it_cannot_decide(tmp_path):
         Dataset.open(tmp_path / "instances.json", class_name="x")
     panoptic = {"images": [], "annotations": [{"segments_info": []}], "categories": []}
     (tmp_path / "panoptic.json").write_text(json.dumps(panoptic))
-    assert Dataset.open(tmp_path, "coco").num_images == 2  # the only file of instances
+    assert Dataset.open(tmp_path, "coco").num_images == 2  # the only file with instances
     (tmp_path / "copy.json").write_text((tmp_path / "instances.json").read_text())
     with pytest.raises(ValueError, match="copy.json, instances.json"):
         Dataset.open(tmp_path, "coco")
@@ -322,10 +322,11 @@ def test_split_keeps_the_record(tmp_path):
 # --- EXIF ----------------------------------------------------------------------------------------
 @pytest.mark.parametrize("stored", [True, False])
 @pytest.mark.parametrize("kind", ["label_images", "mask_folders"])
-def test_an_exif_turn_follows_the_size_of_the_masks(tmp_path, kind, stored):
-    exif = Photo.Exif()
+def test_an_exif_rotation_follows_the_size_of_the_masks(tmp_path, kind, stored):
+    exif = PilImage.Exif()
     exif[0x0112] = 6
-    photo, mask = np.zeros((30, 40, 3), np.uint8), np.zeros((30, 40), np.uint8)
+    pixels = np.zeros((30, 40, 3), np.uint8)
+    mask = np.zeros((30, 40), np.uint8)
     mask[3:20, 4:30] = 1
     mask = mask if stored else np.ascontiguousarray(np.rot90(mask, -1))
     folders = {
@@ -334,7 +335,7 @@ def test_an_exif_turn_follows_the_size_of_the_masks(tmp_path, kind, stored):
     }[kind]
     for folder in folders:
         (tmp_path / folder).mkdir(parents=True)
-    Photo.fromarray(photo).save(tmp_path / folders[0] / "x.jpg", exif=exif)
+    PilImage.fromarray(pixels).save(tmp_path / folders[0] / "x.jpg", exif=exif)
     cv2.imwrite(str(tmp_path / folders[1] / "x.png"), mask)
     dataset = Dataset.open(tmp_path)
     for _ in range(2):

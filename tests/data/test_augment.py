@@ -8,7 +8,7 @@ from mrcnn.images.masks import boxes_from_masks
 
 
 def scene(rng, height, width, count):
-    """A picture whose red channel numbers the instances, and their masks."""
+    """Returns an image whose red channel numbers the instances, and their masks."""
     labels = np.zeros((height, width), np.uint8)
     for number in range(1, count + 1):
         y, x = rng.integers(0, height), rng.integers(0, width)
@@ -17,7 +17,7 @@ def scene(rng, height, width, count):
     return np.repeat(labels[..., None], 3, 2), masks
 
 
-def test_flips_and_turns_undo_themselves():
+def test_flips_and_rotations_are_reversible():
     rng = np.random.default_rng(0)
     image, _ = scene(rng, 13, 18, 5)
     np.testing.assert_array_equal(move(move(image, True, False, 0), True, False, 0), image)
@@ -64,7 +64,7 @@ def test_random_augmentation_keeps_image_masks_and_ids_together(seed):
         assert (found.class_ids % 10 == 0).all() and len(set(found.class_ids)) == len(full.T)
         assert full.any(axis=(0, 1)).all()
         assert not full[plan.valid_shape[0] :].any() and not full[:, plan.valid_shape[1] :].any()
-    # The picture numbers its instances: after only moving and cropping they must still agree.
+    # The image numbers its instances, so image and masks must agree after moving and cropping.
     plan = plan._replace(scaled_shape=turned.shape[:2], offset=(0, 0), valid_shape=turned.shape[:2])
     found = from_masks(turned_masks, class_ids, plan)
     for class_id, (y1, x1, y2, x2), crop in zip(*found, strict=True):

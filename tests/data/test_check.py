@@ -1,4 +1,4 @@
-"""What `check_dataset` says before training: instances that vanish, none at all, too many."""
+"""What `check_dataset` reports before training: lost instances, none, or too many."""
 
 import logging
 import time
@@ -32,7 +32,7 @@ class Given(Dataset):
 
 
 class Labels(Given):
-    """The same as label images."""
+    """The same dataset as label images."""
 
     def load_label(self, image_id):
         masks, class_ids = self.samples[image_id]
@@ -40,7 +40,7 @@ class Labels(Given):
 
 
 class Boxes(Given):
-    """The same as boxes alone."""
+    """The same dataset with boxes only."""
 
     def load_boxes(self, image_id):
         return super().load_boxes(image_id)
@@ -50,7 +50,7 @@ class Boxes(Given):
 
 
 def sample(thin=0, thick=0, crowds=0, side=256):
-    """Lines of 1 pixel, squares of 12, and squares that are crowds; apart from each other."""
+    """Lines 1 pixel wide, squares of 12 pixels, and squares that are crowds, without contact."""
     masks = np.zeros((side, side, thin + thick + crowds), bool)
     for index in range(thin):
         masks[2 + 4 * index, 10:60, index] = True
@@ -77,7 +77,7 @@ def warnings_of(caplog, dataset, settings, **arguments):
 )
 def test_instances_that_vanish_are_counted(caplog, kind, changes):
     dataset = kind(sample(thin=2, thick=3), sample(thick=4), sample(thin=1))
-    if kind is Labels:  # nearest neighbor keeps every fourth row
+    if kind is Labels:  # nearest-neighbor resizing keeps every fourth row
         dataset.samples[0][0][2, :, 0] = False
         dataset.samples[0][0][1, 10:60, 0] = True
         dataset.samples[0][0][6, :, 1] = False
@@ -91,7 +91,7 @@ def test_instances_that_vanish_are_counted(caplog, kind, changes):
     assert warnings_of(caplog, dataset, large) == []
 
 
-def test_data_without_an_instance_is_said(caplog):
+def test_data_without_an_instance_gives_a_warning(caplog):
     (text,) = warnings_of(caplog, Given(sample(), sample()), config())
     assert "no instance" in text and "2 images" in text and "iscrowd" not in text
     (text,) = warnings_of(caplog, Given(sample(crowds=2), sample()), config())
@@ -110,7 +110,7 @@ def test_a_dataset_without_annotations_says_so_once(caplog, tmp_path):
     assert len(texts) == 2 and "load_mask" in texts[0] and "no instance" in texts[1]
 
 
-def test_more_instances_than_fit_are_said(caplog):
+def test_more_instances_than_fit_give_a_warning(caplog):
     dataset = Given(sample(thick=5), sample(thick=7), sample(thick=2))
     (text,) = warnings_of(caplog, dataset, config(MAX_GT_INSTANCES=4))
     for words in ("2 of 3 images hold", "MAX_GT_INSTANCES = 4", "Set MAX_GT_INSTANCES = 7"):

@@ -1,4 +1,4 @@
-"""COCO files as annotation tools write them: crowds, flat polygons, EXIF turns, foreign paths."""
+"""COCO files from annotation tools: crowds, flat polygons, EXIF orientation, foreign paths."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ SQUARE = [2, 2, 6, 2, 6, 6, 2, 6]
 
 
 def write(folder, annotations, images=None, height=8, width=10):
-    """Writes an instances file; the images are left to the test."""
+    """Writes an instances file without images."""
     images = images or [{"id": 1, "file_name": "a.png", "height": height, "width": width}]
     listed = [
         {"id": number, "image_id": 1, "category_id": 1, **entry}
@@ -35,7 +35,7 @@ def image_file(path, shape=(8, 10, 3), value=50):
 
 
 # --- Crowds --------------------------------------------------------------------------------------
-def test_only_crowds_are_said_and_can_be_objects(tmp_path, caplog):
+def test_only_crowds_give_a_warning_and_can_be_objects(tmp_path, caplog):
     path = write(tmp_path, [{"segmentation": [SQUARE], "iscrowd": 1}] * 3)
     with caplog.at_level(logging.WARNING, "mrcnn"):
         dataset = CocoDataset.from_json(path, tmp_path)
@@ -80,8 +80,8 @@ def test_a_list_of_points_is_read(tmp_path):
 
 
 # --- EXIF ----------------------------------------------------------------------------------------
-def turned_photo(path, height=100, width=120):
-    """A JPEG stored as [height, width] that viewers show turned by a quarter; its corner is red."""
+def rotated_image(path, height=100, width=120):
+    """Writes a JPEG with a red corner that viewers show rotated by 90 degrees."""
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[:20, :20, 0] = 255
     exif = Image.Exif()
@@ -90,26 +90,26 @@ def turned_photo(path, height=100, width=120):
 
 
 def test_read_image_upright_or_as_stored(tmp_path):
-    turned_photo(tmp_path / "a.jpg")
+    rotated_image(tmp_path / "a.jpg")
     assert read_image(tmp_path / "a.jpg").shape == (120, 100, 3)
     stored = read_image(tmp_path / "a.jpg", upright=False)
     assert stored.shape == (100, 120, 3) and stored[5, 5, 0] > 200
 
 
 @pytest.mark.parametrize("height, width, corner", [(100, 120, (5, 5)), (120, 100, (5, 95))])
-def test_an_exif_turn_follows_the_declared_size(tmp_path, height, width, corner):
-    turned_photo(tmp_path / "a.jpg")
+def test_an_exif_rotation_follows_the_declared_size(tmp_path, height, width, corner):
+    rotated_image(tmp_path / "a.jpg")
     images = [{"id": 1, "file_name": "a.jpg", "height": height, "width": width}]
     path = write(tmp_path, [{"segmentation": [SQUARE]}], images)
     dataset = CocoDataset.from_json(path, tmp_path)
-    for _ in range(2):  # the second time from memory
+    for _ in range(2):  # the second time from the cache
         image = dataset.load_image(0)
         assert image.shape[:2] == dataset.load_mask(0)[0].shape[:2] == (height, width)
         assert image[corner[0], corner[1], 0] > 200
 
 
 def test_a_size_that_never_fits_is_explained(tmp_path):
-    turned_photo(tmp_path / "a.jpg")
+    rotated_image(tmp_path / "a.jpg")
     images = [{"id": 1, "file_name": "a.jpg", "height": 50, "width": 60}]
     dataset = CocoDataset.from_json(write(tmp_path, [], images), tmp_path)
     with pytest.raises(ValueError, match="instances.json.*a.jpg.*50x60.*120x100.*100x120"):

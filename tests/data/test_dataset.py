@@ -95,7 +95,7 @@ class Labels(Masks):
 
 
 class OwnMasks(Labels):
-    """Its masks are meant, not the label images of the class that it comes from."""
+    """Its own masks are used, not the label images of its base class."""
 
     def load_mask(self, image_id):
         return np.zeros((4, 4, 0), bool), np.zeros(0, np.int32)
@@ -131,7 +131,7 @@ def test_abilities(kind, abilities):
 
 
 def test_own_masks_of_a_subclass_reach_the_network():
-    """A subclass of a reader of label images that overrides load_mask was ignored."""
+    """load_mask used to be ignored in a subclass of a reader of label images."""
     from mrcnn.config import Config
     from mrcnn.data.ground_truth import coco_ground_truth
     from mrcnn.data.sample import load_fitted_instances

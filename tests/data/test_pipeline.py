@@ -18,7 +18,7 @@ from mrcnn.images.masks import minimize_crop
 
 
 class Made(Dataset):
-    """A dataset of given pictures and masks."""
+    """A dataset of given images and masks."""
 
     def __init__(self, *samples, classes=1):
         super().__init__()
@@ -30,7 +30,7 @@ class Made(Dataset):
         self.prepare()
 
     def image_reference(self, image_id):
-        return f"picture-{image_id}"
+        return f"image-{image_id}"
 
     def load_image(self, image_id):
         return self.samples[image_id][0]
@@ -40,7 +40,7 @@ class Made(Dataset):
 
 
 class Numbered(Made):
-    """Pictures whose grey level is their number, without objects."""
+    """Images whose gray level is their number, without objects."""
 
     def __init__(self, count):
         empty = (np.zeros((16, 16, 0), bool), np.zeros(0, np.int32))
@@ -57,7 +57,7 @@ def blank(height=64, width=64):
 
 
 def numbers(batches, epoch):
-    """Which pictures of a Numbered set the batches of an epoch hold."""
+    """Returns the images of a Numbered set that the batches of an epoch hold."""
     rows = [batches.get(epoch, index)["input_image"][:, 0, 0, 0] for index in range(len(batches))]
     return np.concatenate(rows).astype(int).tolist()
 
@@ -70,7 +70,7 @@ def same(first, second):
 @pytest.mark.parametrize("mini", [True, False])
 @pytest.mark.parametrize("use_masks", [True, False])
 @pytest.mark.parametrize("mode", ["square", "crop", "pad64", "none"])
-def test_arrays_are_those_of_the_contract(mini, use_masks, mode):
+def test_arrays_are_as_documented(mini, use_masks, mode):
     settings = config(
         NUM_CLASSES=4, USE_MINI_MASK=mini, USE_MASKS=use_masks, IMAGE_RESIZE_MODE=mode
     )
@@ -171,7 +171,7 @@ def test_image_without_objects_and_the_default_load_mask():
     assert not sample["input_gt_class_ids"].any() and not sample["input_gt_masks"].any()
 
 
-def test_boxes_alone_need_no_masks():
+def test_boxes_only_need_no_masks():
     class Boxes(Made):
         def load_boxes(self, image_id):
             return np.array([[2, 3, 10, 20]], np.float32), np.array([1])
@@ -192,19 +192,19 @@ def test_any_callable_augments():
     dataset = Made((blank(), masks, np.array([1])))
     sample = load_sample(dataset, config(), 0, lambda image, m: (image[:, ::-1], m[:, ::-1]))
     assert sample["input_gt_boxes"][0].tolist() == [5, 60, 9, 64]
-    with pytest.raises(ValueError, match="picture-0.*augmentation"):
+    with pytest.raises(ValueError, match="image-0.*augmentation"):
         load_sample(dataset, config(), 0, lambda image, m: (image[:9], m))
 
 
 def test_stretch_and_channels():
-    grey = np.linspace(1000, 2000, 64 * 64).reshape(64, 64).astype(np.uint16)
-    dataset = Made((grey, np.zeros((64, 64, 0), bool), np.zeros(0)))
+    gray = np.linspace(1000, 2000, 64 * 64).reshape(64, 64).astype(np.uint16)
+    dataset = Made((gray, np.zeros((64, 64, 0), bool), np.zeros(0)))
     sample = load_sample(dataset, config(IMAGE_STRETCH=(0, 100)), 0)
     assert sample["input_image"].min() == 0 and sample["input_image"].max() == pytest.approx(255)
 
 
 def test_an_empty_mask_of_class_0_is_no_object():
-    """How a much copied kernel loads pictures without objects."""
+    """A dataset that returns images without objects as often copied scripts do."""
     dataset = Made((blank(), np.zeros((64, 64, 1), bool), np.zeros(1, np.int32)))
     check_dataset(dataset, config())
     assert not load_sample(dataset, config(), 0)["input_gt_class_ids"].any()
@@ -214,15 +214,15 @@ def test_an_empty_mask_of_class_0_is_no_object():
 @pytest.mark.parametrize(
     "image, masks, class_ids, words",
     [
-        (blank(), np.ones((32, 64, 1), bool), [1], r"picture-0.*\(32, 64, 1\).*64x64"),
-        (blank(), np.ones((64, 64), bool), [1], r"picture-0.*\(64, 64\)"),
-        (blank(), np.ones((64, 64, 2), bool), [1], "picture-0.*2 masks but 1 class ids"),
-        (blank(), np.ones((64, 64, 1), bool), [2], "picture-0.*class id 2.*NUM_CLASSES = 2.*Set"),
-        (blank(), np.ones((64, 64, 1), bool), [-2], "picture-0.*class id -2"),
-        (blank(), np.ones((64, 64, 1), bool), [0], "picture-0.*class id 0"),
-        (blank() * np.nan, np.zeros((64, 64, 0)), [], "picture-0.*NaN"),
-        (blank() + 0.5, np.zeros((64, 64, 0)), [], "picture-0.*multiply by 255"),
-        (np.zeros((64, 64, 5), np.uint8), np.zeros((64, 64, 0)), [], "picture-0.*5 channels"),
+        (blank(), np.ones((32, 64, 1), bool), [1], r"image-0.*\(32, 64, 1\).*64x64"),
+        (blank(), np.ones((64, 64), bool), [1], r"image-0.*\(64, 64\)"),
+        (blank(), np.ones((64, 64, 2), bool), [1], "image-0.*2 masks but 1 class ids"),
+        (blank(), np.ones((64, 64, 1), bool), [2], "image-0.*class id 2.*NUM_CLASSES = 2.*Set"),
+        (blank(), np.ones((64, 64, 1), bool), [-2], "image-0.*class id -2"),
+        (blank(), np.ones((64, 64, 1), bool), [0], "image-0.*class id 0"),
+        (blank() * np.nan, np.zeros((64, 64, 0)), [], "image-0.*NaN"),
+        (blank() + 0.5, np.zeros((64, 64, 0)), [], "image-0.*multiply by 255"),
+        (np.zeros((64, 64, 5), np.uint8), np.zeros((64, 64, 0)), [], "image-0.*5 channels"),
     ],
 )
 def test_bad_samples_are_named(image, masks, class_ids, words):
@@ -281,7 +281,7 @@ def test_a_label_image_of_another_size_is_refused():
             return np.ones((32, 32), np.int32), np.ones(1, np.int32)
 
     dataset = Labeled((blank(), np.ones((64, 64, 1), bool), [1]))
-    with pytest.raises(ValueError, match="picture-0.*label image is 32x32.*image is 64x64"):
+    with pytest.raises(ValueError, match="image-0.*label image is 32x32.*image is 64x64"):
         load_sample(dataset, config(), 0)
 
 
@@ -303,7 +303,7 @@ def test_sources_that_are_never_augmented():
 
 
 # --- Order ---------------------------------------------------------------------------------------
-def test_every_image_exactly_once_an_epoch():
+def test_every_image_exactly_once_per_epoch():
     batches = Batches(Numbered(9), config(IMAGES_PER_GPU=4))
     assert len(batches) == 3
     epochs = [numbers(batches, epoch) for epoch in range(3)]
@@ -317,7 +317,7 @@ def test_every_image_exactly_once_an_epoch():
         Batches(Numbered(3), config(IMAGES_PER_GPU=4), drop_remainder=True)
 
 
-def test_steps_go_on_through_permutations():
+def test_steps_continue_through_permutations():
     batches = Batches(Numbered(5), config(), steps=3)
     assert len(batches) == 3
     stream = sum((numbers(batches, epoch) for epoch in range(5)), [])
@@ -328,7 +328,7 @@ def test_steps_go_on_through_permutations():
     assert numbers(few, 0) == [0] * 8
 
 
-def test_iteration_ends_and_the_epoch_moves_on():
+def test_iteration_ends_and_the_next_epoch_starts():
     batches = Batches(Numbered(4), config(), steps=3)
     assert len(list(batches)) == 3
     first = batches[1]
@@ -352,8 +352,8 @@ def test_seed_decides():
     Batches(Numbered(2), config(), seed=None)[0]
 
 
-def pictures_in_fit(batches, **arguments):
-    """Numbers of the pictures in the order that a model sees them."""
+def images_in_fit(batches, **arguments):
+    """Returns the numbers of the images in the order that a model sees them."""
     seen = []
 
     class Spy(keras.Model):
@@ -373,16 +373,16 @@ def pictures_in_fit(batches, **arguments):
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="an eager train_step")
-def test_workers_change_nothing(workers):
-    """The order and content that fit sees, whatever the number of threads."""
+def test_workers_do_not_change_the_batches(workers):
+    """`fit` sees the same order and content with any number of threads."""
     settings = config(IMAGES_PER_GPU=4, DATA_WORKERS=workers)
     batches = Batches(Numbered(10), settings, seed=1)
     expected = [numbers(batches, epoch) for epoch in range(3)]
-    assert pictures_in_fit(batches, epochs=3) == sum(expected, [])
+    assert images_in_fit(batches, epochs=3) == sum(expected, [])
     assert batches.epoch == 3
     resumed = Batches(Numbered(10), settings, seed=1)
     callbacks = [resumed.follow_fit()]
-    assert pictures_in_fit(resumed, epochs=3, initial_epoch=2, callbacks=callbacks) == expected[2]
+    assert images_in_fit(resumed, epochs=3, initial_epoch=2, callbacks=callbacks) == expected[2]
 
 
 def test_threads_may_ask_in_any_order():

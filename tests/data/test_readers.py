@@ -68,7 +68,7 @@ def test_coco_forms(tmp_path):
     assert dataset.image_reference(0).endswith("a.png")
 
 
-def test_coco_boxes_alone(tmp_path):
+def test_coco_boxes_only(tmp_path):
     path = coco(tmp_path, [{"bbox": [1, 2, 30, 4]}, {"bbox": [1, 1, 0, 4]}])
     dataset = CocoDataset.from_json(path, tmp_path)
     boxes, class_ids = dataset.load_boxes(0)

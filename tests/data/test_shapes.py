@@ -7,7 +7,7 @@ from mrcnn.images.masks import boxes_from_masks
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_a_picture_and_its_masks(style):
+def test_an_image_and_its_masks(style):
     dataset = ShapesDataset(6, 96, 150, seed=1, style=style)
     assert dataset.class_names == ["BG", "square", "circle", "triangle"]
     for image_id in dataset.image_ids:
@@ -84,5 +84,5 @@ def test_any_count_and_refusals():
         ShapesDataset(1, style="cubes")
     with pytest.raises(ValueError, match="16 pixels"):
         ShapesDataset(1, height=8)
-    for style in STYLES:  # smallest pictures
+    for style in STYLES:  # smallest images
         ShapesDataset(3, 16, 17, style=style).load_mask(2)

@@ -1,4 +1,4 @@
-"""Training and detection frame an image in the same way, in every dialect."""
+"""Training and detection resize and pad an image in the same way, in every dialect."""
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ def test_training_and_detection_agree(name, shape, mode):
 
 @pytest.mark.parametrize("name", [n for n in dialects.names() if n not in ("standard",)])
 def test_shortest_edge_agrees_where_there_is_no_padding(name):
-    """In training the canvas is square, so only the image itself can be compared."""
+    """In training, the padded image is square, so only the image itself can be compared."""
     config, dataset = config_of(name, IMAGE_RESIZE_MODE="shortest_edge"), One((120, 200))
     sample, fitted = load_sample(dataset, config, 0), fit_for_detection(dataset.image, config)
     y1, x1, y2, x2 = fitted.window
@@ -67,7 +67,7 @@ def test_shortest_edge_agrees_where_there_is_no_padding(name):
 
 @pytest.mark.parametrize("mode", ["square", "pad64"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_matterport_frames_as_the_old_package(shape, mode):
+def test_matterport_resizes_and_pads_as_the_old_package(shape, mode):
     config, dataset = config_of("matterport", IMAGE_RESIZE_MODE=mode), One(shape)
     old, window, scale, _, _ = resize_image(dataset.image, 256, 256, 0, mode)
     sample = load_sample(dataset, config, 0)
@@ -79,13 +79,13 @@ def test_matterport_frames_as_the_old_package(shape, mode):
 
 
 def test_the_case_of_a_120x200_image():
-    """Centered, and padded with what becomes minus the mean: as detection always did."""
+    """The image is centered, and the padding becomes minus the mean, as in detection."""
     sample = load_sample(One((120, 200)), config_of("matterport"), 0)
     assert sample[WINDOW].tolist() == [51, 0, 205, 256]
     assert not sample[IMAGE][:51].any() and not sample[IMAGE][205:].any()
 
 
-def test_groups_are_what_their_readers_take():
+def test_fields_of_groups_are_arguments_of_their_readers():
     """The field names of a group are keyword arguments of the function or layer that reads it."""
     import inspect
 
@@ -102,11 +102,19 @@ def test_groups_are_what_their_readers_take():
     from mrcnn.network.rois.targets import DetectionTargets
 
     readers = {
-        "resnet": resnet, "pyramid": feature_pyramid, "rpn": rpn_model, "box_head": build_box_head,
-        "mask_head": build_mask_head, "anchors": PyramidAnchors, "proposals": ProposalLayer,
-        "pooling": PyramidROIAlign, "targets": DetectionTargets, "box_loss": box_loss,
-        "class_loss": class_loss, "detections": DetectionLayer,
-    }  # fmt: skip
+        "resnet": resnet,
+        "pyramid": feature_pyramid,
+        "rpn": rpn_model,
+        "box_head": build_box_head,
+        "mask_head": build_mask_head,
+        "anchors": PyramidAnchors,
+        "proposals": ProposalLayer,
+        "pooling": PyramidROIAlign,
+        "targets": DetectionTargets,
+        "box_loss": box_loss,
+        "class_loss": class_loss,
+        "detections": DetectionLayer,
+    }
     standard = dialects.named("standard")
     for group, reader in readers.items():
         known = set(inspect.signature(reader).parameters)

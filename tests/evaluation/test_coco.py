@@ -1,4 +1,4 @@
-"""COCO AP against pycocotools by hand, pooled counts, COCO format, curves."""
+"""COCO AP against direct calls of pycocotools, pooled counts, the COCO format and curves."""
 
 import contextlib
 import copy
@@ -28,7 +28,7 @@ DATA = os.environ.get("MRCNN_DATA")  # a folder of real images
 
 
 class Masks(Dataset):
-    """Data set of given lists of masks [H, W, N] and class ids."""
+    """A data set made of lists of masks [H, W, N] and class ids."""
 
     def __init__(self, items, classes=("cat", "dog"), ids=None, class_ids=None):
         super().__init__()
@@ -48,15 +48,18 @@ class Masks(Dataset):
 def disks(rng, count, size=160, radius=(3, 75)):
     y, x = np.ogrid[:size, :size]
     y, x = y[..., None], x[..., None]
-    centre, r = rng.uniform(0, size, (2, count)), rng.uniform(*radius, count)
-    masks = (y - centre[0]) ** 2 + (x - centre[1]) ** 2 < r**2
+    center, r = rng.uniform(0, size, (2, count)), rng.uniform(*radius, count)
+    masks = (y - center[0]) ** 2 + (x - center[1]) ** 2 < r**2
     return masks[..., masks.any(axis=(0, 1))]
 
 
 def detections(rng, masks, class_ids, extra=3):
-    """The objects, shifted or with another class now and then, some missing, some invented."""
-    kept = [np.roll(masks[..., i], rng.integers(-3, 4, 2), (0, 1)) for i in range(masks.shape[-1])
-            if rng.random() < 0.85]  # fmt: skip
+    """Detections of the objects: some are shifted, of another class, missing or added."""
+    kept = [
+        np.roll(masks[..., i], rng.integers(-3, 4, 2), (0, 1))
+        for i in range(masks.shape[-1])
+        if rng.random() < 0.85
+    ]
     ids = [abs(c) for c, _ in zip(class_ids, range(len(kept)), strict=False)]
     stack = np.stack(kept, -1) if kept else np.zeros((*masks.shape[:2], 0), bool)
     stack = np.concatenate([stack, disks(rng, extra, masks.shape[0])], axis=-1)
@@ -68,8 +71,11 @@ def result(masks, class_ids, scores, rle=False):
     rles = masks_to_rles(masks)
     xywh = np.array([coco_mask.toBbox(r) for r in rles]).reshape(-1, 4)
     rois = np.stack([xywh[:, 1], xywh[:, 0], xywh[:, 1] + xywh[:, 3], xywh[:, 0] + xywh[:, 2]], 1)
-    found = {"rois": rois.astype(np.int32), "class_ids": np.asarray(class_ids, np.int32),
-             "scores": np.asarray(scores, np.float32)}  # fmt: skip
+    found = {
+        "rois": rois.astype(np.int32),
+        "class_ids": np.asarray(class_ids, np.int32),
+        "scores": np.asarray(scores, np.float32),
+    }
     return found | ({"rles": rles} if rle else {"masks": masks})
 
 
@@ -86,23 +92,31 @@ def random_set():
 
 
 def by_hand(items, results, kind):
-    """pycocotools called as its demonstration does, on dictionaries written here."""
+    """Calls pycocotools as its demonstration does, with dictionaries that are built here."""
     truth = {"images": [], "annotations": [], "categories": [{"id": 1}, {"id": 2}], "info": {}}
     rows = []
     for number, ((masks, class_ids), found) in enumerate(zip(items, results, strict=True), 1):
         truth["images"].append({"id": number, "height": 160, "width": 160})
         for i, class_id in enumerate(class_ids):
             code = coco_mask.encode(np.asfortranarray(masks[..., i].astype(np.uint8)))
-            truth["annotations"].append({
-                "id": len(truth["annotations"]) + 1, "image_id": number,
-                "iscrowd": int(class_id < 0), "category_id": int(abs(class_id)),
-                "segmentation": code, "area": float(coco_mask.area(code)),
-                "bbox": list(coco_mask.toBbox(code)),
-            })  # fmt: skip
+            truth["annotations"].append(
+                {
+                    "id": len(truth["annotations"]) + 1,
+                    "image_id": number,
+                    "iscrowd": int(class_id < 0),
+                    "category_id": int(abs(class_id)),
+                    "segmentation": code,
+                    "area": float(coco_mask.area(code)),
+                    "bbox": list(coco_mask.toBbox(code)),
+                }
+            )
         for i, class_id in enumerate(found["class_ids"]):
             y1, x1, y2, x2 = (float(v) for v in found["rois"][i])
-            row = {"image_id": number, "category_id": int(class_id),
-                   "score": float(found["scores"][i])}  # fmt: skip
+            row = {
+                "image_id": number,
+                "category_id": int(class_id),
+                "score": float(found["scores"][i]),
+            }
             if kind == "bbox":
                 row["bbox"] = [x1, y1, x2 - x1, y2 - y1]
             else:
@@ -132,7 +146,7 @@ def test_equals_pycocotools(random_set, kind):
     assert 0.05 < scores["AP"] < 0.95
 
 
-def test_silent_and_leaves_its_input_alone(random_set, capsys):
+def test_silent_and_does_not_change_its_input(random_set, capsys):
     dataset, results = random_set
     before = copy.deepcopy(results)
     ev.evaluate(dataset, results)
@@ -145,8 +159,10 @@ def test_silent_and_leaves_its_input_alone(random_set, capsys):
 def test_rles_masks_and_generators_score_the_same(random_set):
     dataset, results = random_set
     full = ev.evaluate(dataset, results)
-    codes = ({**{k: v for k, v in r.items() if k != "masks"},
-              "rles": masks_to_rles(r["masks"])} for r in results)  # fmt: skip
+    codes = (
+        {**{k: v for k, v in r.items() if k != "masks"}, "rles": masks_to_rles(r["masks"])}
+        for r in results
+    )
     assert ev.evaluate(dataset, codes).to_dict() == full.to_dict()
 
 
@@ -217,7 +233,7 @@ def test_wrong_input_is_explained():
         ev.evaluate(Masks([(masks, [2])], classes=("cat",)), [good])
 
 
-def test_boxes_alone():
+def test_boxes_only():
     class Boxes(Dataset):
         def load_boxes(self, image_id):
             return np.array([[0, 0, 10, 10], [20, 20, 40, 40]], np.float32), np.array([1, 1])
@@ -226,8 +242,11 @@ def test_boxes_alone():
     dataset.add_class("stub", 1, "cat")
     dataset.add_image("stub", 1, None, height=50, width=50)
     dataset.prepare()
-    found = {"rois": np.array([[0, 0, 10, 10], [0, 0, 50, 50]]), "class_ids": np.array([1, 1]),
-             "scores": np.array([0.9, 0.8])}  # fmt: skip
+    found = {
+        "rois": np.array([[0, 0, 10, 10], [0, 0, 50, 50]]),
+        "class_ids": np.array([1, 1]),
+        "scores": np.array([0.9, 0.8]),
+    }
     evaluation = ev.evaluate(dataset, [found])
     assert evaluation.segm is None and evaluation.bbox["AP"] == pytest.approx(51 / 101)
     assert evaluation.pooled_counts[0.5] == (1, 1, 1)
@@ -277,8 +296,9 @@ def test_pooled_detection_in_a_crowd_is_neither_right_nor_wrong():
 
 # --- COCO format ---------------------------------------------------------------------------------
 def test_ground_truth_format():
-    dataset = Masks([(stack(bar(0, 10), bar(40, 100), bar(0, 0)), [1, -2, 1])], ids=[285],
-                    class_ids=[3, 44])  # fmt: skip
+    dataset = Masks(
+        [(stack(bar(0, 10), bar(40, 100), bar(0, 0)), [1, -2, 1])], ids=[285], class_ids=[3, 44]
+    )
     truth = json.loads(json.dumps(ground_truth.coco_ground_truth(dataset)))
     assert truth["images"] == [{"id": 285, "height": 4, "width": 100}]
     assert [c["id"] for c in truth["categories"]] == [3, 44]
@@ -301,8 +321,9 @@ def test_results_format_and_fallback_ids():
     assert rows[0]["image_id"] == 0 and rows[0]["category_id"] == 2
     assert rows[0]["bbox"] == [5, 0, 4, 4] and rows[0]["score"] == 0.5
     assert isinstance(rows[0]["segmentation"]["counts"], str)
-    rows = coco_results(Masks(items, ids=[7], class_ids=[10, 20]),
-                           [result(bar(5, 9), [2], [0.5], rle=True)])  # fmt: skip
+    rows = coco_results(
+        Masks(items, ids=[7], class_ids=[10, 20]), [result(bar(5, 9), [2], [0.5], rle=True)]
+    )
     assert rows[0]["image_id"] == 7 and rows[0]["category_id"] == 20
     assert (
         ev.evaluate(Masks(items * 2, ids=[7, 7]), [result(bar(0, 10), [1], [1])] * 2).bbox["AP"]
@@ -353,7 +374,7 @@ def test_real_coco_annotations():
     assert evaluation.num_objects == 180 and evaluation.pooled_counts[0.9] == (180, 0, 0)
 
 
-# --- Text and pictures ---------------------------------------------------------------------------
+# --- Text and images -----------------------------------------------------------------------------
 def test_summary_repr_and_json(random_set):
     evaluation = ev.evaluate(*random_set)
     text = evaluation.summary()
@@ -368,15 +389,18 @@ def test_summary_repr_and_json(random_set):
 def test_curves_as_png(random_set, tmp_path):
     plots.plot_precision_recall(ev.evaluate(*random_set), tmp_path / "new" / "pr.png")
     assert cv2.imread(str(tmp_path / "new" / "pr.png")).std() > 5
-    empty = ev.evaluate(Masks([(np.zeros((9, 9, 0), bool), [])]),
-                        [result(np.zeros((9, 9, 0), bool), [], [])])  # fmt: skip
+    empty = ev.evaluate(
+        Masks([(np.zeros((9, 9, 0), bool), [])]), [result(np.zeros((9, 9, 0), bool), [], [])]
+    )
     plots.plot_precision_recall(empty, tmp_path / "empty.png")
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["empty.png"]
 
 
 def test_history_from_rows_csv_and_with_gaps(tmp_path):
-    rows = [{"epoch": 1, "loss": 3.0, "rpn_class_loss": 1.0},
-            {"epoch": 2, "loss": 2.0, "val_loss": math.nan, "val_mask_AP": 0.3}]  # fmt: skip
+    rows = [
+        {"epoch": 1, "loss": 3.0, "rpn_class_loss": 1.0},
+        {"epoch": 2, "loss": 2.0, "val_loss": math.nan, "val_mask_AP": 0.3},
+    ]
     plots.plot_history(rows, tmp_path / "a.png")
     plots.plot_history(rows[:1], tmp_path / "one.png")
     (tmp_path / "h.csv").write_text("epoch,loss,val_loss,val_box_AP\n1,2.5,,\n2,2.0,2.2,0.1\n")

@@ -8,12 +8,12 @@ from mrcnn.images import values
 FIT = {"min_dim": 64, "max_dim": 128}
 
 
-def picture(height, width, channels=3, seed=0):
+def random_image(height, width, channels=3, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, channels), np.uint8)
 
 
 def fit_image(image, pad_value=0.0, **options):
-    """Plans and applies at once."""
+    """Plans and applies the resizing in one call."""
     return images.apply_plan(image, images.plan_fit(image.shape, **options), pad_value)
 
 
@@ -22,7 +22,7 @@ def fit_image(image, pad_value=0.0, **options):
     "shape, mode, scale, window, canvas",
     [
         ((100, 50), "square", 1.28, (0, 0, 128, 64), (128, 128)),
-        ((300, 100), "square", 128 / 300, (0, 0, 128, 43), (128, 128)),  # the cap
+        ((300, 100), "square", 128 / 300, (0, 0, 128, 43), (128, 128)),  # limited by max_dim
         ((100, 100), "square", 1.0, (0, 0, 100, 100), (128, 128)),  # never scaled down to min_dim
         ((32, 100), "pad64", 2.0, (0, 0, 64, 200), (64, 256)),
         ((100, 131), "none", 1.0, (0, 0, 100, 131), (128, 192)),
@@ -31,7 +31,7 @@ def fit_image(image, pad_value=0.0, **options):
     ],
 )
 def test_fit_image(shape, mode, scale, window, canvas):
-    fitted = fit_image(picture(*shape), mode=mode, pad_value=(1, 2, 3), **FIT)
+    fitted = fit_image(random_image(*shape), mode=mode, pad_value=(1, 2, 3), **FIT)
     assert fitted.scale == pytest.approx(scale)
     assert fitted.window == window and fitted.offset == (0, 0)
     assert fitted.image.shape == (*canvas, 3) and fitted.image.dtype == np.float32
@@ -41,13 +41,13 @@ def test_fit_image(shape, mode, scale, window, canvas):
 
 
 def test_fit_image_unscaled_is_exact():
-    image = picture(60, 70)
+    image = random_image(60, 70)
     fitted = fit_image(image, mode="none", pad_value=0, **FIT)
     np.testing.assert_array_equal(fitted.image[:60, :70], image)
 
 
 def test_crop_is_random_and_a_part_of_the_image():
-    image = picture(200, 300)
+    image = random_image(200, 300)
     offsets = set()
     for seed in range(5):
         rng = np.random.default_rng(seed)
@@ -69,13 +69,13 @@ def test_min_scale_and_scale_factor():
 
 def test_fit_image_refuses_unknown_mode_and_no_pixels():
     with pytest.raises(ValueError, match="IMAGE_RESIZE_MODE.*'stretch'"):
-        fit_image(picture(8, 8), mode="stretch", **FIT)
+        fit_image(random_image(8, 8), mode="stretch", **FIT)
     with pytest.raises(ValueError, match="at least one pixel"):
         fit_image(np.zeros((0, 8, 3), np.uint8), mode="square", **FIT)
 
 
 def test_resize_keeps_mean_and_axes():
-    image = picture(96, 64, 1).astype(np.float32)
+    image = random_image(96, 64, 1).astype(np.float32)
     small = images.resize(image, (24, 128))  # shrinks one axis, grows the other
     assert small.shape == (24, 128, 1)
     assert small.mean() == pytest.approx(image.mean(), abs=0.5)
@@ -85,7 +85,7 @@ def test_resize_keeps_mean_and_axes():
 
 # --- value range and channels --------------------------------------------------------------------
 def test_to_uint8_range():
-    image = picture(5, 5)
+    image = random_image(5, 5)
     assert values.to_uint8_range(image) is image
     np.testing.assert_allclose(values.to_uint8_range(image.astype(np.uint16) * 257), image)
     np.testing.assert_array_equal(values.to_uint8_range(image > 9), (image > 9) * 255)
@@ -119,13 +119,13 @@ def test_stretch_is_numpy_percentile(dtype):
 
 
 def test_to_network_range():
-    """A mean pixel that no picture of 0..255 has leaves the pixels as they are."""
+    """A mean pixel outside of 0..255 leaves the pixels as they are."""
     counts = np.array([[0, 3000]], np.uint16)
     assert values.to_network_range(counts, (123.0,)).max() == pytest.approx(3000 / 257)
     for mean, image in (((2000.0, 90.0), counts), ((0.0,), counts / 3000), ((0.5,), counts - 2.5)):
         np.testing.assert_array_equal(values.to_network_range(image, mean), np.float32(image))
     assert values.to_network_range(counts, (2000.0,), (0, 100)).max() == 255
-    bright = picture(5, 5)
+    bright = random_image(5, 5)
     assert values.to_network_range(bright, (0.0, 0.0, 0.0)) is bright
     with pytest.raises(ValueError, match="NaN"):
         values.to_network_range(counts * np.nan, (0.0,))
@@ -136,16 +136,16 @@ def test_stretch_of_a_constant_image_is_finite():
 
 
 def test_to_channels():
-    gray = picture(4, 5, 1)
+    gray = random_image(4, 5, 1)
     assert values.to_channels(gray[..., 0], 3).shape == (4, 5, 3)
-    rgba = picture(4, 5, 4)
+    rgba = random_image(4, 5, 4)
     np.testing.assert_array_equal(values.to_channels(rgba, 3), rgba[..., :3])
-    la = picture(4, 5, 2)
+    la = random_image(4, 5, 2)
     np.testing.assert_array_equal(values.to_channels(la, 3), np.repeat(la[..., :1], 3, 2))
     np.testing.assert_array_equal(values.to_channels(np.repeat(gray, 3, 2), 1), gray)
     np.testing.assert_array_equal(values.to_channels(np.repeat(gray, 4, 2), 1), gray)
     with pytest.raises(ValueError, match="5 channels.*IMAGE_CHANNEL_COUNT = 3"):
-        values.to_channels(picture(4, 5, 5), 3)
+        values.to_channels(random_image(4, 5, 5), 3)
     with pytest.raises(ValueError, match=r"\(5,\)"):
         values.to_channels(np.zeros(5), 3)
 
@@ -180,8 +180,8 @@ def test_shortest_edge(shape):
 
 @pytest.mark.parametrize("shape", [(5, 9), (13, 4), (5, 4), (31, 17), (1, 1)])
 def test_bilinear_is_of_the_four_nearest(shape):
-    """Against the definition, pixel by pixel, in float64; no wider where the picture shrinks."""
-    image = picture(13, 9)
+    """Compared with the definition per pixel in float64. Shrinking does not widen the filter."""
+    image = random_image(13, 9)
     expected = np.zeros((*shape, 3))
     for y in range(shape[0]):
         for x in range(shape[1]):
@@ -198,8 +198,8 @@ def test_bilinear_is_of_the_four_nearest(shape):
     np.testing.assert_allclose(out, expected, atol=1e-3)
 
 
-def test_triangle_is_pillows():
-    image = picture(40, 60)
+def test_triangle_equals_pillow():
+    image = random_image(40, 60)
     out = images.resize(image, (17, 90), "triangle")
     expected = Image.fromarray(image).resize((90, 17), Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(out, np.asarray(expected))

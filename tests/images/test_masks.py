@@ -14,7 +14,7 @@ def full(crop, region, shape):
 
 
 def paste_oracle(mask, box, shape, threshold):
-    """Detectron2's rule, pixel by pixel."""
+    """Pastes a mask pixel by pixel, as Detectron2 does."""
     y1, x1, y2, x2 = box
     padded = np.pad(mask, 1)  # zero outside
     result = np.zeros(shape, bool)
@@ -45,7 +45,7 @@ def test_paste_goldens_of_detectron2(box, shape, bounds):
     mask = full(crop, region, shape)
     assert masks.mask_bounds(mask) == bounds
     y1, x1, y2, x2 = bounds
-    # A corner pixel may lie half a cell outside on both axes: only there the product is below .5.
+    # Only a corner pixel may lie half a cell outside on both axes, where the product is below .5.
     assert mask[(y1 + y2) // 2, x1:x2].all() and mask[y1:y2, (x1 + x2) // 2].all()
 
 
@@ -70,7 +70,7 @@ def test_paste_against_oracle(threshold):
 
 
 @pytest.mark.parametrize("box", [(5, 5, 5, 9), (9, 9, 5, 5), (50, 50, 60, 60), (-9, -9, -3, -3)])
-def test_paste_nothing(box):
+def test_paste_no_masks(box):
     crop, region = masks.paste_mask(np.ones((28, 28)), box, (20, 20))
     assert not full(crop, region, (20, 20)).any()
 
@@ -105,12 +105,12 @@ def test_minimize_crop_keeps_the_area():
 
 @pytest.mark.parametrize("count", [0, 1, 129, 300])
 def test_instances_first_with_any_number(count):
-    """OpenCV 5 is silently wrong above 128 channels."""
+    """OpenCV 5 returns wrong results above 128 channels without an error."""
     stack = np.random.default_rng(0).random((5, 7, count)) > 0.5
     np.testing.assert_array_equal(masks.instances_first(stack), np.moveaxis(stack, -1, 0))
 
 
-def test_encode_rle_is_that_of_pycocotools():
+def test_encode_rle_equals_pycocotools():
     rng = np.random.default_rng(0)
     for _ in range(200):
         height, width = rng.integers(1, 24, 2)

@@ -1,4 +1,4 @@
-"""Overlaps, matching, and the goldens of Matterport's AP family."""
+"""Overlaps, matching, and stored values of Matterport's AP functions."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from mrcnn.images import overlaps as ov
 
 
 def test_matching_is_the_largest():
-    overlaps = np.array([[0.9, 0.6], [0.6, 0.0]])  # greedy would take .9 and leave row 1 alone
+    overlaps = np.array([[0.9, 0.6], [0.6, 0.0]])  # a greedy choice of .9 leaves nothing for row 1
     assert sorted(ov.matched_rows(overlaps, 0.5)) == [0, 1]
     assert ov.matched_rows(overlaps, 0.7).tolist() == [0]
     assert ov.matched_rows(np.zeros((3, 0)), 0.5).size == 0
@@ -57,7 +57,7 @@ def test_golden_matches_ignore_order_and_padding(golden):
     padded = np.concatenate([boxes, np.zeros((2, 4), int)])
     gt_match, pred_match, _ = ov.compute_matches(padded, ids, masks, *turned)
     assert gt_match.tolist() == [0, 2] and pred_match.tolist() == [0, -1, 1]
-    # the score threshold has always been one of overlaps
+    # the score threshold has always been compared with overlaps
     assert ov.compute_matches(*golden, score_threshold=0.85)[1].tolist() == [0, -1, -1]
 
 
@@ -90,7 +90,7 @@ def test_mask_overlaps_against_numpy(count):
     both = flat1.T @ flat2
     either = flat1.sum(0)[:, None] + flat2.sum(0) - both
     np.testing.assert_allclose(ov.compute_overlaps_masks(first, second), both / either, rtol=1e-6)
-    soft = first.astype(np.float32) * 0.6  # numbers: above 0.5 is inside
+    soft = first.astype(np.float32) * 0.6  # values above 0.5 are inside
     np.testing.assert_array_equal(
         ov.compute_overlaps_masks(soft, second),
         ov.compute_overlaps_masks(first, second),

@@ -8,9 +8,11 @@ from mrcnn.images.fit import FittedImage
 from mrcnn.inference import detect
 
 RESULT = {
-    "class_ids": np.array([3, 1, 2], "int32"), "scores": np.array([0.9, 0.8, 0.7], "float32"),
-    "rois": np.arange(12).reshape(3, 4), "rles": ["a", "b", "c"],
-}  # fmt: skip
+    "class_ids": np.array([3, 1, 2], "int32"),
+    "scores": np.array([0.9, 0.8, 0.7], "float32"),
+    "rois": np.arange(12).reshape(3, 4),
+    "rles": ["a", "b", "c"],
+}
 
 
 @pytest.mark.parametrize(
@@ -20,7 +22,8 @@ RESULT = {
         (["BG", "class 1", "class 2", "class 3"], ["BG", "cat", "dog"], [1, 2], ["b", "c"]),
         (["BG", "x", "y", "z"], ["BG", "x", "y", "z"], [3, 1, 2], ["a", "b", "c"]),
         (["BG", "x"], ["BG", "x"], [1], ["b"]),  # fewer names than classes
-        (["BG", "x", "x", "x"], ["BG", "x", "x"], [1, 2], ["b", "c"]),  # names that tell nothing
+        # names that do not identify a class
+        (["BG", "x", "x", "x"], ["BG", "x", "x"], [1, 2], ["b", "c"]),
     ],
 )
 def test_classes_of_a_data_set(ours, theirs, class_ids, rles):
@@ -29,8 +32,8 @@ def test_classes_of_a_data_set(ours, theirs, class_ids, rles):
     assert len(found["scores"]) == len(found["rois"]) == len(rles)
 
 
-def test_boxes_come_back_by_each_axis():
-    """Sides were rounded to whole pixels: 97 x 150 became 799 x 1237, not 800 x 1237.1."""
+def test_boxes_are_scaled_back_per_axis():
+    """Sides used to be rounded: 97 x 150 became 799 x 1237 instead of 800 x 1237.1."""
     fitted = FittedImage(np.zeros((800, 1248, 3), "float32"), 8.247, (0, 0, 799, 1237), (0, 0))
     outputs = {"boxes": np.array([[0, 0, 799, 1237], [799, 0, 800, 9]], "float32")}
     (whole, outside), masks = Frame().restore(outputs, fitted, (97, 150))
@@ -48,11 +51,12 @@ def test_rois_are_the_rounded_boxes():
 
 
 @pytest.mark.parametrize("name, sides", [("torchvision", (80, 123)), ("detectron2", (80, 124))])
-def test_pictures_are_fitted_as_the_dialect_does(name, sides):
-    config = TinyConfig(NUMERICS=name, IMAGE_RESIZE_MODE="shortest_edge", IMAGE_MIN_DIM=80,
-                        IMAGE_MAX_DIM=133)  # fmt: skip
-    picture = np.full((97, 150, 3), 200, np.uint8)
-    fitted = detect.fit_for_detection(picture, config)
+def test_images_are_fitted_as_the_dialect_does(name, sides):
+    config = TinyConfig(
+        NUMERICS=name, IMAGE_RESIZE_MODE="shortest_edge", IMAGE_MIN_DIM=80, IMAGE_MAX_DIM=133
+    )
+    image = np.full((97, 150, 3), 200, np.uint8)
+    fitted = detect.fit_for_detection(image, config)
     assert fitted.image.shape == (96, 128, 3) and fitted.window == (0, 0, *sides)
     np.testing.assert_allclose(fitted.image[sides[0] :, 0], [config.MEAN_PIXEL] * (96 - sides[0]))
     assert dialects.named(name).frame.window(fitted).tolist() == [0, 0, *sides]

@@ -1,4 +1,4 @@
-"""The user's object, end to end on tiny pictures: train, resume, save, load, detect."""
+"""`MaskRCNN` from end to end on tiny images: train, resume, save, load, detect."""
 
 import json
 import os
@@ -27,6 +27,7 @@ def rows(model):
     return [{k: v for k, v in row.items() if "loss" in k} for row in model.folder.history()]
 
 
+@pytest.mark.slow
 def test_same_seed_same_losses(tmp_path):
     """The losses of 20 steps agree to 1e-4."""
     histories = []
@@ -38,8 +39,8 @@ def test_same_seed_same_losses(tmp_path):
         assert first == pytest.approx(second, rel=1e-4)
 
 
-def test_resumed_run_equals_an_unbroken_one(tmp_path):
-    """Epoch numbers, schedule and optimizer state go on: the losses are those of a whole run."""
+def test_resumed_run_equals_an_uninterrupted_one(tmp_path):
+    """Epochs, schedule and optimizer state resume, so the losses equal those of one long run."""
     config = TinyConfig(LR_SCHEDULE="cosine", WARMUP_STEPS=2, OPTIMIZER="adamw")
     whole = MaskRCNN("training", config, tmp_path / "whole")
     whole.train(shapes(), shapes(4, 1), epochs=4, verbose=0)
@@ -72,8 +73,9 @@ model.train(shapes(), epochs=500, verbose=0)
 """
 
 
-def test_killed_training_goes_on(tmp_path):
-    """SIGKILL at any moment: every file is whole, and the same call goes on from the last epoch."""
+@pytest.mark.slow
+def test_killed_training_resumes(tmp_path):
+    """After a SIGKILL at any moment, no file is damaged and the same call resumes."""
     script = SCRIPT.format(tests=[HERE, os.path.dirname(HERE)], runs=str(tmp_path))
     process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
     deadline = time.time() + 120
@@ -97,8 +99,9 @@ def test_killed_training_goes_on(tmp_path):
     assert history == list(range(1, reached + 2))
 
 
-def test_script_of_two_stages_goes_on_in_the_second(tmp_path):
-    """Heads first, then all; killed in the second stage, the same script runs again."""
+@pytest.mark.slow
+def test_script_of_two_stages_resumes_in_the_second(tmp_path):
+    """Trains the heads, then all layers. Killed in the second stage, the same script resumes."""
 
     class Stop(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
@@ -121,8 +124,9 @@ def test_script_of_two_stages_goes_on_in_the_second(tmp_path):
     ]
 
 
-def test_a_checkpoint_by_its_path_goes_on_in_its_run(tmp_path):
-    """As old scripts resume: load the last checkpoint, train to more epochs."""
+@pytest.mark.slow
+def test_a_checkpoint_by_its_path_resumes_its_run(tmp_path):
+    """Old scripts resume by loading the last checkpoint and training for more epochs."""
     first = MaskRCNN("training", TinyConfig(), tmp_path)
     first.train(shapes(), epochs=1, verbose=0)
     second = MaskRCNN("training", TinyConfig(), tmp_path)
@@ -198,8 +202,9 @@ def test_validation_writes_ap_and_keeps_the_best(tmp_path):
     assert [epoch for epoch, _ in model.folder.checkpoints()] == [2]
 
 
+@pytest.mark.slow
 def test_every_epoch_is_kept_and_the_newest_with_its_optimizer(tmp_path, caplog):
-    """As old scripts find them; older ones would take twice the room."""
+    """Old scripts expect every checkpoint. Only the newest one needs the optimizer state."""
     model = MaskRCNN("training", TinyConfig(STEPS_PER_EPOCH=1), tmp_path)
     model.train(shapes(), epochs=3, verbose=0)
     kept = model.folder.checkpoints()
@@ -215,16 +220,16 @@ def test_every_epoch_is_kept_and_the_newest_with_its_optimizer(tmp_path, caplog)
 
 
 def test_evaluation_on_fewer_classes_than_the_model_has():
-    """Old scripts go on with all 81 classes of COCO on a part of its data."""
+    """Old scripts keep all 81 classes of COCO when they train on a part of its data."""
     model = MaskRCNN("inference", TinyConfig(NUM_CLASSES=81))
     found = model.evaluate(shapes(2))
     everything = model.detect([shapes(2).load_image(0)])[0]["class_ids"]
     assert (everything > 3).any() and found.num_images == 2
-    model.class_names = list(shapes(2).class_names)  # as after a training on that part
+    model.class_names = list(shapes(2).class_names)  # as after training on that part
     assert model.evaluate(shapes(2)).bbox == found.bbox
 
 
-def test_faster_rcnn_trains_on_boxes_alone(tmp_path):
+def test_faster_rcnn_trains_on_boxes_only(tmp_path):
     class Boxes(ShapesDataset):
         def load_mask(self, image_id):
             raise AssertionError("there are no masks")
@@ -275,7 +280,7 @@ def test_detect_any_number_of_any_size():
 
 
 @pytest.mark.slow
-def test_100_images_of_mixed_sizes_take_one_graph_a_padded_shape_and_no_more_memory():
+def test_100_images_of_mixed_sizes_take_one_graph_per_padded_shape_and_no_more_memory():
     model = MaskRCNN("inference", TinyConfig(IMAGE_RESIZE_MODE="pad64"))
     rng = np.random.default_rng(0)
     images, padded = [], set()
@@ -285,7 +290,7 @@ def test_100_images_of_mixed_sizes_take_one_graph_a_padded_shape_and_no_more_mem
         images.append(rng.integers(0, 255, (height, width, 3), dtype="uint8"))
     assert len(padded) > 4
     peaks = []
-    for _ in range(3):  # in the first pass every shape gets its graph
+    for _ in range(3):  # the first pass builds a graph for every shape
         for start in range(0, 100, 5):
             model.detect(images[start : start + int(rng.integers(1, 6))])
         for image in images:

@@ -1,4 +1,4 @@
-"""The folders of runs: their names, who gets which, and what a failed start leaves."""
+"""The folders of runs: their names, which run gets which, and what a failed start leaves."""
 
 import datetime
 import subprocess
@@ -50,6 +50,7 @@ def test_bad_data_leave_no_folder(start_model, tmp_path):
     assert [run.path for run in ModelFolder.runs(tmp_path, "tiny")] == [model.folder.path]
 
 
+@pytest.mark.slow
 def test_the_files_of_others_stay_in_a_failed_run(start_model, tmp_path):
     class Logs(keras.callbacks.Callback):
         def on_train_begin(self, logs=None):
@@ -67,7 +68,7 @@ def test_the_files_of_others_stay_in_a_failed_run(start_model, tmp_path):
     assert again.folder.path.name.endswith("-2") or len(list(tmp_path.iterdir())) == 2
 
 
-def test_names_tell_the_true_time_and_are_sorted(tmp_path):
+def test_names_have_the_time_and_are_sorted(tmp_path):
     before = datetime.datetime.now().replace(second=0, microsecond=0)
     made = [ModelFolder.new(tmp_path, "cells") for _ in range(12)]
     for folder in made:

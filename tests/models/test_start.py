@@ -1,4 +1,4 @@
-"""Where a model comes from: opened under any name, or made to train from another one."""
+"""How a model is opened by name, or created for training from another model."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def test_a_model_under_every_name(tiny_folder):
 
 
 def test_starting_from_another_model(tiny_folder, tmp_path):
-    """Its settings and weights are taken over, its heads only where they know the same classes."""
+    """Settings and weights are reused, but heads only if the classes are the same."""
     data = ShapesDataset(2, 64, 64, seed=1)
     lines = []
     same = training_model(data, tiny_folder, tmp_path, say=lines.append, NAME="same")

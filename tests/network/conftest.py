@@ -1,4 +1,4 @@
-"""Shared by the tests of the network."""
+"""Fixtures of the tests of the network."""
 
 import keras
 import pytest
@@ -29,5 +29,5 @@ def _gradient(function, array):
 
 @pytest.fixture(scope="session")
 def gradient():
-    """gradient(function, array): of a scalar function of one array, on whatever backend runs."""
+    """Returns gradient(function, array) for scalar functions, on the current backend."""
     return _gradient

@@ -1,4 +1,4 @@
-"""Both graphs of a tiny network, and its heads."""
+"""The training and the inference graph of a tiny network, and its heads."""
 
 import keras
 import numpy as np
@@ -12,8 +12,13 @@ from mrcnn.network.heads.mask import build_mask_head
 from mrcnn.network.mask_rcnn import Network
 from mrcnn.training.fit import trainer
 
-LOSSES = ["rpn_class_loss", "rpn_bbox_loss", "mrcnn_class_loss", "mrcnn_bbox_loss",
-          "mrcnn_mask_loss"]  # fmt: skip
+LOSSES = [
+    "rpn_class_loss",
+    "rpn_bbox_loss",
+    "mrcnn_class_loss",
+    "mrcnn_bbox_loss",
+    "mrcnn_mask_loss",
+]
 OBJECTS = 6
 
 
@@ -58,24 +63,24 @@ def numpy(outputs):
 
 
 def detect(network, images):
-    """What the detector finds; boxes are clipped to the whole image."""
+    """Returns the outputs of the detector. Boxes are clipped to the whole image."""
     window = np.array([[0, 0, *images.shape[1:3]]] * len(images), "float32")
     return numpy(network.detector([images, window], training=False))
 
 
-def picture(height=64, width=64, count=2, channels=3, seed=0):
+def random_images(height=64, width=64, count=2, channels=3, seed=0):
     rng = np.random.default_rng(seed)
     return rng.uniform(0, 255, (count, height, width, channels)).astype("float32")
 
 
 def example(objects=1, side=None, masks=(28, 28), channels=3):
-    """A batch of two images with this many objects each, the rest padding."""
+    """Returns a batch of two images with the given number of objects each, plus padding."""
     rng = np.random.default_rng(objects)
     corner = rng.integers(0, 40, (2, OBJECTS, 2))
     size = rng.integers(4, 24, (2, OBJECTS, 2)) if side is None else side
     real = np.arange(OBJECTS) < objects
     arrays = {
-        batch.IMAGE: picture(channels=channels),
+        batch.IMAGE: random_images(channels=channels),
         batch.WINDOW: np.array([[0, 0, 64, 64]] * 2, "float32"),
         batch.GT_CLASS_IDS: (rng.integers(1, 4, (2, OBJECTS)) * real).astype("int32"),
         batch.GT_BOXES: (np.concatenate([corner, corner + size], -1) * real[:, None]).astype(
@@ -89,7 +94,7 @@ def example(objects=1, side=None, masks=(28, 28), channels=3):
 
 
 def losses_and_gradient_norm(model, arrays):
-    """The losses, and the norm of the gradient of their sum, on whatever backend runs."""
+    """Returns the losses and the norm of the gradient of their sum, on the current backend."""
     backend = keras.backend.backend()
     weights = model.trainable_weights
 
@@ -148,7 +153,7 @@ def test_the_total_is_the_weighted_sum(network):
     assert float(weighted) == pytest.approx(total + 2 * values["mrcnn_mask_loss"], rel=1e-5)
 
 
-def test_crowds_alone_are_like_nothing(network):
+def test_only_crowds_equal_no_objects(network):
     arrays = example(2)
     arrays[batch.GT_CLASS_IDS] *= -1
     losses, norm, _ = losses_and_gradient_norm(network.training, arrays)
@@ -161,7 +166,7 @@ def test_every_weight_learns(network):
     assert learning == len(network.training.trainable_weights)
 
 
-def test_inputs_are_those_of_the_contract(network):
+def test_inputs_have_the_documented_names(network):
     specs = batch.training_specs((None, None, 3), OBJECTS, (28, 28))
     inputs = {tensor.name: tensor for tensor in network.training.inputs}
     assert set(inputs) == set(specs)
@@ -185,7 +190,7 @@ def test_validation_draws_no_statistics(network):
         ({"BACKBONE_NORM": "group", "HEAD_NORM": "group"}, example(2)),
         ({"BACKBONE_NORM": "frozen", "RPN_ANCHOR_STRIDE": 2}, example(2)),
     ],
-    ids=["full masks", "grey", "group norm", "anchor stride 2"],
+    ids=["full masks", "gray", "group norm", "anchor stride 2"],
 )
 def test_other_settings(overrides, arrays):
     network = Network(settings(**overrides))
@@ -196,7 +201,7 @@ def test_other_settings(overrides, arrays):
 
 
 def test_sizes_may_be_open_while_tracing(network):
-    """A data pipeline that gives pictures of many sizes hands over open shapes."""
+    """A data pipeline with images of many sizes declares shapes without fixed sides."""
     if keras.backend.backend() != "tensorflow":
         pytest.skip("other backends trace known shapes")
     import tensorflow as tf
@@ -209,7 +214,7 @@ def test_sizes_may_be_open_while_tracing(network):
     }
     step = tf.function(lambda arrays: network.training(arrays, training=True), [signature])
     for shape in ((64, 64), (64, 128)):
-        losses = numpy(step(example(2) | {batch.IMAGE: picture(*shape)}))
+        losses = numpy(step(example(2) | {batch.IMAGE: random_images(*shape)}))
         assert all(np.isfinite(value) for value in losses.values())
 
 
@@ -218,10 +223,13 @@ def test_sizes_may_be_open_while_tracing(network):
 
 @pytest.mark.parametrize("shape", [(64, 64), (64, 192), (128, 64)])
 def test_detections_of_any_padded_shape(network, shape):
-    result = detect(network, picture(*shape))
+    result = detect(network, random_images(*shape))
     assert {k: v.shape for k, v in result.items()} == {
-        "boxes": (2, 5, 4), "class_ids": (2, 5), "scores": (2, 5), "masks": (2, 5, 28, 28)
-    }  # fmt: skip
+        "boxes": (2, 5, 4),
+        "class_ids": (2, 5),
+        "scores": (2, 5),
+        "masks": (2, 5, 28, 28),
+    }
     assert (result["class_ids"] > 0).any() and result["class_ids"].max() <= 3
     assert 0 <= result["scores"].min() and result["scores"].max() <= 1
     assert 0 <= result["masks"].min() and result["masks"].max() <= 1
@@ -230,7 +238,7 @@ def test_detections_of_any_padded_shape(network, shape):
 
 
 def test_an_image_does_not_depend_on_its_batch(network):
-    images = picture()
+    images = random_images()
     together = detect(network, images)
     alone = detect(network, images[1:])
     for name, value in alone.items():
@@ -242,7 +250,7 @@ def test_graphs_share_their_weights(network):
     assert {id(weight) for weight in network.detector.trainable_weights} == training
 
 
-def test_pixels_are_normalised_inside(network):
+def test_pixels_are_normalized_inside(network):
     layer = network.detector.get_layer("normalize_pixels")
     pixels = np.float32([[[[123.675, 116.28, 103.53], [182.07, 173.4, 160.905]]]])
     result = ops.convert_to_numpy(layer(pixels))
@@ -274,7 +282,7 @@ def test_boxes_are_those_of_the_network_with_masks(network, boxes_only):
     for layer in boxes_only.detector.layers:
         if layer.weights:
             layer.set_weights(network.detector.get_layer(layer.name).get_weights())
-    images = picture(64, 128)
+    images = random_images(64, 128)
     with_masks = detect(network, images)
     without = detect(boxes_only, images)
     assert sorted(without) == ["boxes", "class_ids", "scores"]
@@ -295,7 +303,7 @@ def test_box_head():
     np.testing.assert_allclose(odds.sum(axis=-1), 1, atol=1e-6)
     expected = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
     np.testing.assert_allclose(odds, expected, atol=1e-6)
-    # The channels of the deltas go by class, then by coordinate.
+    # The channels of the deltas are ordered by class, then by coordinate.
     hidden = values.reshape(12, -1)
     for name in ("mrcnn_class_conv1", "mrcnn_class_conv2"):
         kernel, bias = model.get_layer(name).get_weights()
@@ -314,7 +322,7 @@ def test_mask_head(norm, depth):
     convolutions = [layer for layer in model.layers if "conv" in layer.name and layer.weights]
     assert len([c for c in convolutions if "deconv" not in c.name]) == depth
     assert all(c.layer.use_bias == (norm is None) for c in convolutions if "deconv" not in c.name)
-    # Each region alone.
+    # Each RoI on its own.
     values[0, 1:] = 0
     again = ops.convert_to_numpy(model(values))
     np.testing.assert_allclose(again[0, 0], logits[0, 0], atol=1e-5)

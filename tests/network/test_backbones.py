@@ -15,7 +15,7 @@ def numpy(value):
 
 
 def build(backbone, norm="batch", channels=3, width=8):
-    """The maps of a backbone behind the layer that it has in front of it in the network."""
+    """Returns the maps of a backbone, after the layer that precedes it in the network."""
     image = keras.Input((None, None, channels))
     pixels = Normalize((1,) * channels, (2,) * channels)(image)
     return keras.Model(image, backbones.build(pixels, backbone, norm=norm, width=width))
@@ -36,29 +36,32 @@ EXPECTED = [(128 // s, 192 // s) for s in STRIDES]
 
 def test_network_of_keras_applications(mobile):
     assert sides(mobile, 128, 192) == EXPECTED
-    # The last map of each stride, not the one before it.
+    # The last map of each stride, not an earlier one.
     names = [output._keras_history.operation.name for output in mobile.outputs]
     assert names == [
-        "block_3_expand_relu", "block_6_expand_relu", "block_13_expand_relu", "out_relu"
-    ]  # fmt: skip
+        "block_3_expand_relu",
+        "block_6_expand_relu",
+        "block_13_expand_relu",
+        "out_relu",
+    ]
 
 
 @pytest.mark.parametrize("name", ["mobilenetv3small", "EfficientNetB0", "VGG16"])
 def test_other_networks(name):
     model = build(name)
     assert sides(model, 128, 192) == EXPECTED
-    for output in model.outputs:  # behind the activation or the pooling
+    for output in model.outputs:  # after the activation or the pooling
         assert not is_normalization(output._keras_history.operation)
 
 
-def test_maps_are_numbers(mobile):
+def test_maps_are_finite(mobile):
     image = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype("float32")
     maps = [numpy(m) for m in mobile(image)]
     assert [m.shape[1] for m in maps] == [16, 8, 4, 2]
     assert all(np.isfinite(m).all() and m.std() > 0 for m in maps)
 
 
-def test_frozen_normalisation_of_an_application():
+def test_frozen_normalization_of_an_application():
     model = build("MobileNetV2", norm="frozen")
     norms = [layer for layer in model.layers if is_normalization(layer)]
     assert norms and not any(layer.trainable_weights for layer in norms)
@@ -78,7 +81,7 @@ def test_group_norm_is_for_our_networks_only():
         ("MobilNetV2", "mobilenetv2"),
         ("resnet_18", "resnet18"),
         ("efficientnet-b0", "efficientnetb0"),
-    ],  # fmt: skip
+    ],
 )
 def test_unknown_name_names_the_nearest(wrong, near):
     with pytest.raises(ValueError, match=f"BACKBONE.*{wrong}.*Did you mean '{near}'"):
@@ -96,7 +99,7 @@ def test_our_resnet_by_name():
 
 @pytest.mark.parametrize("first", [0, 1])
 def test_callable_backbone(first):
-    """Four maps, or five as in Matterport's package, whose first is not used."""
+    """A backbone returns four maps, or five as in Matterport's package. The first is not used."""
 
     def tiny(image):
         maps, x = [], image
@@ -149,7 +152,7 @@ def test_p6_is_every_second_cell_of_p5(fpn):
 
 
 def test_pyramid_equals_numpy(fpn):
-    """1x1 laterals, each the sum with the nearest-upsampled one above; then the 3x3."""
+    """1x1 convolutions, each added to the level above upsampled by nearest; then 3x3."""
     maps = maps_of(64, 128)
     pyramid = [numpy(level) for level in fpn(maps)]
     top = None

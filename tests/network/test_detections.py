@@ -37,7 +37,7 @@ def iou(a, b):
 
 
 def oracle(rois, probabilities, deltas, count, confidence, threshold):
-    """Class by class: decode, clip, drop, NMS; then the best of all classes."""
+    """Decodes, clips, filters and suppresses per class, then takes the best of all classes."""
     found = []
     for c in range(1, probabilities.shape[-1]):
         kept = []
@@ -47,9 +47,9 @@ def oracle(rois, probabilities, deltas, count, confidence, threshold):
             if score < confidence or size.prod() <= 0:
                 continue
             delta = deltas[i, c] * STD
-            centre = rois[i, :2] + size / 2 + delta[:2] * size
+            center = rois[i, :2] + size / 2 + delta[:2] * size
             size = size * np.exp(np.minimum(delta[2:], CLAMP))
-            box = np.clip(np.concatenate([centre - size / 2, centre + size / 2]), 0, SIDE)
+            box = np.clip(np.concatenate([center - size / 2, center + size / 2]), 0, SIDE)
             if (box[2:] - box[:2]).min() > 0 and all(iou(box, b) <= threshold for b, *_ in kept):
                 kept.append((box, c, score))
         found += kept
@@ -113,7 +113,7 @@ def test_nothing_is_found():
     sure_background = np.zeros_like(odds)
     sure_background[..., 0] = 1
     assert not detect(boxes, sure_background, deltas)["class_ids"].any()
-    assert not detect(boxes * 0, odds, deltas)["class_ids"].any()  # padding RoIs alone
+    assert not detect(boxes * 0, odds, deltas)["class_ids"].any()  # only padding RoIs
     assert not detect(boxes, odds, deltas, confidence=1.01)["class_ids"].any()
     assert not detect(boxes, odds, deltas * 0 - [1e4, 0, 0, 0])["class_ids"].any()  # outside
 
@@ -125,7 +125,7 @@ def test_confidence_exactly_reached_counts():
     assert result["class_ids"][0].tolist() == [1] + [0] * 19
 
 
-def test_numbers_that_are_none_detect_nothing():
+def test_values_that_are_not_finite_detect_nothing():
     boxes, odds, deltas = random_head(1)
     deltas[0] = np.nan
     assert not detect(boxes, odds, deltas)["class_ids"][0].any()
@@ -143,7 +143,7 @@ def test_mask_of_the_class():
             np.testing.assert_allclose(masks[b, n], expected, atol=1e-6)
 
 
-def test_regions_are_pooled_from_the_level_of_their_size():
+def test_rois_are_pooled_from_the_level_of_their_size():
     maps = [np.full((1, 512 // s, 512 // s, 2), s, "float32") for s in (4, 8, 16, 32)]
     boxes = np.float32([[[16, 16, 16 + side, 16 + side] for side in (20, 54, 58, 114, 226, 480)]])
     pooled = numpy(PyramidROIAlign(3, (4, 8, 16, 32))(maps, boxes))

@@ -1,4 +1,4 @@
-"""Every custom layer of the package comes back equal from its get_config."""
+"""Every custom layer of the package can be rebuilt from its get_config."""
 
 import importlib
 import inspect
@@ -54,7 +54,7 @@ SIZES, RATIOS, STRIDES = (8, 9, 10, 11, 12), (0.5, 3), (4, 8, 16, 32, 64)
 HEAD = (boxes(2, 9), abs(random(2, 9, 3)), random(2, 9, 3, 4), WINDOW)
 MATCHED = np.array([[0, 1, 1], [0, 0, 2]], "int32")
 
-# Each layer with no argument at its default, and what to call it on.
+# Each layer with arguments that differ from the defaults, and what to call it on.
 LAYERS = [
     (Normalize((1, 2, 3), (4, 5, 6)), (IMAGE,)),
     (
@@ -98,7 +98,7 @@ LAYERS = [
 
 
 def custom_layers():
-    """All layer classes that the modules of mrcnn.network define, base classes aside."""
+    """Returns all layer classes of mrcnn.network, without base classes."""
     found = set()
     for module in pkgutil.walk_packages(mrcnn.network.__path__, "mrcnn.network."):
         for name, value in vars(importlib.import_module(module.name)).items():
@@ -112,8 +112,8 @@ def custom_layers():
     return found
 
 
-def test_no_layer_is_forgotten():
-    """A new layer needs a line in LAYERS, but for those that hold layers or weights."""
+def test_every_layer_is_listed():
+    """A new layer needs a line in LAYERS, unless it holds layers or weights."""
     assert custom_layers() - {FixedStatistics, PerRegion, ProposalStages, Unweighted} == {
         type(layer) for layer, _ in LAYERS
     }
@@ -125,7 +125,7 @@ class TestLayer:
         config = layer.get_config()
         again = type(layer).from_config(config)
         assert again.get_config() == config
-        if hasattr(layer, "seed_generator"):  # the original starts anew too
+        if hasattr(layer, "seed_generator"):  # the original starts over too
             layer.seed_generator.state.assign(again.seed_generator.state)
         results = [keras.tree.flatten(one(*inputs)) for one in (layer, again)]
         assert results[0]
@@ -135,7 +135,7 @@ class TestLayer:
 
     def test_config_holds_every_argument(self, layer, inputs):
         if "__init__" not in vars(type(layer)):
-            return  # it has no arguments of its own
+            return  # it adds no arguments
         arguments = set(inspect.signature(type(layer).__init__).parameters) - {
             "self",
             "kwargs",
@@ -160,7 +160,7 @@ class TestLayer:
             assert spec.dtype == keras.backend.standardize_dtype(value.dtype)
 
     def test_has_no_weights(self, layer, inputs):
-        """So that weight files hold the network's weights alone."""
+        """Then weight files hold only the weights of the network."""
         assert layer.trainable_weights == []
 
 

@@ -10,7 +10,7 @@ BETA = 1 / 9
 
 
 def of_arrays(function):
-    """The loss, given its arrays as tensors."""
+    """Returns the loss of arrays, which are converted to tensors."""
 
     def loss(*arguments):
         return function(*(x if np.ndim(x) == 0 else ops.convert_to_tensor(x) for x in arguments))
@@ -57,7 +57,7 @@ def anchor_sample(rng, shape=(2, 129)):
 
 def test_rpn_class_loss_by_hand():
     positive, negative = np.array([[True, False, False]]), np.array([[False, True, False]])
-    # Certain and right twice, a third that is not sampled; then undecided: ln 2.
+    # Two confident and correct logits and a third that is not sampled; then undecided ones: ln 2.
     assert value(losses.rpn_class_loss(floats([[20, -20, 9]]), positive, negative)) < 1e-6
     even = value(losses.rpn_class_loss(floats([[0, 0, 9]]), positive, negative))
     assert even == pytest.approx(np.log(2), abs=1e-6)
@@ -75,8 +75,8 @@ def test_rpn_class_loss_equals_numpy(rng):
 
 def test_rpn_box_loss_by_hand():
     target, deltas = np.zeros((1, 2, 4), "float32"), np.zeros((1, 2, 4), "float32")
-    deltas[0, 0] = [1, 0, 0, -0.1]  # linear, and quadratic
-    deltas[0, 1] = 100  # a negative: teaches no box
+    deltas[0, 0] = [1, 0, 0, -0.1]  # linear and quadratic part
+    deltas[0, 1] = 100  # a negative, which has no box loss
     positive, negative = np.array([[True, False]]), np.array([[False, True]])
     expected = (1 - BETA / 2 + 0.5 * 0.1**2 / BETA) / 2  # over both sampled anchors
     result = value(losses.rpn_box_loss(target, deltas, positive, negative, BETA))
@@ -100,7 +100,7 @@ def test_rpn_losses_without_positives_or_samples(rng):
     assert value(losses.rpn_box_loss(deltas * 0, deltas, none, none, BETA)) == 0
 
 
-def test_a_target_that_is_no_number_does_not_count_outside_the_positives():
+def test_a_target_that_is_not_finite_counts_only_for_positives():
     target = np.zeros((1, 2, 4), "float32")
     target[0, 1] = np.nan
     positive, negative = np.array([[True, False]]), np.array([[False, True]])
@@ -118,10 +118,10 @@ def head_sample(rng, rois=17, classes=5):
 
 def test_class_loss_by_hand():
     logits = np.zeros((1, 3, 4), "float32")
-    logits[0, 0, 2] = 50  # certain and right
+    logits[0, 0, 2] = 50  # confident and correct
     logits[0, 2, 3] = 50  # padding, wrong
     ids, valid = np.array([[2, 0, 0]], "int32"), np.array([[True, True, False]])
-    expected = np.log(4) / 2  # one undecided among four classes, over two
+    expected = np.log(4) / 2  # one of two is undecided among four classes
     assert value(losses.class_loss(ids, logits, valid)) == pytest.approx(expected, rel=1e-5)
 
 
@@ -155,7 +155,7 @@ def test_mask_loss_by_hand():
     logits = np.full((1, 2, 2, 2, 3), 40, "float32")
     logits[0, 0, :, :, 1] = [[0, 30], [-30, 30]]
     target = floats([[[[1, 1], [0, 0]], [[1, 1], [1, 1]]]])
-    ids = np.array([[1, 0]], "int32")  # the second row is no positive
+    ids = np.array([[1, 0]], "int32")  # the second row is not positive
     result = value(losses.mask_loss(target, ids, logits))
     assert result == pytest.approx((np.log(2) + 30) / 4, rel=1e-5)
 

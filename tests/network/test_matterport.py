@@ -1,4 +1,4 @@
-"""The stages of the Matterport dialect against NumPy oracles of the old algorithms."""
+"""The stages of the Matterport dialect, compared with the old algorithms in NumPy."""
 
 import keras
 import numpy as np
@@ -38,7 +38,7 @@ def rng():
     return np.random.default_rng(0)
 
 
-def normalised(rng, *shape):
+def normalized(rng, *shape):
     corner = rng.uniform(0, 0.7, (*shape, 2))
     return np.concatenate([corner, corner + rng.uniform(0.01, 0.4, (*shape, 2))], -1).clip(0, 1)
 
@@ -91,7 +91,7 @@ def test_anchors():
 
 # --- Proposals -----------------------------------------------------------------------------------
 def old_proposals(scores, deltas, anchors, pre_nms, count, threshold):
-    """All levels together: the best scores, moved, clipped, one NMS."""
+    """Takes the best scores of all levels, applies the deltas, clips, and runs one NMS."""
     order = np.argsort(-scores, kind="stable")[:pre_nms]
     boxes = utils.apply_box_deltas(anchors[order], (deltas[order] * STD).astype("float32"))
     boxes = boxes.clip(0, 1)
@@ -102,7 +102,7 @@ def old_proposals(scores, deltas, anchors, pre_nms, count, threshold):
 def test_proposals(rng):
     sides = (32, 16, 8, 4, 2)
     count = 3 * sum(side**2 for side in sides)
-    anchors = normalised(rng, count).astype("float32")
+    anchors = normalized(rng, count).astype("float32")
     scores = rng.permutation(2 * count).reshape(2, -1).astype("float32") / 100 - 20
     deltas = rng.normal(0, 1, (2, count, 4)).astype("float32")
     layer = ProposalLayer(600, 50, 0.7, STD, **vars(DIALECT.proposals))
@@ -117,7 +117,7 @@ def test_proposals(rng):
 
 # --- Pooling -------------------------------------------------------------------------------------
 def bilinear(feature_map, y, x):
-    """One sample; 0 outside."""
+    """Returns one bilinear sample, which is 0 outside of the map."""
     height, width = feature_map.shape[:2]
     if not (0 <= y <= height - 1 and 0 <= x <= width - 1):
         return np.zeros(feature_map.shape[2])
@@ -132,15 +132,17 @@ def old_crop(feature_map, box, size):
     y1, x1, y2, x2 = box * np.array([s - 1 for s in feature_map.shape[:2]] * 2)
     step_y, step_x = (y2 - y1) / (size - 1), (x2 - x1) / (size - 1)
     return np.array(
-        [[bilinear(feature_map, y1 + i * step_y, x1 + j * step_x) for j in range(size)]
-         for i in range(size)]
-    )  # fmt: skip
+        [
+            [bilinear(feature_map, y1 + i * step_y, x1 + j * step_x) for j in range(size)]
+            for i in range(size)
+        ]
+    )
 
 
 def test_pooling(rng):
     """The level is rounded to the nearest, and samples lie on the corners of the box."""
     maps = [rng.normal(size=(2, 128 // s, 128 // s, 3)).astype("float32") for s in (4, 8, 16, 32)]
-    boxes = normalised(rng, 2, 12).astype("float32")
+    boxes = normalized(rng, 2, 12).astype("float32")
     boxes[0, :4] = [[0, 0, 0, 0], [0.1, 0.1, 0.11, 0.12], [0.2, 0, 0.9, 0.99], [0, 0.5, 0.6, 0.9]]
     pooled = numpy(CornerPooling(3, (4, 8, 16, 32))(maps, boxes))
     levels = set()
@@ -157,7 +159,7 @@ def test_pooling(rng):
 
 @pytest.mark.parametrize("side, level", [(80, 2), (81, 3), (159, 3), (160, 4), (317, 4), (318, 5)])
 def test_levels_of_a_1024_image(side, level):
-    """From the old code: at most 80 pixels P2, 81 to 159 P3, 160 to 317 P4."""
+    """From the old code: P2 up to 80 pixels, P3 from 81 to 159, P4 from 160 to 317."""
     from mrcnn.ops.roi_align import assign_nearest_levels
 
     box = utils.norm_boxes(np.array([[100, 100, 100 + side, 100 + side]]), (1024, 1024))
@@ -182,7 +184,7 @@ def old_detections(rois, probabilities, deltas, window, count, confidence, thres
 
 
 def test_detections(rng):
-    rois = normalised(rng, 2, 60).astype("float32")
+    rois = normalized(rng, 2, 60).astype("float32")
     logits = rng.normal(0, 2, (2, 60, 4))
     probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     probabilities = probabilities.astype("float32")
@@ -205,8 +207,8 @@ def test_detections(rng):
 
 # --- Targets and losses --------------------------------------------------------------------------
 @pytest.mark.parametrize("objects, positives, negatives", [(1, 1, 2), (2, 2, 4), (0, 0, 0)])
-def test_no_more_negatives_than_keep_the_ratio(objects, positives, negatives):
-    """For 1 positive 2 negatives, for 2 positives 4, for none none (ratio .33)."""
+def test_negatives_keep_the_ratio(objects, positives, negatives):
+    """1 positive gets 2 negatives, 2 get 4, and without positives there are none (ratio .33)."""
     gt = np.array([[[0.1, 0.1, 0.3, 0.3], [0.6, 0.6, 0.9, 0.9]]], "float32")
     ids = np.array([[1 * (objects > 0), 2 * (objects > 1)]], "int32")
     background = np.full((1, 60, 4), [0.4, 0.1, 0.5, 0.2], "float32")

@@ -27,8 +27,10 @@ def numpy(value):
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_strides_and_channels(bodies, name):
-    shapes = [output.shape for output in bodies[name].compute_output_spec(
-        keras.KerasTensor((1, 96, 160, 3)))]  # fmt: skip
+    shapes = [
+        output.shape
+        for output in bodies[name].compute_output_spec(keras.KerasTensor((1, 96, 160, 3)))
+    ]
     times = 4 if name in resnet.BOTTLENECK else 1
     assert shapes == [
         (1, 96 // s, 160 // s, 8 * times * 2**i) for i, s in enumerate((4, 8, 16, 32))
@@ -38,8 +40,11 @@ def test_strides_and_channels(bodies, name):
 def test_maps_of_odd_multiples_of_32(bodies):
     maps = bodies["resnet18"](np.zeros((1, 32, 96, 3), "float32"))
     assert [tuple(m.shape) for m in maps] == [
-        (1, 8, 24, 8), (1, 4, 12, 16), (1, 2, 6, 32), (1, 1, 3, 64)
-    ]  # fmt: skip
+        (1, 8, 24, 8),
+        (1, 4, 12, 16),
+        (1, 2, 6, 32),
+        (1, 1, 3, 64),
+    ]
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -54,7 +59,7 @@ def test_strides_sit_in_the_3x3(bodies, name):
     for stage in (3, 4, 5):
         expected[f"res{stage}a_branch{branch}"] = (3, 3)
         assert bodies[name].get_layer(f"skip{stage}a_branch1").strides == (2, 2)
-    assert strided == expected  # no strided 1x1: see conv_norm
+    assert strided == expected  # 1x1 convolutions have no stride, see conv_norm
 
 
 @pytest.mark.parametrize("name, parameters", [("resnet50", 23_508_032), ("resnet18", 11_176_512)])
@@ -71,15 +76,15 @@ def test_number_of_blocks(bodies):
 
 
 def test_max_pool_against_torchvision(bodies):
-    """The golden of a 4 x 4 ramp, padded on all sides; 'same' would give 10, 11, 14, 15."""
+    """Values of a 4 x 4 ramp, padded on all sides. With 'same' they would be 10, 11, 14, 15."""
     ramp = np.arange(16, dtype="float32").reshape(1, 4, 4, 1)
     pad, pool = (bodies["resnet18"].get_layer(name) for name in ("pool1_pad", "pool1"))
     assert numpy(pool(pad(ramp)))[0, :, :, 0].tolist() == [[5, 7], [13, 15]]
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 7])
-def test_strided_convolutions_are_centred(kernel):
-    """Sample (i, j) is centred on pixel (2 i, 2 j): not so with 'same' padding."""
+def test_strided_convolutions_are_centered(kernel):
+    """Sample (i, j) is centered on pixel (2 i, 2 j), unlike with 'same' padding."""
     image = keras.Input((12, 12, 1))
     if kernel == 7:
         model = keras.Model(image, resnet.resnet(image, "resnet18", width=8)[1:])
@@ -93,12 +98,12 @@ def test_strided_convolutions_are_centred(kernel):
     weights = np.zeros((kernel, kernel, 1, 8), "float32")
     weights[kernel // 2, kernel // 2] = 1
     layer.set_weights([weights])
-    picture = np.random.default_rng(0).normal(size=(1, 12, 12, 1)).astype("float32")
-    result = numpy(model(picture))
-    np.testing.assert_allclose(result[..., 0], picture[:, ::2, ::2, 0], atol=1e-6)
+    pixels = np.random.default_rng(0).normal(size=(1, 12, 12, 1)).astype("float32")
+    result = numpy(model(pixels))
+    np.testing.assert_allclose(result[..., 0], pixels[:, ::2, ::2, 0], atol=1e-6)
 
 
-# --- Normalisation -----------------------------------------------------------------------------
+# --- Normalization -----------------------------------------------------------------------------
 
 
 def normalizer(norm, channels=16, epsilon=1e-5):
@@ -154,7 +159,7 @@ def test_group_norm_groups(channels, groups):
     assert model.get_layer("norm").groups == groups
 
 
-def test_group_norm_looks_at_each_picture_alone(pixels):
+def test_group_norm_looks_at_each_image_alone(pixels):
     model = normalizer("group")
     together, alone = numpy(model(pixels, training=True)), numpy(model(pixels[:1]))
     np.testing.assert_allclose(together[:1], alone, atol=1e-5)
@@ -175,6 +180,6 @@ def test_a_whole_body_of_each_norm():
             np.testing.assert_allclose(numpy(a), numpy(b), rtol=1e-4, atol=1e-4)
 
 
-def test_epsilon_is_the_one_asked_for():
+def test_epsilon_is_as_requested():
     body = build("resnet18", epsilon=0.25)
     assert {n.epsilon for n in body.layers if normalization.is_normalization(n)} == {0.25}

@@ -29,7 +29,7 @@ def anchor_levels(height, width, stride=1):
 
 
 def anchors_of(height, width, stride=1):
-    """The anchors of all levels in one array."""
+    """Returns the anchors of all levels in one array."""
     return np.concatenate(anchor_levels(height, width, stride))
 
 
@@ -67,7 +67,7 @@ def test_head_lists_anchors_cell_by_cell_then_ratio():
 def test_anchors_of_a_pyramid():
     anchors = anchors_of(64, 128)
     assert anchors.shape == (3 * (16 * 32 + 8 * 16 + 4 * 8 + 2 * 4 + 1 * 2), 4)
-    np.testing.assert_allclose(anchors[1], [-2, -2, 6, 6])  # cell centre 2, side 8, ratio 1
+    np.testing.assert_allclose(anchors[1], [-2, -2, 6, 6])  # cell center 2, side 8, ratio 1
     tall = anchors[2]
     assert (tall[2] - tall[0]) / (tall[3] - tall[1]) == pytest.approx(2)
     np.testing.assert_allclose(anchors[-2], [0, 64, 64, 128])  # the last cell of P6
@@ -80,7 +80,7 @@ def test_anchors_of_every_second_cell():
 
 
 def test_strides_of_torchvision():
-    """P6 of a padded height of 800 has 13 rows, so 800 // 13 = 61 pixels apart; counts too."""
+    """P6 of a padded height of 800 has 13 rows, which are 800 // 13 = 61 pixels apart."""
     image = np.zeros((1, 800, 1088, 1), "float32")
     pyramid = [np.zeros((1, -(-800 // s), 1088 // s, 1), "float32") for s in STRIDES]
     layer = PyramidAnchors((32, 64, 128, 256, 512), (0.5, 1, 2), STRIDES, offset=0.0, whole=True)
@@ -143,9 +143,9 @@ def nms(boxes, scores, threshold):
 def decode(boxes, deltas, height, width):
     deltas = deltas * np.array(STD)
     size = boxes[:, 2:] - boxes[:, :2]
-    centre = boxes[:, :2] + size / 2 + deltas[:, :2] * size
+    center = boxes[:, :2] + size / 2 + deltas[:, :2] * size
     size = size * np.exp(np.minimum(deltas[:, 2:], CLAMP))
-    moved = np.concatenate([centre - size / 2, centre + size / 2], axis=1)
+    moved = np.concatenate([center - size / 2, center + size / 2], axis=1)
     return np.clip(moved, 0, [height, width, height, width])
 
 
@@ -182,7 +182,7 @@ def test_proposals_equal_numpy(size, stride):
 def test_proposals_are_sorted_clipped_and_apart_within_a_level():
     anchors = anchors_of(64, 64)
     logits = np.full((1, len(anchors)), -5, "float32")
-    first = 768  # P3: rank by rank, so that scores say which box is which
+    first = 768  # P3. Scores are distinct, so that they identify the boxes
     logits[0, first : first + 192] = np.linspace(8, 1, 192)
     deltas = np.random.default_rng(1).normal(0, 1, (1, len(anchors), 4)).astype("float32")
     boxes = propose(64, 64, logits, deltas, pre_nms=192, post_nms=30, threshold=0.5)[0]
@@ -211,11 +211,11 @@ def test_levels_do_not_suppress_each_other():
     assert same[:2].all() and same.sum() == 2
 
 
-def test_zero_rows_behind_the_last():
+def test_zero_rows_after_the_last():
     anchors = anchors_of(64, 64)
     logits, deltas = random_outputs(anchors)
     deltas[1] = 0
-    deltas[1, :, 0] = -1000  # all moved out of the image: nothing is left of them
+    deltas[1, :, 0] = -1000  # all are moved out of the image, so none is left
     boxes = propose(64, 64, logits, deltas, post_nms=300)
     assert (boxes[1] == 0).all()
     real = boxes[0].any(axis=1)
@@ -230,7 +230,7 @@ def test_short_boxes_are_dropped():
 
 
 def test_more_proposals_begin_with_the_same_ones():
-    """Training and detection keep different numbers, of one ranking."""
+    """Training and detection keep different numbers of proposals from the same ranking."""
     logits, deltas = random_outputs(anchors_of(64, 64))
     few = propose(64, 64, logits, deltas)
     more = propose(64, 64, logits, deltas, post_nms=50)
@@ -238,7 +238,7 @@ def test_more_proposals_begin_with_the_same_ones():
     np.testing.assert_array_equal(more[:, :40], few)
 
 
-def test_outputs_that_are_no_numbers_propose_nothing():
+def test_outputs_that_are_not_finite_propose_nothing():
     logits, deltas = random_outputs(anchors_of(64, 64))
     deltas[0] = np.nan
     boxes = propose(64, 64, logits, deltas)

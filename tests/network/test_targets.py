@@ -64,7 +64,7 @@ def test_the_best_anchor_of_an_object_is_positive_however_bad():
 
 
 def test_thresholds():
-    # IoU with the object 0.7, just below, 0.5, 0.3, just below.
+    # IoU with the object: 0.7, just below 0.7, 0.5, 0.3, just below 0.3.
     anchors = [[0, 0, 10, 10], [0, 0, 10, 7], [0, 0, 10, 6.99], [0, 0, 5, 10], [0, 0, 3, 10],
                [0, 0, 2.99, 10]]  # fmt: skip
     positive, negative, _ = rpn_targets([[1]], [[[0, 0, 10, 10]]], anchors=anchors)
@@ -84,11 +84,11 @@ def test_sample_of_anchors(objects):
     if objects == 1:
         assert (positive.sum(axis=1) >= 1).all()
     if objects == 129:
-        assert (positive.sum(axis=1) == 16).all()  # half at most
+        assert (positive.sum(axis=1) == 16).all()  # at most half
     assert ((positive | negative).sum(axis=1) == 32).all()
 
 
-def test_anchors_on_crowds_teach_nothing():
+def test_anchors_on_crowds_are_ignored():
     positive, negative, _ = rpn_targets([[-1]], [[[0, 0, SIDE, 64]]], count=2000)
     assert positive.sum() == 0
     left = grid_anchors()[:, 1] < 64
@@ -103,7 +103,7 @@ def test_same_seed_same_anchors():
 
 
 def test_positive_and_negative_are_two_outputs_of_a_graph():
-    """One symbolic output used twice would give the same array for both."""
+    """If one symbolic output were used twice, both arrays would be the same."""
     import keras
 
     inputs = [keras.Input(s, dtype=d) for s, d in (((1,), "int32"), ((1, 4), "float32"))]
@@ -175,12 +175,12 @@ def test_objects_join_the_proposals():
     assert (alone["class_ids"] == 0).all() and alone["valid"].sum() == 1
 
 
-def test_crowds_teach_nothing():
+def test_crowds_are_ignored():
     crowd = [0, 0, 60, 60]
     proposals = [crowd, [5, 5, 55, 55], [70, 70, 90, 90]]
     result = targets(proposals, [[-3, 0]], [[crowd, [0] * 4]])
-    assert (result["class_ids"] == 0).all()  # the crowd is no object, nor appended
-    assert result["valid"][0].sum() == 1  # and what lies on it no background
+    assert (result["class_ids"] == 0).all()  # a crowd is neither a positive nor appended as a RoI
+    assert result["valid"][0].sum() == 1  # and RoIs on a crowd are not background
     np.testing.assert_array_equal(result["rois"][0, 0], proposals[2])
 
 
@@ -192,7 +192,7 @@ def test_an_object_inside_a_crowd_still_counts():
 
 
 @pytest.mark.parametrize("append_gt", [True, False])
-def test_nothing_at_all(append_gt):
+def test_no_proposals_and_no_objects(append_gt):
     mask = np.zeros((1, 2, 28, 28), "uint8")
     result = targets(np.zeros((1, 5, 4)), [[0, 0]], np.zeros((1, 2, 4)), mask, append_gt=append_gt)
     assert not result["valid"].any()
@@ -234,7 +234,7 @@ def test_same_seed_same_rois():
     assert (first != other).any()
 
 
-def test_the_next_call_draws_anew():
+def test_the_next_call_draws_again():
     proposals = random_boxes(np.random.default_rng(4), (1, 60))
     layer = DetectionTargets(8, 0.25, STD, seed=1)
     arguments = (proposals, np.zeros((1, 1), "int32"), np.zeros((1, 1, 4), "float32"))
@@ -242,7 +242,7 @@ def test_the_next_call_draws_anew():
 
 
 def test_mask_of_a_known_rectangle():
-    """The object fills the left half of its box; each RoI sees its part of it."""
+    """The object fills the left half of its box. Each RoI crops its part of the mask."""
     mini = np.zeros((1, 2, 28, 28), "uint8")
     mini[0, 1, :, :14] = 255
     boxes = [[[100, 100, 110, 110], [20, 20, 76, 76]]]

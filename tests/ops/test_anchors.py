@@ -11,7 +11,7 @@ def numpy(value):
 
 @pytest.mark.parametrize("offset, shift", [(0.0, 0), (0.5, 2)])
 def test_against_detectron2(offset, shift):
-    """Golden of Detectron2's unit test: sizes 32, 64, ratios .25, 1, 4, stride 4, a 1x2 map."""
+    """Values of Detectron2's unit test: sizes 32, 64, ratios .25, 1, 4, stride 4, a 1x2 map."""
     xyxy = np.array(
         [
             [-32, -8, 32, 8], [-16, -16, 16, 16], [-8, -32, 8, 32],
@@ -67,7 +67,7 @@ def test_wrong_lengths():
 
 
 def test_whole_sides_of_torchvision():
-    """Its cell anchors (x1, y1, x2, y2) of ratio .5, and strides that are tensors."""
+    """The anchors of a cell (x1, y1, x2, y2) with ratio .5, and strides that are tensors."""
     golden = {32: (23, 11), 64: (45, 23), 128: (91, 45), 256: (181, 91), 512: (362, 181)}
     for size, (x, y) in golden.items():
         made = numpy(

@@ -13,7 +13,7 @@ GT = np.array([[22, 15, 90, 65]], "float32")
 
 
 def run(function, *args, **kwargs):
-    """Calls a function of tensors with arrays; its result as an array."""
+    """Calls a function of tensors with arrays and returns an array."""
     args = keras.tree.map_structure(
         lambda a: ops.convert_to_tensor(a) if isinstance(a, np.ndarray) else a, args
     )
@@ -76,7 +76,7 @@ def test_encode_decode_round_trip():
     rng = np.random.default_rng(0)
     boxes, gt = random_boxes(rng, 2, 129), random_boxes(rng, 2, 129)
     for side in (boxes, gt):
-        side[..., 2:] += 5  # no slivers: their deltas would be clamped
+        side[..., 2:] += 5  # no thin boxes, whose deltas would be clamped
     std = (0.1, 0.1, 0.2, 0.2)
     back = run(box_ops.decode, boxes, run(box_ops.encode, boxes, gt, std), std)
     np.testing.assert_allclose(back, gt, atol=2e-3)

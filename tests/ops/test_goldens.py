@@ -22,7 +22,7 @@ def goldens(name):
 @pytest.mark.parametrize("way", ["unaligned_2", "aligned_adaptive"])
 @pytest.mark.parametrize("name", ["near", "wide"])
 def test_roi_align(name, way, size):
-    """Slivers that pass the border, empty boxes, 14 samples a cell, boxes across the border."""
+    """Thin boxes beyond the border, empty boxes, 14 samples per cell, boxes across the border."""
     golden = goldens("roi_align")
     feature_map, boxes = golden[name][None], golden[f"{name}_boxes"][None][..., ORDER]
     ratio, aligned = (2, False) if way == "unaligned_2" else (0, True)
@@ -52,7 +52,7 @@ def test_paste(family, paste):
 
 
 def test_paste_by_torchvision_at_the_edges():
-    """Rows and columns at .5 of all ones and of a half, as torchvision pastes them."""
+    """Pastes masks of ones and of halves as torchvision does, at a threshold of .5."""
     ones = np.ones((28, 28), np.float32)
     cases = [
         ((20.7, 10.3, 60.9, 50.2), 100, (20, 9, 62, 51)),
@@ -64,7 +64,7 @@ def test_paste_by_torchvision_at_the_edges():
         y1, x1, y2, x2 = masks.mask_bounds(crop)
         y, x = region[:2]
         assert (y1 + y, x1 + x, y2 + y, x2 + x) == bounds
-        assert crop.sum() >= (y2 - y1) * (x2 - x1) - 4  # but for the corners
+        assert crop.sum() >= (y2 - y1) * (x2 - x1) - 4  # except for the corners
     half = ones * (np.arange(28)[:, None] < 14)
     crop, region = masks.paste_bordered_mask(half, (10, 10, 38, 38), (50, 50))
     rows = np.flatnonzero(crop[:, 20 - region[1]]) + region[0]

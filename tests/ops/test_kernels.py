@@ -12,7 +12,7 @@ RAMP = np.arange(25, dtype="float32").reshape(1, 5, 5, 1)
 
 
 def run(function, *args, **kwargs):
-    """Calls a function of tensors with arrays; its result as an array."""
+    """Calls a function of tensors with arrays and returns an array."""
     args = keras.tree.map_structure(
         lambda a: ops.convert_to_tensor(a) if isinstance(a, np.ndarray) else a, args
     )
@@ -59,7 +59,7 @@ def test_crop_against_tensorflows_values(crop):
 def test_crop_against_oracle(crop, n, size):
     rng = np.random.default_rng(n)
     images = rng.normal(size=(3, 9, 7, 2)).astype("float32")
-    boxes = rng.uniform(-0.3, 1.3, (n, 4)).astype("float32")  # flipped ones and outside ones too
+    boxes = rng.uniform(-0.3, 1.3, (n, 4)).astype("float32")  # some are flipped or outside
     index = rng.integers(0, 3, n).astype("int32")
     expected = [crop_oracle(images[k], box, *size) for k, box in zip(index, boxes, strict=True)]
     np.testing.assert_allclose(run(crop, images, boxes, index, size), expected, atol=1e-5)
@@ -73,7 +73,7 @@ def test_crop_at_the_edges_of_the_numbers(crop):
     assert (run(crop, RAMP, far, np.zeros(1, "int32"), (2, 2)) == 0).all()
 
 
-def test_crop_of_boxes_that_are_no_numbers():
+def test_crop_of_boxes_that_are_not_finite():
     boxes = np.array([[np.nan, 0, 1, 1], [0, 0, np.inf, 1], [0, 0, 1, 1]], "float32")
     out = run(kernels.crop_and_resize, RAMP, boxes, np.zeros(3, "int32"), (2, 2))
     assert (out[:2] == 0).all() and out[2].sum() == 48
@@ -101,7 +101,7 @@ def run_nms(nms, boxes, scores, count, threshold):
     index, valid = ops.convert_to_numpy(index), ops.convert_to_numpy(valid)
     assert index.shape == valid.shape == (len(boxes), count)
     assert (index[~valid] == 0).all()
-    assert (np.sort(~valid, axis=1) == ~valid).all()  # the valid ones first
+    assert (np.sort(~valid, axis=1) == ~valid).all()  # valid rows come first
     return [row[flags].tolist() for row, flags in zip(index, valid, strict=True)]
 
 
@@ -113,7 +113,7 @@ def test_nms_facts(nms):
     half = [[[0, 0, 10, 10], [0, 0, 10, 5]]]  # IoU exactly 0.5: suppression is strict
     assert run_nms(nms, half, [[0.9, 0.8]], 2, 0.5) == [[0, 1]]
     assert run_nms(nms, half, [[0.9, 0.8]], 2, 0.49999) == [[0]]
-    chain = [[[0, k, 10, k + 10] for k in range(0, 40, 4)]]  # each suppresses the next only
+    chain = [[[0, k, 10, k + 10] for k in range(0, 40, 4)]]  # each suppresses only the next
     assert run_nms(nms, chain, [np.arange(10, 0, -1)], 10, 0.4) == [[0, 2, 4, 6, 8]]
 
 
@@ -131,7 +131,7 @@ def test_nms_against_oracle(nms, n, count, threshold):
 
 
 @pytest.mark.parametrize("nms", NMS)
-def test_nms_of_nothing(nms):
+def test_nms_without_boxes(nms):
     boxes = np.zeros((2, 3, 4))
     assert run_nms(nms, boxes, np.full((2, 3), -np.inf), 4, 0.5) == [[], []]
     assert run_nms(nms, boxes, np.full((2, 3), np.nan), 4, 0.5) == [[], []]
@@ -144,7 +144,7 @@ def toy_model():
     return keras.Model(inputs, outputs)
 
 
-def test_compiled_model_is_traced_once_a_shape():
+def test_compiled_model_is_traced_once_per_shape():
     predict = compiled.compiled(toy_model())
     for batch, side in [(1, 4), (1, 4), (3, 4), (1, 6), (3, 4), (3, 6), (1, 6)]:
         images = np.random.default_rng(batch).random((batch, side, side, 3)).astype("float32")

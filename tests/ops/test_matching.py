@@ -17,7 +17,7 @@ def match(iou, gt_valid=None, low_quality=True, **kwargs):
     return numpy(matched)[0].tolist(), numpy(labels)[0].tolist()
 
 
-# Detectron2's unit test of its matcher, turned: 4 anchors, 3 objects.
+# Transposed from the unit test of Detectron2's matcher: 4 anchors, 3 objects.
 GOLDEN = np.array([[0.15, 0.45, 0.2, 0.6], [0.3, 0.65, 0.05, 0.1], [0.05, 0.4, 0.25, 0.4]]).T
 
 
@@ -64,8 +64,8 @@ def draws(labels, count, fraction, seed=0):
     "positives, negatives, ignored, expected",
     [
         (129, 129, 9, (8, 8)),  # more than enough
-        (3, 129, 9, (3, 13)),  # negatives fill up
-        (129, 2, 0, (8, 2)),  # positives never do
+        (3, 129, 9, (3, 13)),  # negatives fill the rest
+        (129, 2, 0, (8, 2)),  # positives do not fill the rest
         (0, 20, 0, (0, 16)),
         (1, 0, 0, (1, 0)),
         (0, 0, 5, (0, 0)),  # all padding
@@ -81,7 +81,7 @@ def test_sample(positives, negatives, ignored, expected):
     assert (labels[chosen] == 1).all() and (labels[rejected] == 0).all()
     for image in range(2):
         assert (chosen[image].sum(), rejected[image].sum()) == expected
-        # the rows are the same choice, packed: positives, negatives, padding
+        # the rows hold the same choice in order: positives, negatives, padding
         kinds = np.repeat([1, 0, -1], [*expected, 16 - sum(expected)])
         np.testing.assert_array_equal(kind[image], kinds)
         assert set(index[image][kinds == 1]) == set(np.flatnonzero(chosen[image]))
@@ -89,7 +89,7 @@ def test_sample(positives, negatives, ignored, expected):
         assert (index[image][kinds == -1] == 0).all()
 
 
-def test_sample_is_uniform_and_depends_on_random_alone():
+def test_sample_is_uniform_and_depends_only_on_random():
     labels = np.tile(np.repeat([1, 0], [8, 8]).astype("int32"), (500, 1))
     first, second = draws(labels, 8, 0.5, seed=1), draws(labels, 8, 0.5, seed=1)
     for a, b in zip(first, second, strict=True):

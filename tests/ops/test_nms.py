@@ -60,7 +60,7 @@ def test_equals_nms_of_each_group(groups, side):
     assert kept(boxes, scores, group, 60, 0.4) == expected
 
 
-def test_nothing_and_no_numbers():
+def test_no_boxes_and_values_that_are_not_finite():
     assert kept(np.zeros((2, 0, 4)), np.zeros((2, 0)), np.zeros((2, 0)), 3, 0.5) == [[], []]
     assert kept(BOXES, np.full((1, 4), -1e30), [0, 0, 1, 1], 3, 0.5) == [[]]
     broken = np.array(BOXES, "float32")

@@ -11,7 +11,7 @@ STRIDES = (4, 8, 16, 32)
 
 
 def run(function, *args, **kwargs):
-    """Calls a function of tensors with arrays; its result as an array."""
+    """Calls a function of tensors with arrays and returns an array."""
     args = keras.tree.map_structure(
         lambda a: ops.convert_to_tensor(a) if isinstance(a, np.ndarray) else a, args
     )
@@ -24,7 +24,7 @@ def random_boxes(rng, *shape, low=0, high=128):
 
 
 def bilinear(image, y, x):
-    """One sample as in torchvision's kernel."""
+    """Returns one bilinear sample as torchvision's kernel computes it."""
     height, width = image.shape[:2]
     if not (-1 <= y <= height and -1 <= x <= width):
         return 0 * image[0, 0]
@@ -74,7 +74,7 @@ def test_against_torchvision():
 
 
 def test_against_detectron2():
-    """Its adaptive grid takes one sample a cell here, and on a ramp any grid has this mean."""
+    """The adaptive grid takes one sample per cell here. On a ramp, every grid has this mean."""
     rows = np.arange(4)[:, None] * 2.5 + np.arange(4) * 0.5
     for ratio in (1, 2, 3):
         out = align(RAMP5, [1, 1, 3, 3], 4, ratio=ratio)
@@ -94,7 +94,7 @@ def test_against_detectron2():
 def test_against_oracle(aligned, n, ratio):
     rng = np.random.default_rng(n)
     image = rng.normal(size=(2, 11, 9, 2)).astype("float32")
-    boxes = random_boxes(rng, 40, low=-25, high=70)  # the map is 44 x 36 pixels: across the border
+    boxes = random_boxes(rng, 40, low=-25, high=70)  # beyond the map of 44 x 36 pixels
     boxes[0], boxes[1] = 0, [0, 0, 44, 36]
     index = rng.integers(0, 2, 40).astype("int32")
     out = run(roi.roi_align, image, boxes, index, n, 4, ratio, aligned)
@@ -126,7 +126,7 @@ def test_levels():
 
 
 def test_level_of_torchvision():
-    """Its tolerance lifts a side just below the border."""
+    """The tolerance moves a side just below the border to the next level."""
     sides = {111.99: 2, 112: 3, 223.99: 3, 223.9999: 4, 224: 4, 447.9: 4, 448: 5}
     boxes = np.array([[0, 0, side, side] for side in sides], "float32")
     assert run(roi.assign_levels, boxes, tolerance=1e-6).tolist() == list(sides.values())
@@ -155,7 +155,8 @@ def pyramid_case(rois=64):
     rng = np.random.default_rng(0)
     boxes = random_boxes(rng, 2, rois, high=1) * np.array([128, 96, 128, 96], "float32")
     boxes[0, 0], boxes[1, 0], boxes[0, 1] = [0, 0, 128, 96], [0, 0, 0, 0], [128, 96, 128, 96]
-    levels = rng.integers(2, 6, (2, rois)).astype("int32")  # whatever the size: every border met
+    # The levels do not depend on the sizes, so that boxes reach every border.
+    levels = rng.integers(2, 6, (2, rois)).astype("int32")
     return pyramid(rng), boxes, levels
 
 
@@ -178,11 +179,11 @@ def test_pyramid_edges():
     tall = [np.ones((1, 64 // s, 16 // s or 1, 1), "float32") for s in (1, 2, 4, 8)]
     box = np.array([[[0, 0, 64, 16]] * 4], "float32")
     out = run(roi.pyramid_roi_align, tall, box, (1, 2, 4, 8), 3, np.array([[2, 3, 4, 5]], "int32"))
-    np.testing.assert_allclose(out, 1, atol=1e-6)  # no zero of the canvas is ever met
+    np.testing.assert_allclose(out, 1, atol=1e-6)  # no sample reads the zeros of the padding
 
 
 def gradient(function, arrays):
-    """Gradients of a scalar function of tensors, on whatever backend runs."""
+    """Returns the gradients of a scalar function of tensors, on the current backend."""
     tensors = [ops.convert_to_tensor(array) for array in arrays]
     backend = keras.backend.backend()
     if backend == "tensorflow":
@@ -257,7 +258,7 @@ def test_masks_against_oracle():
             np.testing.assert_allclose(out[image, row], expected, atol=1e-4)
 
 
-def test_mask_of_its_own_frame_and_beside_it():
+def test_mask_of_its_own_box_and_next_to_it():
     mask = np.ones((1, 1, 28, 28), "float32")
     frame = np.array([[[10, 20, 66, 76]]], "float32")
     boxes = np.array([[[10, 20, 66, 76], [100, 100, 120, 120], [10, 20, 66, 132]]], "float32")
@@ -342,7 +343,7 @@ def test_pyramid_against_oracle(aligned, ratio, n):
 
 
 def test_adaptive_gradient():
-    """The pooled squares are a quadratic form of the maps, so gradient times maps is twice it."""
+    """The sum of squares is quadratic in the maps, so gradient times maps is twice the sum."""
     maps, boxes, levels = pyramid_case(6)
 
     def total(feature_maps):
@@ -355,7 +356,7 @@ def test_adaptive_gradient():
 
 
 def value_and_gradients(function, arrays):
-    """The value of a function of tensors and its gradients, by the backend's own means."""
+    """Returns the value of a function of tensors and its gradients, on the current backend."""
     backend = keras.backend.backend()
     if backend == "jax":
         import jax

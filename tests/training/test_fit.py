@@ -1,4 +1,4 @@
-"""The loop over epochs: nothing of a training stays in memory once its model is gone."""
+"""The loop over epochs: memory is freed when a model that was trained is deleted."""
 
 import gc
 
@@ -18,7 +18,7 @@ def traced_steps() -> int:
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a habit of TensorFlow")
-def test_the_memory_of_a_training_is_given_back(tmp_path):
+def test_the_memory_of_training_is_freed(tmp_path):
     before = traced_steps()
     model = MaskRCNN("training", TinyConfig(), str(tmp_path))
     model.train(ShapesDataset(2, 64, 64), epochs=1, verbose=0)

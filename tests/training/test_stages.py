@@ -1,4 +1,4 @@
-"""Which layers a stage trains: as Matterport's expressions for our ResNets, by graph for others."""
+"""Which layers a stage trains: Matterport's expressions for ResNets, the graph for others."""
 
 import re
 
@@ -22,7 +22,7 @@ OLD = {
 
 
 def small(image):
-    """A backbone of the user's own."""
+    """A custom backbone."""
     maps = []
     x = layers.Conv2D(8, 3, strides=2, padding="same", name="stem")(image)
     for stage in (2, 3, 4, 5):
@@ -56,7 +56,7 @@ def test_our_resnets_train_what_the_old_expressions_name(networks, name, stage):
 
 @pytest.mark.parametrize("name", ["MobileNetV2", small], ids=["applications", "callable"])
 def test_every_backbone_has_stages(networks, name):
-    """With a network of keras.applications "4+" was once "heads" without a word."""
+    """With a network of keras.applications, "4+" used to train only the heads, silently."""
     network = networks[name]
     stages = [set(chosen(network, stage)) for stage in ("heads", "5+", "4+", "3+", "all")]
     for fewer, more in zip(stages[:-1], stages[1:], strict=True):

@@ -1,4 +1,4 @@
-"""Small files of torchvision's and Detectron2's networks, for tests."""
+"""Makes small weight files of torchvision and Detectron2 for tests."""
 
 import re
 
@@ -10,14 +10,14 @@ from mrcnn.weights.files.tensors import read_safetensors
 
 
 class TinyForeign(TinyConfig):
-    """With what such networks always have."""
+    """A tiny network with the mask head of these packages."""
 
     NUM_CLASSES = 5
     MASK_CONV_LAYERS = 4
 
 
 def torchvision_arrays(folder, numerics="torchvision", backbone="resnet18", **settings):
-    """The state dict of a tiny network, by torchvision's names of today, seeded."""
+    """Returns the state dict of a tiny network by torchvision's current names; seeded."""
     config = TinyForeign(NUMERICS=numerics, BACKBONE=backbone, **settings)
     path = folder / "made.safetensors"
     MaskRCNN("inference", config).save_torchvision(path)
@@ -31,7 +31,7 @@ def torchvision_arrays(folder, numerics="torchvision", backbone="resnet18", **se
 
 
 def old_names(arrays):
-    """The same in the spelling of before torchvision 0.13, that of the published file."""
+    """Renames the arrays as before torchvision 0.13, as in the published file."""
     renamed = {}
     for name, array in arrays.items():
         name = re.sub(r"(_blocks\.\d)\.0\.", r"\1.", name)
@@ -46,22 +46,25 @@ def old_names(arrays):
 _RENAME = [
     (r"^backbone\.body\.(conv1|bn1)", r"backbone.bottom_up.stem.\1"),
     (r"^backbone\.body\.layer(\d)", lambda m: f"backbone.bottom_up.res{int(m[1]) + 1}"),
-    (r"downsample\.0", "shortcut"), (r"downsample\.1", "shortcut.norm"),
+    (r"downsample\.0", "shortcut"),
+    (r"downsample\.1", "shortcut.norm"),
     (r"bn(\d)\.", r"conv\1.norm."),
     (r"inner_blocks\.(\d)\.0", lambda m: f"_lateral{int(m[1]) + 2}"),
-    (r"layer_blocks\.(\d)\.0", lambda m: f"_output{int(m[1]) + 2}"), (r"fpn\._", "fpn_"),
+    (r"layer_blocks\.(\d)\.0", lambda m: f"_output{int(m[1]) + 2}"),
+    (r"fpn\._", "fpn_"),
     (r"^rpn\.head\.conv\.0\.0", "proposal_generator.rpn_head.conv"),
     (r"^rpn\.head\.cls_logits", "proposal_generator.rpn_head.objectness_logits"),
     (r"^rpn\.head\.bbox_pred", "proposal_generator.rpn_head.anchor_deltas"),
-    ("fc6", "fc1"), ("fc7", "fc2"),
+    ("fc6", "fc1"),
+    ("fc7", "fc2"),
     (r"mask_head\.(\d)\.0", lambda m: f"mask_head.mask_fcn{int(m[1]) + 1}"),
     (r"mask_predictor\.conv5_mask", "mask_head.deconv"),
     (r"mask_predictor\.mask_fcn_logits", "mask_head.predictor"),
-]  # fmt: skip
+]
 
 
 def detectron2_arrays(folder):
-    """A tiny network as Detectron2 names it, its background last or left out, its stem for BGR."""
+    """Returns a tiny network as Detectron2 saves it: background last or missing, BGR stem."""
     arrays = {}
     for name, array in torchvision_arrays(folder).items():
         if "bbox_pred" in name and "roi_heads" in name:

@@ -1,4 +1,4 @@
-"""Files of torchvision and Detectron2: recognised, loaded whole, refused where they do not fit."""
+"""Files of torchvision and Detectron2 are recognized and loaded, or refused if they do not fit."""
 
 import logging
 import pickle
@@ -18,7 +18,7 @@ from mrcnn.weights.source import open_source
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """The arrays of a family by its name, made once."""
+    """Returns the arrays of a dialect, which are made once."""
     folder, known = tmp_path_factory.mktemp("made"), {}
 
     def arrays(family):
@@ -74,7 +74,9 @@ def test_live_batch_norm_has_another_epsilon(made, tmp_path):
     path = written(tmp_path / "a.safetensors", arrays)
     model = MaskRCNN.from_weights(path)
     assert model.keras_model.get_layer("bn_conv1").epsilon == 1e-5
-    model.save_torchvision(tmp_path / "b.safetensors")  # and says so when it is written back
+    model.save_torchvision(
+        tmp_path / "b.safetensors"
+    )  # it is kept when the weights are written back
     with open_source(tmp_path / "b.safetensors") as source:
         assert source.settings["BATCH_NORM_EPSILON"] == 1e-5
         assert len(source.ignored) == 20
@@ -102,14 +104,14 @@ def test_spellings_and_wrappers(made, tmp_path, wrap):
 
 
 def test_layouts(made, tmp_path):
-    """One place of each array, by the rules of the reference."""
+    """Checks one element per layout against the rules of PyTorch."""
     arrays = made("torchvision")
     ours = weights_of(MaskRCNN.from_weights(written(tmp_path / "a.safetensors", arrays)))
     stem = arrays["backbone.body.conv1.weight"]
     assert ours["conv1/kernel"][5, 2, 1, 7] == stem[7, 1, 5, 2]
-    deltas = arrays["rpn.head.bbox_pred.weight"]  # anchor 1: dx, dy, dw, dh are rows 4 to 7
+    deltas = arrays["rpn.head.bbox_pred.weight"]  # rows 4 to 7 are dx, dy, dw, dh of anchor 1
     assert ours["rpn_bbox_pred/kernel"][0, 0, 3, 4] == deltas[5, 3, 0, 0]  # dy comes first
-    assert ours["rpn_bbox_pred/bias"][7] == arrays["rpn.head.bbox_pred.bias"][6]  # dw last
+    assert ours["rpn_bbox_pred/bias"][7] == arrays["rpn.head.bbox_pred.bias"][6]  # dw comes last
     hidden = arrays["roi_heads.box_head.fc6.weight"].reshape(32, 16, 7, 7)
     assert ours["mrcnn_class_conv1/kernel"].reshape(7, 7, 16, 32)[4, 6, 2, 9] == hidden[9, 2, 4, 6]
     up = arrays["roi_heads.mask_predictor.conv5_mask.weight"]  # [in, out, h, w]
@@ -117,7 +119,7 @@ def test_layouts(made, tmp_path):
 
 
 def test_detectron2_is_torchvision_renamed(made, tmp_path):
-    """Its BGR stem, its background at the end and its missing background masks come out right."""
+    """The BGR stem, the background at the end and the missing background masks are converted."""
     theirs = MaskRCNN.from_weights(written(tmp_path / "a.safetensors", made("torchvision")))
     extra = {
         "pixel_mean": np.zeros((3, 1, 1), "float32"),
@@ -133,7 +135,7 @@ def test_detectron2_is_torchvision_renamed(made, tmp_path):
     assert set(found) == set(expected)
     for name, value in expected.items():
         if name in ("mrcnn_bbox_fc/kernel", "mrcnn_bbox_fc/bias"):
-            value[..., :4] = 0  # nothing there
+            value[..., :4] = 0  # Detectron2 has no background box
         if name in ("mrcnn_mask/kernel", "mrcnn_mask/bias"):
             value[..., 0] = 0
         np.testing.assert_array_equal(found[name], value, err_msg=name)
@@ -143,7 +145,7 @@ def test_detectron2_is_torchvision_renamed(made, tmp_path):
     assert other.config.PIXEL_STD == (58.395, 57.12, 57.375)
 
 
-def test_class_names_of_coco_come_along(made, tmp_path):
+def test_class_names_of_coco(made, tmp_path):
     arrays = made("torchvision")
     for name, rows in (("cls_score", 91), ("bbox_pred", 364)):
         arrays[f"roi_heads.box_predictor.{name}.weight"] = np.zeros((rows, 32), "float32")
@@ -179,7 +181,7 @@ def test_other_classes(made, tmp_path, caplog):
     assert "unexpected: 1 (more)" in report.summary()
     assert not report.missing
     assert model.config.NUMERICS == "torchvision" and model.config.BACKBONE_NORM == "frozen"
-    assert model.config.IMAGE_MAX_DIM == 64  # set by the user: it stays
+    assert model.config.IMAGE_MAX_DIM == 64  # set by the user, so it is kept
     model = MaskRCNN("training", Two(NUMERICS="standard"), tmp_path)
     with caplog.at_level(logging.WARNING, "mrcnn"):
         model.load_weights(path, exclude=heads)
@@ -200,7 +202,7 @@ def test_the_backbone_comes_from_the_file(made, tmp_path):
 
 
 def test_a_resnet_for_imagenet(made, tmp_path):
-    """It starts the backbone, in whatever arithmetic the Config has."""
+    """It initializes the backbone in any dialect."""
     arrays = {
         name.removeprefix("backbone.body."): array
         for name, array in made("torchvision").items()
@@ -224,15 +226,9 @@ def test_a_resnet_for_imagenet(made, tmp_path):
         MaskRCNN.from_weights(path)
 
 
-@pytest.mark.parametrize(
-    "family",
-    [
-        pytest.param("torchvision", marks=pytest.mark.slow),
-        pytest.param("torchvision_v2", marks=pytest.mark.slow),
-        "detectron2",
-    ],
-)
-def test_training_goes_on_from_them(made, tmp_path, family):
+@pytest.mark.parametrize("family", ["torchvision", "torchvision_v2", "detectron2"])
+@pytest.mark.slow
+def test_training_starts_from_them(made, tmp_path, family):
     from mrcnn.data.synthetic.shapes import ShapesDataset
 
     data = ShapesDataset(4, 64, 64)
@@ -257,12 +253,12 @@ def test_training_goes_on_from_them(made, tmp_path, family):
     for name, value in found.items():
         np.testing.assert_array_equal(value, same[name])
     plain = MaskRCNN("inference", TinyForeign(NUM_CLASSES=4))
-    plain.load_weights(tmp_path / "saved" / "weights.h5")  # the file knows its arithmetic
+    plain.load_weights(tmp_path / "saved" / "weights.h5")  # the file names its dialect
     assert plain.config.NUMERICS == family
 
 
-def test_a_batch_of_two_sizes_is_as_one_by_one(made, tmp_path):
-    """The window of each picture is its own, where both are padded to one shape."""
+def test_a_batch_of_two_sizes_equals_single_images(made, tmp_path):
+    """Each image has its own window when both are padded to one shape."""
     path = written(tmp_path / "a.safetensors", made("torchvision"))
     model = MaskRCNN.from_weights(
         path, IMAGE_MIN_DIM=96, IMAGE_MAX_DIM=128, DETECTION_MIN_CONFIDENCE=0.0
@@ -288,10 +284,13 @@ def without(arrays, pattern):
         (lambda a: without(a, r"fpn\.layer_blocks\.1"), "nothing for fpn_p3"),
         (lambda a: without(a, "cls_score"), "no tensor 'roi_heads.box_predictor.cls_score.weight'"),
         (lambda a: without(a, r"layer4\.1"), r"\(2, 2, 2, 1\) blocks of 2 convolutions"),
-        (lambda a: {n.replace("body", "trunk"): v for n, v in a.items()}, "holds no Mask R-CNN"),
+        (
+            lambda a: {n.replace("body", "trunk"): v for n, v in a.items()},
+            "is neither a Mask R-CNN",
+        ),
         (
             lambda a: a | {"rpn.head.cls_logits.weight": np.zeros((9, 16, 1, 1), "f4")},
-            "9 anchors a cell",
+            "9 anchors per cell",
         ),
         (
             lambda a: a | {"backbone.body.layer2.0.conv2.weight": np.zeros((16, 4, 3, 3), "f4")},
@@ -303,15 +302,15 @@ def without(arrays, pattern):
         ),
         (
             lambda a: a | {"roi_heads.box_head.fc6.weight": np.zeros((32, 785), "f4")},
-            r"fc6.weight has shape \(32, 785\), which is not that of a kernel",
+            r"fc6.weight has shape \(32, 785\), which is not possible for the kernel",
         ),
         (
             lambda a: a | {"roi_heads.box_head.fc7.bias": np.zeros(32, "int64")},
-            "fc7.bias holds int64 numbers, expected floating point",
+            "fc7.bias has dtype int64, expected floating-point",
         ),
         (
             lambda a: a | {"roi_heads.box_head.fc7.bias": np.full(32, np.inf, "f4")},
-            "mrcnn_class_conv2 holds NaN or infinite",
+            "mrcnn_class_conv2 has NaN or infinite",
         ),
     ],
 )
@@ -335,7 +334,7 @@ def test_other_files(tmp_path, tiny_folder):
         MaskRCNN.from_weights(tiny_folder / "weights.h5")
     assert MaskRCNN.from_weights(tiny_folder).class_names[1] == "square"
     (tmp_path / "a.pkl").write_bytes(pickle.dumps({"epoch": 3}))
-    with pytest.raises(ValueError, match="holds no dict of tensors, neither"):
+    with pytest.raises(ValueError, match="has no dict of tensors, neither"):
         MaskRCNN.from_weights(tmp_path / "a.pkl")
     (tmp_path / "b.pkl").write_bytes(pickle.dumps([1, 2]))
     with pytest.raises(ValueError, match="no dict of tensors.*state_dict"):
@@ -355,8 +354,9 @@ def test_what_torchvision_cannot_have(tmp_path):
 
 
 def test_matterport_files_too(tmp_path):
-    config = TinyForeign(NUMERICS="matterport", BACKBONE="resnet50", BACKBONE_WIDTH=64,
-                         MASK_CHANNELS=256)  # fmt: skip
+    config = TinyForeign(
+        NUMERICS="matterport", BACKBONE="resnet50", BACKBONE_WIDTH=64, MASK_CHANNELS=256
+    )
     MaskRCNN("inference", config).save(tmp_path / "m")
     model = MaskRCNN.from_weights(tmp_path / "m" / "weights.h5")
     assert (model.config.NUMERICS, model.config.BACKBONE) == ("matterport", "resnet50")

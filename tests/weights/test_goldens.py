@@ -1,4 +1,4 @@
-"""Weights of torchvision and Detectron2 give here what they give there, stage by stage.
+"""Weights of torchvision and Detectron2 compute the same here as there, stage by stage.
 
 The golden values are in `tests/goldens`; `make.py` there says how they were made.
 """
@@ -32,7 +32,7 @@ seeded = load_seeded()
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """The model of a family, one at a time: they are large."""
+    """Builds the model of a dialect. Only one exists at a time, since they are large."""
     built = {}
 
     def build(family):
@@ -54,12 +54,12 @@ def models(tmp_path_factory):
     params=[pytest.param(c, marks=[] if c.endswith("_0") else pytest.mark.slow) for c in CASES],
 )
 def case(request, models):
-    """Family, its model, a picture, the golden values, and ours up to the proposals."""
+    """Dialect, model, image, golden values, and our stages up to the proposals."""
     family, index = request.param.rsplit("_", 1)
-    model, picture = models(family), seeded.image(int(index))
+    model, image = models(family), seeded.image(int(index))
     with np.load(FOLDER / f"{request.param}.npz") as file:
         golden = dict(file)
-    fitted = fit_for_detection(picture, model.config)
+    fitted = fit_for_detection(image, model.config)
     window = dialects.of(model.config).frame.window(fitted)
     inputs = [fitted.image[None], window[None]]
     last = {2: "res2c", 3: "res3d", 4: "res4f", 5: "res5c"}
@@ -71,20 +71,20 @@ def case(request, models):
     rpn = model.network.trunk.rpn
     tensors["rpn_logits"] = ops.concatenate(rpn.logits, axis=1)
     tensors["rpn_deltas"] = ops.concatenate(rpn.deltas, axis=1)
-    # Computed as one graph, which frees what no later layer needs: eagerly it takes 4 GB.
+    # One graph frees what no later layer needs. Eager execution would take 4 GB.
     stages = keras.Model(model.keras_model.inputs, tensors).predict_on_batch(inputs)
-    return family, model, picture, golden, stages
+    return family, model, image, golden, stages
 
 
 def sampled(stage, golden, name):
-    """Largest difference at the sampled positions, as a share of the stage's largest value."""
+    """Returns the largest difference at the sampled positions, relative to the largest value."""
     stage = ops.convert_to_numpy(stage)
     assert stage.shape == tuple(golden[f"{name}_shape"])
     values = stage.reshape(-1)[seeded.sample(stage.shape, name)]
     return np.abs(values - golden[name]).max() / golden[f"{name}_scale"]
 
 
-def test_pictures_are_those_of_the_goldens(case):
+def test_images_are_those_of_the_goldens(case):
     assert seeded.zlib.crc32(case[2].tobytes()) == case[3]["picture_crc"]
 
 
@@ -92,7 +92,7 @@ def test_pictures_are_those_of_the_goldens(case):
 def test_maps(case, name):
     family, _, _, golden, stages = case
     stage = stages[name][0]
-    if name == "image" and family == "detectron2":  # BGR there
+    if name == "image" and family == "detectron2":  # BGR in Detectron2
         stage = stage[..., ::-1]
     assert sampled(stage, golden, name) < 1e-4
 
@@ -115,7 +115,7 @@ def test_proposals(case):
 
 
 def of_golden_boxes(case, name, align, output):
-    """Pooled features of the golden boxes, and what follows from them in the graph."""
+    """Returns the pooled features of the golden boxes, and the outputs of the heads."""
     _, model, _, golden, stages = case
     layer = model.keras_model.get_layer(align)
     boxes = np.zeros((1, *layer.output.shape[1:2], 4), "float32")
@@ -150,9 +150,9 @@ def test_mask_head(case):
 
 
 def test_detections(case):
-    """One to one: equal classes, scores within 1e-3, boxes within .05 px, masks IoU .99."""
-    family, model, picture, golden, _ = case
-    (found,) = model.detect([picture])
+    """One to one: same class, score within 1e-3, box within 0.05 pixels, mask IoU 0.99."""
+    family, model, image, golden, _ = case
+    (found,) = model.detect([image])
     assert len(found["scores"]) == len(golden["boxes"])
     masks = np.unpackbits(golden["masks"], count=int(np.prod(golden["masks_shape"])))
     masks = masks.reshape(golden["masks_shape"]).astype(bool)

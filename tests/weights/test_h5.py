@@ -15,7 +15,7 @@ LAYERS = ("conv1", "bn_conv1", "rpn_conv_shared", "rpn_class_raw", "rpn_bbox_pre
 
 
 def network(classes=3, width=4, seed=0):
-    """A toy with the layer names of the real one."""
+    """Returns a toy network with the layer names of the real one."""
     keras.utils.set_random_seed(seed)
     dense = keras.layers.Dense
     image = keras.Input((8, 8, 3), name="image")
@@ -71,7 +71,7 @@ def test_layout_is_that_of_keras_2(saved):
             f"bn_conv1/{part}:0" for part in ("gamma", "beta", "moving_mean", "moving_variance")
         ]
         assert file["conv1/conv1/kernel:0"].shape == (3, 3, 3, 4)
-        # the nested model of Matterport's files: one group, in this order
+        # Matterport's files have the nested model in one group, in this order.
         assert [n.decode() for n in file["rpn_model"].attrs["weight_names"]] == [
             f"{layer}/{part}:0" for layer in LAYERS[2:] for part in ("kernel", "bias")
         ]
@@ -82,7 +82,7 @@ def test_keras_reads_it_by_name(saved):
     path, model = saved
     other = network(seed=1)
     other.load_weights(path, by_name=True)
-    plain = ("conv1", "bn_conv1", "mrcnn_class_logits")  # rpn_model is nested there
+    plain = ("conv1", "bn_conv1", "mrcnn_class_logits")  # Keras would need a nested rpn_model
     for name in plain:
         assert same(weights_of(model.get_layer(name)), weights_of(other.get_layer(name)))
 
@@ -95,8 +95,8 @@ def test_read_weights(saved):
     assert np.array_equal(found["conv1"]["conv1/kernel:0"], model.get_layer("conv1").kernel)
 
 
-def test_foreign_spelling(saved, tmp_path):
-    """Split attributes, text names, inner names, another order: matched by suffix."""
+def test_other_names_of_weights(saved, tmp_path):
+    """Split attributes, text names, inner names and another order are matched by suffix."""
     path, model = saved
     found = reading.read_weights(path)
     with h5py.File(tmp_path / "old.h5", "w") as file:
@@ -151,7 +151,7 @@ def test_other_shapes(saved):
 def test_nothing_in_common(saved):
     layer = keras.layers.Dense(2, name="stranger")
     layer.build((None, 3))
-    with pytest.raises(ValueError, match="no layer of the file.*conv1.*stranger"):
+    with pytest.raises(ValueError, match="no layer in common.*conv1.*stranger"):
         loading.load_weights(saved[0], [layer])
 
 
@@ -160,7 +160,7 @@ def test_unknown_exclude(saved):
         loading.load_weights(saved[0], saved[1].layers, exclude=["mrcnn_masks"])
 
 
-# --- Files not to be trusted ---------------------------------------------------------------------
+# --- Untrusted files -----------------------------------------------------------------------------
 def test_missing(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere.h5"):
         reading.read_weights(tmp_path / "nowhere.h5")
@@ -181,7 +181,7 @@ def test_no_hdf5_and_other_layout(tmp_path):
         reading.read_weights(tmp_path / "a.h5")
     with h5py.File(tmp_path / "b.h5", "w") as file:
         file["x"] = 1.0
-    with pytest.raises(ValueError, match="b.h5: no attribute 'layer_names'.*Keras 2"):
+    with pytest.raises(ValueError, match="b.h5: '/' has no attribute 'layer_names'.*Keras 2"):
         reading.read_weights(tmp_path / "b.h5")
 
 
@@ -212,7 +212,7 @@ def test_shape_is_checked_before_reading(saved):
     path, _ = saved
     with h5py.File(path, "a") as file:
         del file["conv1/conv1/bias:0"]
-        # 8 TB, none of it stored
+        # A dataset of 8 TB without any stored data.
         file.create_dataset("conv1/conv1/bias:0", (2**41,), "float32", chunks=(2**20,))
     with pytest.raises(ValueError, match="2199023255552"):
         loading.load_weights(path, network().layers)
@@ -222,7 +222,7 @@ def test_nan(saved):
     path, _ = saved
     with h5py.File(path, "a") as file:
         file["conv1/conv1/bias:0"][0] = np.nan
-    with pytest.raises(ValueError, match="layer conv1 holds NaN"):
+    with pytest.raises(ValueError, match="layer conv1 has NaN"):
         loading.load_weights(path, network().layers)
 
 
@@ -258,10 +258,10 @@ def test_optimizer(tmp_path, make):
         optimizer.apply([np.ones(v.shape, "float32") for v in model.trainable_variables])
     h5.write_weights(tmp_path / "a.h5", model.layers, optimizer)
 
-    other = make(0.01, **options)  # Keras names it with a number: sgd_1
+    other = make(0.01, **options)  # Keras numbers its name: sgd_1
     other.build(network(seed=1).trainable_variables)
     count = h5.load_optimizer(tmp_path / "a.h5", other)
-    assert count == len(optimizer.variables) - 1  # all but the learning rate
+    assert count == len(optimizer.variables) - 1  # all except the learning rate
     for ours, theirs in zip(optimizer.variables, other.variables, strict=True):
         expected = 0.01 if ours.name == "learning_rate" else np.array(ours)
         assert np.allclose(expected, np.array(theirs))
@@ -275,18 +275,18 @@ def test_optimizer_missing(saved, caplog):
     optimizer.build(saved[1].trainable_variables)
     with caplog.at_level("WARNING", "mrcnn"):
         assert h5.load_optimizer(saved[0], optimizer) == 0
-    assert "starts anew" in caplog.text
+    assert "starts from scratch" in caplog.text
 
 
 def test_metadata(saved):
     path, model = saved
     with h5py.File(path, "a") as file:
         file.attrs["mrcnn_metadata"] = "{"
-    with pytest.raises(ValueError, match="a.h5: .*not JSON"):
+    with pytest.raises(ValueError, match="a.h5: .*not valid JSON"):
         reading.read_metadata(path)
     with h5py.File(path, "a") as file:
         file.attrs["mrcnn_metadata"] = "[1]"
-    with pytest.raises(ValueError, match="a.h5: .*no JSON object"):
+    with pytest.raises(ValueError, match="a.h5: .*not a JSON object"):
         reading.read_metadata(path)
     h5.write_weights(path, model.layers)
     assert reading.read_metadata(path) == {}
@@ -296,7 +296,7 @@ def test_metadata(saved):
 @pytest.mark.parametrize(
     "metadata", [{"numerics": ["x"]}, {"numerics": "evil"}, {"classes": 3}, {"classes": [1, {}]}]
 )
-def test_metadata_of_strangers(saved, metadata):
+def test_untrusted_metadata(saved, metadata):
     path, model = saved
     h5.write_weights(path, model.layers, metadata=metadata)
     with open_source(path) as source:
@@ -317,5 +317,5 @@ def test_drop_optimizer(saved, tmp_path):
         for name, value in weights.items():
             np.testing.assert_array_equal(value, before[layer][name])
     bare = whole.read_bytes()
-    h5.drop_optimizer(whole)  # there is none any more
+    h5.drop_optimizer(whole)  # there is no optimizer any more
     assert whole.read_bytes() == bare

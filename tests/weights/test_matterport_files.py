@@ -1,4 +1,4 @@
-"""Weight files of Matterport's Mask_RCNN, of Keras' first ResNet-50, and ours in their layout."""
+"""Weight files of Matterport's Mask_RCNN and Keras' first ResNet-50, and ours in that layout."""
 
 import h5py
 import numpy as np
@@ -18,7 +18,7 @@ class SmallConfig(TinyConfig):
     BACKBONE = "resnet50"
 
 
-# --- The files, from the naming rules of the old package -----------------------------------------
+# --- Files with the names and shapes of the old package ------------------------------------------
 def convolution(name, *shape):
     return [(name, f"{name}/kernel:0", shape), (name, f"{name}/bias:0", shape[-1:])]
 
@@ -29,15 +29,18 @@ def norm(name, channels):
 
 
 def resnet_tensors(blocks, width=64):
-    """(group, weight, shape) of a bottleneck ResNet."""
+    """Returns (group, weight, shape) of the tensors of a bottleneck ResNet."""
     found = convolution("conv1", 7, 7, 3, width) + norm("bn_conv1", width)
     channels = width
     for stage, count in zip((2, 3, 4, 5), blocks, strict=True):
         filters = width * 2 ** (stage - 2)
         for index in range(count):
             name = f"{stage}{chr(ord('a') + index)}_branch"
-            shapes = {"2a": (1, 1, channels, filters), "2b": (3, 3, filters, filters),
-                      "2c": (1, 1, filters, 4 * filters)}  # fmt: skip
+            shapes = {
+                "2a": (1, 1, channels, filters),
+                "2b": (3, 3, filters, filters),
+                "2c": (1, 1, filters, 4 * filters),
+            }
             if index == 0:
                 shapes["1"] = (1, 1, channels, 4 * filters)
             for branch, shape in shapes.items():
@@ -48,7 +51,7 @@ def resnet_tensors(blocks, width=64):
 
 
 def tensors(blocks, classes, width=64, pyramid=256, fc=1024, mask_layers=4, mask=256):
-    """All (group, weight, shape) of a file of Mask_RCNN."""
+    """Returns (group, weight, shape) of all tensors of a file of Mask_RCNN."""
     found = resnet_tensors(blocks, width)
     for level in (2, 3, 4, 5):
         found += convolution(f"fpn_c{level}p{level}", 1, 1, width * 4 * 2 ** (level - 2), pyramid)
@@ -68,7 +71,7 @@ def tensors(blocks, classes, width=64, pyramid=256, fc=1024, mask_layers=4, mask
 
 
 def write(path, rows, constant=False, text=str.encode, root=None):
-    """A file as Keras 2 wrote it. `constant`: tensor i holds i everywhere, and takes no room."""
+    """Writes a file as Keras 2 does. `constant`: tensor i is filled with i and takes no space."""
     rng = np.random.default_rng(0)
     with h5py.File(path, "w") as file:
         top = file.create_group(root) if root else file
@@ -94,7 +97,7 @@ def small_rows(classes=4):
 
 
 def check_equal(path, model):
-    """Every tensor of the file is in the model."""
+    """Checks that every tensor of the file is in the model."""
     found = reading.read_weights(path)
     layers = {layer.name: layer for layer in leaf_layers(model.keras_model)}
     for name, weights in found.items():
@@ -104,7 +107,7 @@ def check_equal(path, model):
 
 # --- Loading -------------------------------------------------------------------------------------
 def test_690_of_690_tensors(tmp_path):
-    """A ResNet-101 of 81 classes: all of the file, all of the model, and each in its place."""
+    """Every tensor of the file is loaded into the right weight, and every weight is loaded."""
     rows = tensors((3, 4, 23, 3), 81)
     assert len(rows) == 690
     assert sum(int(np.prod(shape)) for _, _, shape in rows) == 64_158_584
@@ -130,16 +133,16 @@ def test_690_of_690_tensors(tmp_path):
 
 @pytest.mark.parametrize("text", [str.encode, str])
 @pytest.mark.parametrize("root", [None, "model_weights"])
-def test_spellings(tmp_path, text, root):
-    """Bytes or text, and whole models, whose weights are one group deeper."""
+def test_text_names_and_complete_models(tmp_path, text, root):
+    """Names are bytes or text; in complete models, the weights are one group deeper."""
     path = write(tmp_path / "old.h5", small_rows(), text=text, root=root)
     model = MaskRCNN("inference", SmallConfig(), tmp_path)
     assert not model.load_weights(path, by_name=True).missing
     check_equal(path, model)
 
 
-def test_our_file_is_one_of_theirs(tmp_path):
-    """What training writes has the groups, names and shapes of the old layout, and nothing else."""
+def test_our_files_have_their_layout(tmp_path):
+    """Our files have the groups, names and shapes of the old layout, and nothing else."""
     model = MaskRCNN("training", SmallConfig(NUMERICS="matterport"), tmp_path)
     model.keras_model.save_weights(str(tmp_path / "mask_rcnn_small_0001.h5"))
     with h5py.File(tmp_path / "mask_rcnn_small_0001.h5") as file:
@@ -167,10 +170,10 @@ def test_other_classes(tmp_path):
 
 
 def test_another_backbone_is_refused(tmp_path):
-    """A file without the backbone leaves it at random: an error, not silence."""
+    """A file without a backbone would leave it at random values, so it is an error."""
     rows = [row for row in small_rows() if not row[0].startswith(("res", "bn"))]
     model = MaskRCNN("inference", SmallConfig(), tmp_path)
-    with pytest.raises(ValueError, match="1 of the 106 layers of the backbone.*BACKBONE"):
+    with pytest.raises(ValueError, match="only 1 of the 106 layers of the backbone.*BACKBONE"):
         model.load_weights(write(tmp_path / "heads.h5", rows))
     other = MaskRCNN("inference", SmallConfig(BACKBONE="resnet18"), tmp_path)
     with pytest.raises(ValueError, match="BACKBONE"):
@@ -179,7 +182,7 @@ def test_another_backbone_is_refused(tmp_path):
 
 # --- ImageNet ------------------------------------------------------------------------------------
 def test_imagenet_weights(tmp_path):
-    """Keras' first ResNet-50 chooses the dialect; it was trained on BGR, our images are RGB."""
+    """Keras' first ResNet-50 sets the dialect. It was trained on BGR, our images are RGB."""
     path = write(tmp_path / "resnet50_notop.h5", resnet_tensors((3, 4, 6, 3), 8))
     model = MaskRCNN("training", SmallConfig(), tmp_path)
     report = model.load_weights(str(path), by_name=True)
@@ -191,19 +194,22 @@ def test_imagenet_weights(tmp_path):
 
 
 def test_imagenet_weights_of_a_resnet50_in_a_resnet101(tmp_path):
-    """As old scripts do; what has no weights is named."""
+    """Old scripts do this. Layers without weights are reported."""
     path = write(tmp_path / "resnet50_notop.h5", resnet_tensors((3, 4, 6, 3), 8))
     model = MaskRCNN("training", SmallConfig(BACKBONE="resnet101"), tmp_path)
     report = model.load_weights(str(path), by_name=True)
     assert "res4g_branch2a" in report.missing and "res4f_branch2a" in report.loaded
 
 
-# --- Pictures that are not RGB -------------------------------------------------------------------
+# --- Images that are not RGB ---------------------------------------------------------------------
 @pytest.mark.parametrize("channels", [1, 4, 6])
 def test_conv1_for_other_channels(tmp_path, channels):
     path = write(tmp_path / "old.h5", small_rows())
-    config = SmallConfig(IMAGE_CHANNEL_COUNT=channels, MEAN_PIXEL=np.full(channels, 100.0),
-                         PIXEL_STD=np.ones(channels))  # fmt: skip
+    config = SmallConfig(
+        IMAGE_CHANNEL_COUNT=channels,
+        MEAN_PIXEL=np.full(channels, 100.0),
+        PIXEL_STD=np.ones(channels),
+    )
     model = MaskRCNN("training", config, tmp_path)
     report = model.load_weights(path, by_name=True)
     assert not report.missing and "conv1" in report.loaded
@@ -212,6 +218,6 @@ def test_conv1_for_other_channels(tmp_path, channels):
     np.testing.assert_allclose(ours.sum(axis=2), rgb.sum(axis=2), rtol=1e-3, atol=1e-5)
     if channels > 3:
         np.testing.assert_allclose(ours[:, :, :3] * channels / 3, rgb, rtol=1e-5)
-    model.set_trainable("mrcnn.*", verbose=0)  # it learns with the heads
+    model.set_trainable("mrcnn.*", verbose=0)  # conv1 is trained with the heads
     assert model.keras_model.get_layer("conv1").trainable
     assert not model.keras_model.get_layer("res2a_branch2a").trainable

@@ -7,8 +7,6 @@ from typing import Any
 
 from mrcnn.cli.shared.usage import UsageError
 from mrcnn.data.dataset import Dataset
-from mrcnn.data.formats.coco import CocoDataset
-from mrcnn.data.formats.label_images import LabelImageDataset
 from mrcnn.data.split import split
 from mrcnn.data.synthetic.shapes import ShapesDataset
 
@@ -40,9 +38,9 @@ def training_data(
     elif any(options.get(f"val_{name}") for name in ("images", "annotations", "labels")):
         given = {name: options.get(f"val_{name}") for name in ("annotations", "labels")}
         # one folder may hold the images of both sets
-        val = dataset(
-            given | {"images": options.get("val_images") or options.get("images")}, "val-"
-        )
+        given["images"] = options.get("val_images") or options.get("images")
+        given["crowds"] = options.get("crowds") if given["annotations"] else None
+        val = dataset(given, "val-")
         if val.class_names != train.class_names:
             raise UsageError(
                 f"the validation set has the classes {val.class_names[1:]}, the training set "
@@ -82,9 +80,12 @@ def dataset(options: dict[str, Any], prefix: str = "") -> Dataset:
             f"--{prefix}images needs either --{prefix}annotations FILE (COCO instances) or "
             f"--{prefix}labels DIR (label images)"
         )
+    crowds = options.get("crowds")
     if annotations:
-        return CocoDataset.from_json(annotations, images)
-    return LabelImageDataset.from_folders(images, str(labels))
+        return Dataset.open(annotations, "coco", images, crowds=crowds or "ignore")
+    if crowds:
+        raise UsageError("--crowds needs --annotations: label images have no crowds")
+    return Dataset.open(str(labels), "label_images", images)
 
 
 def _shapes(options, count, seed):

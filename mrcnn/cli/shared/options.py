@@ -27,6 +27,11 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--count", type=count, metavar="N", help="synthetic images (default: 500)")
     data.add_argument("--images", metavar="DIR", help="folder of images")
     data.add_argument("--annotations", metavar="FILE", help="COCO instances file of --images")
+    data.add_argument(
+        "--crowds",
+        choices=["ignore", "objects"],
+        help="what annotations marked iscrowd=1 are (default: ignore)",
+    )
     data.add_argument("--labels", metavar="DIR", help="label images of --images, of equal names")
     data.add_argument("--seed", type=int, metavar="N", help="of all random choices (default: 0)")
     data.add_argument(

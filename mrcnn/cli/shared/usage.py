@@ -1,4 +1,4 @@
-"""Exit codes, wrong usage, and a parser that suggests what was meant."""
+"""Exit codes, the error of wrong usage, and a parser that suggests the nearest word."""
 
 from __future__ import annotations
 
@@ -6,38 +6,56 @@ import argparse
 import difflib
 import re
 import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 OK, PROBLEM, USAGE, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 130
 EXIT_CODES = "Exit codes: 0 fine, 1 a problem was found, 2 wrong usage, 3 some inputs were skipped."
 
 
 class UsageError(Exception):
-    """The command line asks for something that cannot be done; exit code 2."""
+    """The command line asks for something that cannot be done. The exit code is 2."""
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, with the nearest word that exists.
+    """An argument parser whose errors are one line and suggest the nearest word that exists.
 
     Attributes:
-        is_command: bool. Whether it is the parser of one command, which names its unknown options.
+        is_command: bool. Whether this is the parser of one command. Such a parser reports unknown
+            options itself, so that the error names the command. Defaults to False.
     """
 
     is_command = False
 
-    def parse_known_args(self, args=None, namespace=None):
-        """As argparse, but an unknown option is an error of the command that got it."""
+    def parse_known_args(  # type: ignore[override]  # argparse has overloads
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """Parses arguments as argparse does, but a command rejects unknown options.
+
+        Args:
+            args: sequence of str or None. Defaults to None: the arguments of this process.
+            namespace: object or None. Receives the values. Defaults to None: a new `Namespace`.
+
+        Returns:
+            (namespace, unknown arguments).
+        """
         found, extra = super().parse_known_args(args, namespace)
         if extra and self.is_command:
             self.error(f"unrecognized arguments: {' '.join(extra)}")
         return found, extra
 
-    def error(self, message):
-        """Prints one line and exits with code 2."""
+    def error(self, message: str) -> NoReturn:
+        """Prints the message in one line, with a suggestion if there is one, and exits with code 2.
+
+        Args:
+            message: str. The error.
+        """
         hint = self._hint(message)
         print(f"{self.prog}: error: {message}{hint} (see {self.prog} --help)", file=sys.stderr)
         sys.exit(USAGE)
 
     def _hint(self, message):
+        """Returns the suggestion for an error of argparse, or an empty string."""
         choice = re.search(r"invalid choice: '?([^' ]+)'? \(choose from (.*)\)", message)
         if choice:
             return did_you_mean(choice[1], re.findall(r"[^', ]+", choice[2]))
@@ -49,6 +67,11 @@ class Parser(argparse.ArgumentParser):
 
 
 def did_you_mean(word: str, names: list[str]) -> str:
-    """Returns `" Did you mean X?"`, or nothing where no name is near."""
+    """Returns " Did you mean X?", or an empty string if no name is similar.
+
+    Args:
+        word: str. What the user wrote.
+        names: list of str. The words that exist.
+    """
     near = difflib.get_close_matches(word, names, n=1)
     return f" Did you mean {near[0]}?" if near else ""

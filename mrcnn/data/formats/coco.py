@@ -298,7 +298,7 @@ def _warn_of_crowds(data, file):
         logger.warning(
             "%s: %d of %d annotations are marked iscrowd=1, and the classes %s have no other: "
             "training ignores them. If they are objects (CVAT marks every mask so), read the file "
-            'with crowds="objects".',
+            'with crowds="objects", in a shell --crowds objects.',
             file,
             crowds.total(),
             len(data["annotations"]),

@@ -1,22 +1,32 @@
-"""Synthetic photographs of coins: grey, uneven light, relief, rims, shadows and clutter."""
+"""Synthetic images of coins: gray, with uneven light, relief, rims, shadows and clutter."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import cv2
 import numpy as np
 
 CIRCLE = 2  # class id of a circle in ShapesDataset
 DIAMETERS = (32, 64)  # pixels in an image whose short side is REFERENCE_SIDE
-REFERENCE_SIDE = 303
-COINS = (6, 30)  # coins an image
+REFERENCE_SIDE = 303  # pixels, the short side of `skimage.data.coins()`
+COINS = (6, 30)  # least and greatest number of coins per image
 
 
-def draw_coins(rng, height, width):
-    """A grey picture of coins on a dark, uneven background.
+def draw_coins(
+    rng: np.random.Generator, height: int, width: int
+) -> tuple[np.ndarray, list[tuple[Any, np.ndarray]], list[int]]:
+    """Draws a gray image of coins on a dark, uneven background.
+
+    Args:
+        rng: Generator. Source of the random numbers.
+        height: int. Height of the image in pixels.
+        width: int. Width of the image in pixels.
 
     Returns:
-        (image, alphas, class_ids): uint8 [height, width, 3], three equal channels; list of
-        (region, coverage) in the order of drawing; list of class ids (all circle).
+        (image, alphas, class_ids): the image, uint8 `[height, width, 3]` with three equal channels;
+        one (region, alpha) per coin in the order of drawing, as `shapes.visible_masks` takes them;
+        and one class id per coin, which is always that of a circle.
     """
     shape = (height, width)
     light = _light(rng)
@@ -24,7 +34,8 @@ def draw_coins(rng, height, width):
     for _ in range(rng.integers(0, 5)):
         _clutter(rng, image)
     coins = _layout(rng, height, width)
-    tone = rng.uniform(85, 215)  # of all coins of a picture, about
+    # All coins of an image have about the same gray level, brighter than the background.
+    tone = rng.uniform(85, 215)
     under = float(np.median(image))
     tone = under + max(tone - under, rng.uniform(25, 60))
     spread, relief = rng.uniform(0, 32), rng.uniform(10, 105)
@@ -38,7 +49,7 @@ def draw_coins(rng, height, width):
         surface += tone + spread * rng.uniform(-1, 1)
         y1, x1, y2, x2 = region
         part = image[y1:y2, x1:x2]
-        # A coin takes part in the light of its place, but less than the ground does.
+        # The uneven light also falls on the coin, but changes it less than the background.
         surface += rng.uniform(0, 0.5) * (part - under)
         part += alpha * (surface - part)
         alphas.append((region, alpha))
@@ -46,12 +57,16 @@ def draw_coins(rng, height, width):
 
 
 def _light(rng):
+    """Returns the direction that the light comes from as a unit vector (y, x)."""
     angle = rng.uniform(0, 2 * np.pi)
     return np.float32(np.sin(angle)), np.float32(np.cos(angle))
 
 
 def _smooth(rng, shape, cells):
-    """Smooth noise of about -1..1, float32 [H, W]."""
+    """Returns smooth noise from about -1 to 1, float32 `[height, width]`.
+
+    `cells` is the number of cells along the longer side.
+    """
     rows = max(2, round(cells * shape[0] / max(shape)) + 1)
     cols = max(2, round(cells * shape[1] / max(shape)) + 1)
     coarse = rng.uniform(-1, 1, (rows, cols)).astype(np.float32)
@@ -59,7 +74,10 @@ def _smooth(rng, shape, cells):
 
 
 def _background(rng, shape):
-    """Dark ground with a gradient that may come close to the coins, patches and grain."""
+    """Returns a dark background with a gradient, patches and grain, float32 `[height, width]`.
+
+    At its bright end, the gradient may reach the gray level of the coins.
+    """
     y = np.linspace(-1, 1, shape[0], dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, shape[1], dtype=np.float32)[None]
     dy, dx = _light(rng)
@@ -72,7 +90,7 @@ def _background(rng, shape):
 
 
 def _clutter(rng, image):
-    """Something that is no coin: a patch, a scratch, a box, a ring or a soft spot."""
+    """Draws something that is not a coin: a scratch, a box, a ring or a soft spot."""
     height, width = image.shape
     y, x = int(rng.integers(0, height)), int(rng.integers(0, width))
     size = int(rng.uniform(0.02, 0.14) * min(height, width)) + 2
@@ -96,20 +114,25 @@ def _clutter(rng, image):
 
 
 def _layout(rng, height, width):
-    """Coins as tuples (y, x, radius_y, radius_x, angle): in rows or strewn, hardly touching.
+    """Places coins that hardly touch, in rows or scattered.
 
-    At least COINS[0] where the picture has room for them.
+    There are at least `COINS[0]` coins if the image has room for them.
+
+    Returns:
+        List of tuples (y, x, radius_y, radius_x, angle), in pixels and radians.
     """
     scale = min(height, width) / REFERENCE_SIDE * rng.uniform(0.8, 1.35)
     low = rng.uniform(DIAMETERS[0], 50)
     high = rng.uniform(low, DIAMETERS[1])
     wanted = int(rng.integers(COINS[0], COINS[1] + 1))
-    strewn = rng.uniform((0, 0), (height, width), (300, 2))
-    rows = _rows(rng, height, width, scale * high) if rng.random() < 0.6 else strewn[:0]
-    centres = np.concatenate([rows, strewn])
+    # Candidate centers. Those that do not fit between the coins placed so far are skipped.
+    scattered = rng.uniform((0, 0), (height, width), (300, 2))
+    rows = _rows(rng, height, width, scale * high) if rng.random() < 0.6 else scattered[:0]
+    centers = np.concatenate([rows, scattered])
     gap = rng.uniform(0.96, 1.12) if rng.random() < 0.8 else 0.85
     coins = []
-    for number, (y, x) in enumerate(centres):
+    for number, (y, x) in enumerate(centers):
+        # An image with rows gets scattered coins only to reach the least number.
         if len(coins) == wanted or number >= len(rows) > 0 and len(coins) >= COINS[0]:
             break
         radius = scale * rng.uniform(low, high) / 2
@@ -122,31 +145,36 @@ def _layout(rng, height, width):
 
 
 def _rows(rng, height, width, diameter):
-    """Centres in rows, in random order of filling from the top left or anywhere."""
+    """Returns centers in rows, `[N, 2]`, ordered from the top left or at random."""
     step_y, step_x = diameter * rng.uniform(1.05, 1.6), diameter * rng.uniform(1.05, 1.5)
     ys = np.arange(step_y * rng.uniform(0.52, 0.8), height, step_y)
     xs = np.arange(step_x * rng.uniform(0.52, 0.8), width, step_x)
-    centres = np.stack(np.meshgrid(ys, xs, indexing="ij"), axis=-1).reshape(-1, 2)
-    centres = centres + rng.normal(0, 0.06 * diameter, centres.shape)
-    return centres if rng.random() < 0.5 else rng.permutation(centres)
+    centers = np.stack(np.meshgrid(ys, xs, indexing="ij"), axis=-1).reshape(-1, 2)
+    centers = centers + rng.normal(0, 0.06 * diameter, centers.shape)
+    return centers if rng.random() < 0.5 else rng.permutation(centers)
 
 
 def _shadows(rng, image, coins, light):
-    """Darkens the ground on the far side of every coin."""
+    """Darkens the background on the side of every coin that faces away from the light."""
     strength, reach = rng.uniform(0, 0.6), rng.uniform(0.02, 0.16)
     if strength < 0.1:
         return
     shadow = np.zeros_like(image)
     for y, x, ry, rx, angle in coins:
-        centre = (x - light[1] * reach * rx, y - light[0] * reach * ry)
-        box = (centre, (2.06 * float(rx), 2.06 * float(ry)), float(np.degrees(-angle)))
+        center = (x - light[1] * reach * rx, y - light[0] * reach * ry)
+        box = (center, (2.06 * float(rx), 2.06 * float(ry)), float(np.degrees(-angle)))
         cv2.ellipse(shadow, box, 1.0, -1)
     shadow = cv2.GaussianBlur(shadow, (0, 0), 0.5 + 0.1 * (coins[0][2] if coins else 1))
     image *= 1 - np.float32(strength) * shadow
 
 
 def _outline(rng, coin, shape):
-    """Region, coverage, and place (radius, v, u; 1 at the edge) of one slightly irregular coin."""
+    """Returns where one slightly irregular coin lies.
+
+    Returns:
+        (region, alpha, place): (y1, x1, y2, x2) inside the image, the share 0..1 of each pixel that
+        the coin covers, and the coordinates (radius, v, u) of each pixel, which are 1 at the edge.
+    """
     y, x, ry, rx, angle = coin
     reach = max(ry, rx) + 2
     y1, x1 = max(0, int(y - reach)), max(0, int(x - reach))
@@ -164,7 +192,7 @@ def _outline(rng, coin, shape):
 
 
 def _surface(rng, place, light, relief):
-    """Grey levels of one coin about its tone: height map lit from the side, wear and sheen."""
+    """Returns the gray levels of one coin relative to its mean: a relief lit from the side."""
     radius, v, u = place
     height = _relief(rng, radius, v, u)
     dy, dx = np.gradient(height)
@@ -178,7 +206,10 @@ def _surface(rng, place, light, relief):
 
 
 def _relief(rng, radius, v, u):
-    """Height map of about 0..1: rim, a portrait of blobs, a ring of letters; worn by a blur."""
+    """Returns the height of a coin, about 0 to 1: a rim, a portrait and a ring of letters.
+
+    The portrait is made of ellipses. A blur makes the coin look worn.
+    """
     height = np.zeros_like(radius)
     if rng.random() < 0.85:
         height += np.float32(rng.uniform(0.2, 0.9)) * (radius > rng.uniform(0.84, 0.94))
@@ -199,12 +230,12 @@ def _relief(rng, radius, v, u):
 
 
 def _photograph(rng, image):
-    """Gradient of light over everything, blur, noise, contrast and gamma; uint8 [H, W, 3]."""
+    """Adds uneven light, blur, noise, contrast and gamma, as a camera does; uint8 `[H, W, 3]`."""
     image = image * (1 + np.float32(rng.uniform(0, 0.22)) * _smooth(rng, image.shape, 2))
     if rng.random() < 0.6:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.35, 1.1))
     image += rng.uniform(0, 9) * rng.standard_normal(image.shape, dtype=np.float32)
     image = np.clip(image / 255, 0, 1) ** np.float32(rng.uniform(0.75, 1.35))
     image = image * rng.uniform(205, 265) + rng.uniform(-8, 18)
-    grey = np.clip(np.rint(image), 0, 255).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=2)
+    gray = np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    return np.repeat(gray[..., None], 3, axis=2)

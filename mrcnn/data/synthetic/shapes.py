@@ -1,11 +1,14 @@
-"""Synthetic images, made on the fly: squares, circles, triangles, and discs that look like coins.
+"""Synthetic images, drawn when they are needed: squares, circles, triangles and coins.
 
-Endless and deterministic: an image follows from the seed of its dataset and its number alone.
+An image depends only on its number and on the style, the size and the seed of its dataset. It is
+the same each time, and a dataset may have any length.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,30 +20,43 @@ SOURCE = "shapes"
 NAMES = ("square", "circle", "triangle")
 STYLES = ("plain", "textured", "coins", "mixed")
 MIXED = ("textured", "coins")
-NOISE_SIGMA = 8.0  # of style "plain", grey levels
-HALF_WIDTHS = (12, 32)  # pixels in an image of REFERENCE_SIDE, others in proportion
+NOISE_STD = 8.0  # standard deviation of the noise in style "plain", in gray levels
+HALF_WIDTHS = (12, 32)  # pixels in an image of REFERENCE_SIDE; scaled with the image
 REFERENCE_SIDE = 128
-BORDER = 20 / REFERENCE_SIDE  # centres keep this share of the side from the border
-_KEPT_RENDERS = 16  # load_image and load_mask of one image ask for the same picture
+BORDER = 20 / REFERENCE_SIDE  # share of the side that centers keep from the border
+_KEPT_RENDERS = 16  # load_image and load_mask of one image share a drawing
 
 
 class ShapesDataset(Dataset):
     """Synthetic images with the classes square (1), circle (2) and triangle (3).
 
+    The masks show the visible parts of the objects: later objects hide earlier ones.
+
     Args:
-        count: number of images, any.
-        height, width: of the images, pixels.
-        seed: images of different seeds never coincide.
-        style: "plain": one to four flat shapes on a flat background, noise of sigma 8.
-            "textured": up to eight turned, textured shapes on uneven, textured backgrounds.
-            "coins": grey photographs of 6 to 30 coins (class circle) with relief, rim and shadow.
-            "mixed": "textured" and "coins" in turn.
+        count: int. Number of images, at least 0.
+        height: int. Height of the images in pixels, at least 16. Defaults to 128.
+        width: int. Width of the images in pixels, at least 16. Defaults to 128.
+        seed: int. Different seeds give different images. Defaults to 0.
+        style: str. One of the following. Defaults to "plain".
+
+            - "plain": one to four shapes of one color on a background of one color, with noise of
+              standard deviation 8.
+            - "textured": one to eight rotated, textured shapes on an uneven, textured background.
+            - "coins": 6 to 30 gray coins (class circle) with relief, rims and shadows.
+            - "mixed": "textured" and "coins" in turn.
 
     Raises:
-        ValueError: unknown style, a negative count, or sides below 16 pixels.
+        ValueError: unknown style, a negative count, or a side below 16 pixels.
     """
 
-    def __init__(self, count, height=128, width=128, seed=0, style="plain"):
+    def __init__(
+        self,
+        count: int,
+        height: int = 128,
+        width: int = 128,
+        seed: int = 0,
+        style: str = "plain",
+    ) -> None:
         super().__init__()
         if style not in STYLES:
             raise ValueError(
@@ -53,27 +69,29 @@ class ShapesDataset(Dataset):
             )
         self.height, self.width = int(height), int(width)
         self.seed, self.style = int(seed), style
-        self._renders, self._lock = {}, threading.Lock()
+        self._renders: dict[int, tuple] = {}
+        self._lock = threading.Lock()
         for class_id, name in enumerate(NAMES, 1):
             self.add_class(SOURCE, class_id, name)
         for index in range(int(count)):
             self.add_image(SOURCE, f"{style}-{self.seed}-{index}", None)
         self.prepare()
 
-    def image_reference(self, image_id) -> str:
-        """Style, seed and number of a synthetic image."""
+    def image_reference(self, image_id: int) -> str:
+        """Returns the style, the seed and the number of a synthetic image."""
         return f"shapes {self.image_info[image_id]['id']}"
 
-    def load_image(self, image_id) -> np.ndarray:
-        """uint8 [height, width, 3]."""
+    def load_image(self, image_id: int) -> np.ndarray:
+        """Returns an image, uint8 `[height, width, 3]`."""
         return self._render(int(image_id))[0].copy()
 
-    def load_mask(self, image_id) -> tuple[np.ndarray, np.ndarray]:
-        """Visible parts, bool [height, width, N], and class ids, int32 [N]."""
+    def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the visible parts, bool `[height, width, N]`, and class ids, int32 `[N]`."""
         _, masks, class_ids = self._render(int(image_id))
         return masks.copy(), class_ids.copy()
 
     def _render(self, image_id):
+        """Returns (image, masks, class_ids), from the last few drawings if it is among them."""
         with self._lock:
             if image_id in self._renders:
                 return self._renders[image_id]
@@ -89,18 +107,24 @@ class ShapesDataset(Dataset):
         return result
 
 
-def visible_masks(alphas, class_ids, shape):
-    """What is to be seen of objects drawn one over the other; hidden ones are left out.
+def visible_masks(
+    alphas: Sequence[tuple[Any, np.ndarray]], class_ids: Sequence[int], shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the visible parts of objects that were drawn one over the other.
+
+    A pixel belongs to the last object that covers at least half of it. Objects without a visible
+    pixel are left out.
 
     Args:
-        alphas: list of (region, alpha): (y1, x1, y2, x2) and coverage 0..1 inside it, in the order
-            of drawing. A pixel belongs to the last object that covers half of it.
-        class_ids: list of ints.
-        shape: height and width.
+        alphas: sequence of (region, alpha), in the order of drawing. `region` is (y1, x1, y2, x2)
+            in pixels, and `alpha` is the share 0..1 of each of these pixels that is covered.
+        class_ids: sequence of int. Class of each object.
+        shape: tuple of int. Height and width of the image.
 
     Returns:
-        (masks, class_ids): bool [H, W, N] and int32 [N].
+        (masks, class_ids): bool `[height, width, N]` and int32 `[N]`.
     """
+    # The number of the object that each pixel belongs to; 0 is the background.
     owner = np.zeros(shape, np.int32)
     for index, ((y1, x1, y2, x2), alpha) in enumerate(alphas, 1):
         owner[y1:y2, x1:x2][alpha >= 0.5] = index
@@ -110,18 +134,27 @@ def visible_masks(alphas, class_ids, shape):
 
 
 # --- Shapes --------------------------------------------------------------------------------------
-def shape_alpha(name, y, x, half_width, angle, shape):
-    """Coverage of one shape, with edges one pixel wide.
+def shape_alpha(
+    name: str,
+    y: float,
+    x: float,
+    half_width: float,
+    angle: float,
+    shape: tuple[int, int],
+) -> tuple[tuple[int, int, int, int], np.ndarray]:
+    """Returns the share of each pixel that a shape covers. Edges are one pixel wide.
 
     Args:
-        name: "square", "circle" or "triangle" (equilateral, pointing up).
-        y, x: centre, pixels.
-        half_width: half side or radius, pixels.
-        angle: turn, radians.
-        shape: height and width of the image.
+        name: str. "square", "circle" or "triangle" (equilateral, pointing up).
+        y: float. Vertical position of the center in pixels.
+        x: float. Horizontal position of the center in pixels.
+        half_width: float. Half of the side, or the radius, in pixels.
+        angle: float. Rotation in radians.
+        shape: tuple of int. Height and width of the image.
 
     Returns:
-        (region, alpha): (y1, x1, y2, x2) inside the image and float32 [h, w], 0..1.
+        (region, alpha): (y1, x1, y2, x2) inside the image, and float32
+        `[y2 - y1, x2 - x1]` in 0..1.
     """
     reach = half_width * 1.5 + 2
     y1, x1 = max(0, int(y - reach)), max(0, int(x - reach))
@@ -131,12 +164,13 @@ def shape_alpha(name, y, x, half_width, angle, shape):
     if angle:
         cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
         dy, dx = cos * dy - sin * dx, sin * dy + cos * dx
+    # Signed distance of each pixel from the edge, in pixels; negative inside the shape.
     if name == "circle":
         distance = np.sqrt(dy * dy + dx * dx) - half_width
     elif name == "square":
         distance = np.maximum(np.abs(dy), np.abs(dx)) - half_width
     else:
-        rise = half_width * np.sqrt(3) / 2  # half the height
+        rise = half_width * np.sqrt(3) / 2  # half of the height
         sides = np.abs(dx) * np.float32(np.sqrt(3) / 2) - (dy + rise) / 2
         distance = np.maximum(sides, dy - rise)
     alpha = np.clip(np.float32(0.5) - distance, 0, 1).astype(np.float32)
@@ -144,7 +178,7 @@ def shape_alpha(name, y, x, half_width, angle, shape):
 
 
 def _place(rng, height, width, widths):
-    """Centre and half-width of one object."""
+    """Returns a random center (y, x) and half of the width of an object."""
     scale = min(height, width) / REFERENCE_SIDE
     half_width = rng.uniform(*widths) * scale
     y = rng.uniform(BORDER * height, (1 - BORDER) * height)
@@ -152,37 +186,60 @@ def _place(rng, height, width, widths):
     return y, x, half_width
 
 
-def _blend(image, region, alpha, colour):
+def _blend(image, region, alpha, color):
+    """Draws a color, or a surface `[h, w, 3]`, into a region of the image in place."""
     y1, x1, y2, x2 = region
     part = image[y1:y2, x1:x2]
-    part += alpha[..., None] * (colour - part)
+    part += alpha[..., None] * (color - part)
 
 
-def draw_plain(rng, height, width):
-    """One to four flat shapes on a flat background with Gaussian noise: the benchmark setting.
+def draw_plain(
+    rng: np.random.Generator, height: int, width: int
+) -> tuple[np.ndarray, list[tuple[Any, np.ndarray]], list[int]]:
+    """Draws one to four shapes of one color on a background of one color, with Gaussian noise.
+
+    `benchmarks/shapes.py` trains on these images.
+
+    Args:
+        rng: Generator. Source of the random numbers.
+        height: int. Height of the image in pixels.
+        width: int. Width of the image in pixels.
 
     Returns:
-        (image, alphas, class_ids): uint8 [height, width, 3], and what `visible_masks` takes.
+        (image, alphas, class_ids): the image, uint8 `[height, width, 3]`, and the objects in it as
+        `visible_masks` takes them.
     """
-    image = np.empty((height, width, 3), np.float32)
+    image: np.ndarray = np.empty((height, width, 3), np.float32)
     image[:] = rng.uniform(0, 255, 3)
     alphas, class_ids = [], []
     for _ in range(rng.integers(1, 5)):
         class_id = int(rng.integers(1, 4))
-        colour = rng.uniform(0, 255, 3).astype(np.float32)
+        color = rng.uniform(0, 255, 3).astype(np.float32)
         y, x, half_width = _place(rng, height, width, HALF_WIDTHS)
         region, alpha = shape_alpha(NAMES[class_id - 1], y, x, half_width, 0.0, (height, width))
-        _blend(image, region, alpha, colour)
+        _blend(image, region, alpha, color)
         alphas.append((region, alpha))
         class_ids.append(class_id)
-    image += NOISE_SIGMA * rng.standard_normal(image.shape, dtype=np.float32)
+    image += NOISE_STD * rng.standard_normal(image.shape, dtype=np.float32)
     return _to_uint8(image), alphas, class_ids
 
 
-def draw_textured(rng, height, width):
-    """One to eight turned and textured shapes on an uneven background; see `draw_plain`."""
+def draw_textured(
+    rng: np.random.Generator, height: int, width: int
+) -> tuple[np.ndarray, list[tuple[Any, np.ndarray]], list[int]]:
+    """Draws one to eight rotated and textured shapes on an uneven, textured background.
+
+    Args:
+        rng: Generator. Source of the random numbers.
+        height: int. Height of the image in pixels.
+        width: int. Width of the image in pixels.
+
+    Returns:
+        (image, alphas, class_ids): as `draw_plain` returns them.
+    """
     shape = (height, width)
-    image = texture(rng, shape) + 40 * rng.uniform(0.3, 1.5) * clouds(rng, shape, 3)[..., None]
+    image: np.ndarray = texture(rng, shape)
+    image = image + 40 * rng.uniform(0.3, 1.5) * clouds(rng, shape, 3)[..., None]
     alphas, class_ids = [], []
     for _ in range(rng.integers(1, 9)):
         class_id = int(rng.integers(1, 4))
@@ -194,6 +251,7 @@ def draw_textured(rng, height, width):
         _blend(image, region, alpha, texture(rng, alpha.shape))
         alphas.append((region, alpha))
         class_ids.append(class_id)
+    # Uneven light, blur and noise, as in the image of a camera.
     image *= (1 + 0.3 * rng.uniform(0, 1) * clouds(rng, shape, 2))[..., None]
     if rng.random() < 0.3:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.2))
@@ -201,20 +259,37 @@ def draw_textured(rng, height, width):
     return _to_uint8(image), alphas, class_ids
 
 
-def clouds(rng, shape, cells) -> np.ndarray:
-    """Smooth noise, float32 [H, W], about -1..1, with `cells` cells a side."""
+def clouds(rng: np.random.Generator, shape: tuple[int, int], cells: int) -> np.ndarray:
+    """Returns smooth noise.
+
+    Args:
+        rng: Generator. Source of the random numbers.
+        shape: tuple of int. Height and width.
+        cells: int. Number of random values along each side, less one. More cells give finer noise.
+
+    Returns:
+        float32 array `[height, width]`, from about -1 to 1.
+    """
     coarse = rng.uniform(-1, 1, (cells + 1, cells + 1)).astype(np.float32)
     return cv2.resize(coarse, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
 
 
-def texture(rng, shape) -> np.ndarray:
-    """A coloured surface, float32 [H, W, 3]: flat, stripes, checks, grain or a gradient."""
+def texture(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Returns a surface of two colors: plain, clouds, stripes, a checkerboard or a gradient.
+
+    Args:
+        rng: Generator. Source of the random numbers.
+        shape: tuple of int. Height and width.
+
+    Returns:
+        float32 array `[height, width, 3]`, which may leave 0..255.
+    """
     height, width = shape
-    colour = rng.uniform(0, 255, 3).astype(np.float32)
-    other = colour + rng.uniform(-70, 70, 3).astype(np.float32)
+    color = rng.uniform(0, 255, 3).astype(np.float32)
+    other = color + rng.uniform(-70, 70, 3).astype(np.float32)
     kind = rng.integers(0, 5)
     if kind == 0:
-        blend = np.zeros(shape, np.float32)
+        blend: Any = np.zeros(shape, np.float32)
     elif kind == 1:
         cells = int(rng.integers(3, max(4, min(height, width) // 3 + 4)))
         blend = 0.5 + 0.5 * clouds(rng, shape, cells)
@@ -230,8 +305,9 @@ def texture(rng, shape) -> np.ndarray:
             blend = ((along // period + across // period) % 2).astype(np.float32)
         else:
             blend = (along - along.min()) / max(float(np.ptp(along)), 1.0)
-    return colour + blend[..., None] * (other - colour)
+    return color + blend[..., None] * (other - color)
 
 
 def _to_uint8(image):
+    """Rounds an image and clips it to 0..255."""
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)

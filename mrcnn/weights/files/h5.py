@@ -1,18 +1,21 @@
-"""Checkpoints are written: one HDF5 file in Matterport's (Keras 2) layout.
+"""Writes checkpoints: HDF5 files in the layout of Keras 2, as Matterport's Mask_RCNN does.
 
-Root attributes `layer_names`, `backend` and `keras_version`; one group a layer with the attribute
-`weight_names`; datasets such as `conv1/conv1/kernel:0`. Old tools read these files by name. Two
-things are added, which they ignore: the attribute `mrcnn_metadata` (JSON) and the group
+The root has the attributes `layer_names`, `backend` and `keras_version`. There is one group per
+layer with the attribute `weight_names`, and datasets such as `conv1/conv1/kernel:0`. Old tools read
+these files by name. They ignore two additions: the attribute `mrcnn_metadata` (JSON) and the group
 `optimizer_weights`.
 
-`reading.py` and `loading.py` read them.
+`reading.py` and `loading.py` read these files.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
+from collections.abc import Iterable
 from contextlib import contextmanager
+from typing import Any
 
 import h5py
 import keras
@@ -25,30 +28,38 @@ from mrcnn.weights.files.reading import METADATA, NESTED, finite, numbers, open_
 logger = logging.getLogger("mrcnn")
 
 _OPTIMIZER = "optimizer_weights"
-# HDF5 keeps the attributes of an object in 64 KB; longer lists are split as Keras 2 splits them.
+# HDF5 limits an attribute to 64 KB. Longer lists are split as Keras 2 splits them.
 _ATTRIBUTE_BYTES = 64000
 
 
 # --- Writing -------------------------------------------------------------------------------------
-def write_weights(path, layers, optimizer=None, metadata: dict | None = None):
-    """Writes a checkpoint whole or not at all.
+def write_weights(
+    path: str | os.PathLike,
+    layers: Iterable[keras.layers.Layer],
+    optimizer: keras.optimizers.Optimizer | None = None,
+    metadata: dict[str, Any] | None = None,
+) -> None:
+    """Writes a checkpoint atomically.
 
     Args:
-        path: of the file; its folder is made when missing.
-        layers: keras layers; those without weights are named in the file and no more.
-        optimizer: a built keras optimizer whose state is kept too; None: none.
-        metadata: anything JSON can hold, such as epoch, name and class names.
+        path: str or path. The file. A missing folder is created.
+        layers: iterable of keras.layers.Layer. Of layers without weights, only the name is written.
+        optimizer: keras.optimizers.Optimizer or None. A built optimizer whose state is written too.
+            Defaults to None.
+        metadata: dict or None. Anything that JSON can hold, such as epoch, name and class names.
+            Defaults to None.
 
     Raises:
-        OSError: the file cannot be written, as on a full disk; a file of that name stays whole.
-        ValueError: two layers with weights of one name.
+        OSError: the file cannot be written, for example because the disk is full. A previous file
+            is unchanged.
+        ValueError: two layers have the same name.
     """
     layers = list(layers)
     names = [layer.name for layer in layers]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise ValueError(f"layers must have names of their own, repeated: {', '.join(repeated)}.")
-    with _written_whole(path) as file:
+        raise ValueError(f"layers must have unique names, repeated: {', '.join(repeated)}.")
+    with _memory_file(path) as file:
         _write_layers(file, layers)
         if metadata is not None:
             file.attrs[METADATA] = json.dumps(metadata)
@@ -59,10 +70,10 @@ def write_weights(path, layers, optimizer=None, metadata: dict | None = None):
 
 
 @contextmanager
-def _written_whole(path):
-    """An HDF5 file made in memory and written by Python when the block ends.
+def _memory_file(path):
+    """Yields an HDF5 file in memory, which Python writes when the block ends.
 
-    HDF5 itself crashes the process on a full disk.
+    HDF5 itself crashes the process if the disk is full.
     """
     with h5py.File("memory", "w", driver="core", block_size=2**20, backing_store=False) as file:
         yield file
@@ -72,16 +83,21 @@ def _written_whole(path):
         temporary.write_bytes(image)
 
 
-def drop_optimizer(path):
-    """Rewrites a checkpoint without the state of its optimizer, which takes as much again.
+def drop_optimizer(path: str | os.PathLike) -> None:
+    """Rewrites a checkpoint without the state of the optimizer, as large as the weights or larger.
+
+    Args:
+        path: str or path. The checkpoint.
 
     Raises:
-        OSError: the file cannot be written; it stays as it was.
+        OSError: the file cannot be written. It is unchanged.
+        FileNotFoundError: no such file.
+        ValueError: not HDF5, or damaged.
     """
     with open_file(path) as old:
         if _OPTIMIZER not in old:
             return
-        with _written_whole(path) as new:
+        with _memory_file(path) as new:
             for name in old:
                 if name != _OPTIMIZER:
                     old.copy(name, new)
@@ -90,12 +106,12 @@ def drop_optimizer(path):
 
 
 def _write_layers(file, layers):
-    groups = {}  # of the file: name -> the layers in it
+    groups: dict[str, list] = {}  # name in the file -> its layers
     for layer in layers:
         groups.setdefault(NESTED.get(layer.name, layer.name), []).append(layer)
     _write_names(file, "layer_names", list(groups))
     file.attrs["backend"] = "tensorflow"
-    # Keras 2 takes a file without this, or with 1, for one of Keras 1 and swaps kernel axes.
+    # Without this, Keras 2 would assume a file of Keras 1 and swap the axes of the kernels.
     file.attrs["keras_version"] = "2.15.0"
     for name, members in groups.items():
         weights = {
@@ -109,8 +125,12 @@ def _write_layers(file, layers):
             group.create_dataset(key, data=keras.ops.convert_to_numpy(weight.value))
 
 
-def weight_names(layer) -> list[str]:
-    """Names of a layer's weights, each once: "kernel", or a longer path where that repeats."""
+def weight_names(layer: keras.layers.Layer) -> list[str]:
+    """Returns unique names of the weights of a layer: "kernel", or paths if names repeat.
+
+    Args:
+        layer: keras.layers.Layer.
+    """
     names = [weight.name for weight in layer_weights(layer)]
     if len(set(names)) < len(names):
         names = [weight.path.removeprefix(f"{layer.name}/") for weight in layer_weights(layer)]
@@ -129,13 +149,16 @@ def _write_names(item, name, values):
 
 
 # --- Optimizer state -----------------------------------------------------------------------------
-def optimizer_state(optimizer) -> dict:
-    """Variables of an optimizer by a name that no process numbers.
+def optimizer_state(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
+    """Returns the variables of an optimizer, by names that are the same in every process.
 
-    Keras puts the optimizer's own name first ("sgd_1/..."), counted up in each process: it is
-    dropped. Equal names get their count of occurrence.
+    Keras starts each path with the name of the optimizer ("sgd_1/..."), whose number depends on how
+    many optimizers a process has made. It is dropped. Names that repeat are numbered.
+
+    Args:
+        optimizer: keras.optimizers.Optimizer.
     """
-    state = {}
+    state: dict[str, Any] = {}
     for variable in optimizer.variables:
         path = getattr(variable, "path", variable.name)
         name = path.split("/", 1)[-1] or path
@@ -147,28 +170,35 @@ def optimizer_state(optimizer) -> dict:
     return state
 
 
-def load_optimizer(path, optimizer, learning_rate=False) -> int:
+def load_optimizer(
+    path: str | os.PathLike,
+    optimizer: keras.optimizers.Optimizer,
+    learning_rate: bool = False,
+) -> int:
     """Restores the state of a built optimizer from a checkpoint, by name.
 
+    Variables that the file lacks or has in another shape keep their values, and a warning says how
+    many were restored.
+
     Args:
-        path: a checkpoint.
-        optimizer: a built keras optimizer.
-        learning_rate: also take the rate of the file, as a callback may have left it; otherwise
-            the rate that the optimizer was made with holds.
+        path: str or path. The checkpoint.
+        optimizer: keras.optimizers.Optimizer. It must be built.
+        learning_rate: bool. Whether to restore the learning rate too, which a callback may have
+            changed. Defaults to False: the optimizer keeps its own.
 
     Returns:
-        Number of variables restored; 0 when the file holds no state. Variables that the file does
-        not have, or has in another shape, stay as they are, and a warning counts them.
+        The number of restored variables. 0 if the file has no state of an optimizer.
 
     Raises:
-        FileNotFoundError, ValueError: as `reading.open_weights`.
+        FileNotFoundError: no such file.
+        ValueError: not HDF5, damaged, or with values that are not finite.
     """
     state, values = optimizer_state(optimizer), {}
     if not learning_rate:
         state.pop("learning_rate", None)
     with open_file(path) as file:
         if _OPTIMIZER not in file:
-            logger.warning("%s holds no optimizer state; the optimizer starts anew.", path)
+            logger.warning("%s has no optimizer state. The optimizer starts from scratch.", path)
             return 0
         group = own(file, _OPTIMIZER, path)
         for name, variable in state.items():

@@ -1,38 +1,58 @@
-"""Pickles that hold weights, read without executing anything in them.
+"""Reads pickles of weights without executing anything in them.
 
-A pickle is a program: it may call whatever it names. Here the only names that mean something are
-those of arrays and plain containers, and each stands for a function of this file.
+A pickle is a program that can call any function by name. Here, only the names of arrays and plain
+containers are known, and each is replaced by a function of this file.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import struct
+from collections.abc import Callable
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
-# Of an array in a pickle: whole and floating point numbers and booleans, in either byte order.
+# Allowed kinds of dtypes: floats, signed and unsigned integers, and booleans, of any byte order.
 _KINDS = "fiub"
+
+# What the unpickler raises for a file that is not a pickle, or damaged.
+_DAMAGE = (
+    pickle.UnpicklingError,
+    struct.error,
+    OverflowError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    IndexError,
+    KeyError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 
 class Refused(ValueError):
-    """A pickle asks for something that no weights need."""
+    """A pickle contains something that weights do not need."""
 
 
 class _Array:
-    """Stands for `numpy.ndarray` while its state is not there yet."""
+    """Replaces `numpy.ndarray` until its state is read."""
 
     def set_state(self, state):
         try:
             _, shape, dtype, fortran, data = state
         except (TypeError, ValueError) as error:
             raise Refused("an array without shape, dtype and data") from error
-        data = data.encode("latin1") if isinstance(data, str) else data  # text to Python 2
+        data = data.encode("latin1") if isinstance(data, str) else data  # Python 2
         if not isinstance(dtype, _DType) or not isinstance(data, bytes):
-            raise Refused("an array that does not hold plain numbers")
+            raise Refused("an array of something other than numbers")
         if not isinstance(shape, tuple) or not all(isinstance(n, int) and n >= 0 for n in shape):
             raise Refused(f"an array of shape {shape!r}")
+        # A view of the bytes that were read, whatever shape the pickle claims.
         self.value = np.frombuffer(data, dtype.value)
         count = 1
         for side in shape:
@@ -43,7 +63,7 @@ class _Array:
 
 
 class _DType:
-    """Stands for `numpy.dtype`."""
+    """Replaces `numpy.dtype`."""
 
     def __init__(self, name, *_):
         try:
@@ -51,11 +71,11 @@ class _DType:
         except (TypeError, ValueError) as error:
             raise Refused(f"the dtype {name!r}") from error
         if self.value.kind not in _KINDS:
-            raise Refused(f"the dtype {name!r}: weights are plain numbers")
+            raise Refused(f"the dtype {name!r}, but weights are numbers")
 
     def set_state(self, state):
-        """Takes the byte order; the rest says nothing about plain numbers."""
-        order = state[1] if isinstance(state, tuple) and len(state) > 1 else "="
+        """Sets the byte order. The rest of the state does not matter for numbers."""
+        order: Any = state[1] if isinstance(state, tuple) and len(state) > 1 else "="
         self.value = self.value.newbyteorder(order if order in "<>=|" else "=")
 
 
@@ -72,8 +92,8 @@ def _from_buffer(data, dtype, shape, order, *_):
     return array
 
 
-# (module, name) -> what it stands for. `numpy.core` became `numpy._core` in NumPy 2.
-NUMPY = {
+# (module, name) -> its replacement. `numpy.core` was renamed to `numpy._core` in NumPy 2.
+NUMPY: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _DType,
     **{
@@ -83,17 +103,25 @@ NUMPY = {
     },
     ("numpy._core.numeric", "_frombuffer"): _from_buffer,
     ("numpy.core.numeric", "_frombuffer"): _from_buffer,
-    ("__builtin__", "bytes"): lambda *_: b"",  # how Python 2 is told of no bytes
+    ("__builtin__", "bytes"): lambda *_: b"",  # empty bytes, as written for Python 2
     ("collections", "OrderedDict"): dict,
     ("_codecs", "encode"): lambda text, encoding="latin1": text.encode("latin1"),
 }
 
 
 class _Unpickler(pickle._Unpickler):
-    """Python's own unpickler in Python, whose memo is a dictionary.
+    """Python's unpickler, in its pure Python version, with a fixed set of names.
 
-    The one in C makes a table as long as the greatest number that a file names: gigabytes.
+    The memo of the pure version is a dict. The C version allocates a table as long as the largest
+    index in the file, which can be gigabytes.
+
+    Args:
+        file: binary file.
+        names: mapping of (module, name) to callable. Every other name is refused.
+        storages: callable or None. See `load`.
     """
+
+    stack: list[Any]  # set by `load` of the base class
 
     def __init__(self, file, names, storages=None):
         super().__init__(file, encoding="latin1")
@@ -103,7 +131,7 @@ class _Unpickler(pickle._Unpickler):
         try:
             return self.names[module, name]
         except KeyError:
-            raise Refused(f"{module}.{name}, which no weights need") from None
+            raise Refused(f"{module}.{name}, which weights do not need") from None
 
     def persistent_load(self, identifier):
         if self.storages is None:
@@ -111,78 +139,94 @@ class _Unpickler(pickle._Unpickler):
         return self.storages(identifier)
 
     def load_build(self):
-        """Sets the state of our stand-ins, and of nothing else."""
+        """Sets the state of our replacements, and of nothing else."""
         state = self.stack.pop()
         thing = self.stack[-1]
         if isinstance(thing, (_Array, _DType)):
             thing.set_state(state)
-        elif not isinstance(thing, dict):  # an OrderedDict carries attributes of its module along
+        elif not isinstance(thing, dict):  # the state of an OrderedDict is dropped
             raise Refused(f"the state of a {type(thing).__name__}")
 
     def load_newobj(self):
         raise Refused("an object of a class")
 
-    dispatch = pickle._Unpickler.dispatch | {
+    dispatch: ClassVar[dict[int, Any]] = pickle._Unpickler.dispatch | {
         pickle.BUILD[0]: load_build,
         pickle.NEWOBJ[0]: load_newobj,
         pickle.NEWOBJ_EX[0]: load_newobj,
     }
 
 
-def load(data, path, names=None, storages=None):
-    """What a pickle holds, made of dicts, lists, tuples, text, numbers and arrays alone.
+def load(
+    data: bytes | BinaryIO,
+    path: str | os.PathLike,
+    names: dict[tuple[str, str], Any] | None = None,
+    storages: Callable[[Any], Any] | None = None,
+) -> Any:
+    """Reads a pickle of dicts, lists, tuples, text, numbers and arrays.
 
     Args:
-        data: the pickle, or a binary file at its begin.
-        path: of the file, for errors.
-        names: (module, name) -> function, beside `NUMPY`.
-        storages: function of a persistent id; None: there are none.
+        data: bytes or binary file. The pickle, or a file positioned at its start.
+        path: str or path. The file, named in errors.
+        names: dict of (module, name) to callable. Names that are allowed besides `NUMPY`.
+            Defaults to None.
+        storages: callable or None. Function of a persistent id that returns the object. Defaults to
+            None: persistent ids are refused.
 
     Raises:
-        ValueError: naming the file: not a pickle, cut short, or asking for anything else.
+        ValueError: not a pickle, truncated, or with anything else in it. The message names the
+            file.
     """
     file = io.BytesIO(data) if isinstance(data, bytes) else data
     try:
-        return mapped(_Unpickler(file, NUMPY | (names or {}), storages).load(), _finished)
+        return mapped(_Unpickler(file, NUMPY | (names or {}), storages).load(), _unwrapped)
     except Refused as error:
         raise ValueError(
-            f"{path} is refused: it asks for {error}. Nothing was executed. If the file is yours, "
-            "save the weights alone: torch.save(model.state_dict(), path)."
+            f"{path} is refused because it contains {error}. Nothing was executed. If the file is "
+            "yours, save only the weights: torch.save(model.state_dict(), path)."
         ) from error
-    except (
-        pickle.UnpicklingError, EOFError, AttributeError, IndexError, KeyError, TypeError,
-        ValueError, OverflowError, RecursionError, MemoryError, AssertionError, struct.error,
-    ) as error:  # fmt: skip
+    except _DAMAGE as error:
         raise ValueError(
-            f"{path} is no pickle of weights, or a damaged one ({type(error).__name__}: {error}). "
+            f"{path} is not a pickle of weights, or damaged ({type(error).__name__}: {error}). "
             "Copy or download it again."
         ) from error
 
 
-def mapped(value, leaf, done=None):
-    """Dicts, lists and tuples with `leaf(item)` in place of every other item.
+def mapped(
+    value: Any,
+    leaf: Callable[[Any], Any],
+    done: dict[int, tuple[Any, Any]] | None = None,
+) -> Any:
+    """Replaces every item of nested dicts, lists and tuples that is not one of these.
 
-    `done` holds what was seen, so that a list that names another twice, which names another twice,
-    and so on, takes as long as it is.
+    Each object is visited once. Otherwise a list that contains another list twice, which contains
+    another one twice, and so on, would take exponential time.
+
+    Args:
+        value: dict, list, tuple, or a single item.
+        leaf: callable. Function of an item that returns its replacement.
+        done: dict or None. The replacements so far by `id`, for the recursion. Defaults to None.
     """
     done = {} if done is None else done
     if id(value) not in done:
+        made: Any
         if isinstance(value, dict):
             made = {key: mapped(item, leaf, done) for key, item in value.items()}
         elif isinstance(value, (list, tuple)):
             made = type(value)(mapped(item, leaf, done) for item in value)
         else:
             made = leaf(value)
-        done[id(value)] = (value, made)  # the value too: its id must not be given to another
+        # The value is kept too, so that its id is not used for another object.
+        done[id(value)] = (value, made)
     return done[id(value)][1]
 
 
-def _finished(value):
-    """An array in place of its stand-in."""
+def _unwrapped(value):
+    """Returns the array of a replacement, and anything else unchanged."""
     if isinstance(value, _Array):
         if not hasattr(value, "value"):
             raise Refused("an array without data")
         return value.value
     if isinstance(value, _DType) or callable(value):
-        raise Refused(f"a {type(value).__name__} that is no weight")
+        raise Refused(f"a {type(value).__name__}, which is not a weight")
     return value

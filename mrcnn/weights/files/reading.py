@@ -1,31 +1,36 @@
-"""Reading HDF5 weight files in the layout of Keras 2, trusting nothing in them.
+"""Reads HDF5 weight files in the layout of Keras 2, without trusting their content.
 
-A file holds numbers only: nothing in it is executed, links and data in other files are refused,
-and shapes are known before anything is read.
+Nothing in a file is executed. Links and data in other files are refused, and shapes are known
+before data are read.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
-# In Matterport's files the region proposal network is a model of its own, in one group.
+# In Matterport's files, the layers of the RPN are a nested model and share one group.
 NESTED = dict.fromkeys(("rpn_conv_shared", "rpn_class_raw", "rpn_bbox_pred"), "rpn_model")
 METADATA = "mrcnn_metadata"
 
 
 class LayerWeights(Mapping):
-    """The weights of one layer in an open file: name -> array, in the file's order.
+    """The weights of one layer in an open file by name, in the order of the file.
 
-    An array is read when it is asked for; `shape` reads nothing.
+    An array is read when it is accessed; `shape` reads nothing.
+
+    Args:
+        datasets: dict. Objects with `shape` whose `[()]` is the array, by name.
     """
 
-    def __init__(self, datasets: dict):
+    def __init__(self, datasets: dict[str, Any]):
         self._datasets = datasets
 
     def __getitem__(self, name) -> np.ndarray:
@@ -37,50 +42,70 @@ class LayerWeights(Mapping):
     def __len__(self):
         return len(self._datasets)
 
-    def shape(self, name) -> tuple:
-        """Shape of a weight, without reading it."""
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Returns the shape of a weight, without reading the weight.
+
+        Args:
+            name: str.
+        """
         return self._datasets[name].shape
 
-    def release(self):
-        """Gives back memory that reading took, where a file is mapped into it."""
+    def release(self) -> None:
+        """Frees the memory that reading a memory-mapped file took."""
         for dataset in self._datasets.values():
             if hasattr(dataset, "release"):
                 dataset.release()
 
 
 @contextmanager
-def open_weights(path):
+def open_weights(path: str | os.PathLike) -> Iterator[dict[str, LayerWeights]]:
     """Opens a weight file for reading.
 
+    Args:
+        path: str or path.
+
     Yields:
-        dict of layer name -> `LayerWeights`, for the layers that have weights.
+        Dict of `LayerWeights` by name of the layer, for the layers that have weights.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not HDF5, truncated, or not in this layout; names the file.
+        ValueError: not HDF5, truncated, or in another layout. The message names the file.
     """
     with open_file(path) as file:
-        layers, root = {}, file
+        layers: dict[str, dict[str, h5py.Dataset]] = {}
+        root = file
         if "model_weights" in file and not any(key.startswith("layer_names") for key in file.attrs):
-            root = own(file, "model_weights", path)  # a whole model: Keras' save()
+            root = own(file, "model_weights", path)  # a complete model, saved by Keras
         for name in _read_names(root, "layer_names", path):
             if name in root:
                 layers |= _layers_of(name, _layer(root, name, path))
         yield {name: LayerWeights(datasets) for name, datasets in layers.items() if datasets}
 
 
-def read_weights(path) -> dict[str, dict[str, np.ndarray]]:
-    """All weights of a file: layer name -> weight name -> array, in the file's order.
+def read_weights(path: str | os.PathLike) -> dict[str, dict[str, np.ndarray]]:
+    """Returns all weights of a file, by name of the layer and of the weight.
+
+    Args:
+        path: str or path.
 
     Raises:
-        FileNotFoundError, ValueError: as `open_weights`.
+        FileNotFoundError: no such file.
+        ValueError: not HDF5, truncated, or in another layout.
     """
     with open_weights(path) as layers:
         return {name: dict(weights) for name, weights in layers.items()}
 
 
-def read_metadata(path) -> dict:
-    """What `write_weights` was given as metadata; empty when the file carries none."""
+def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
+    """Returns the metadata that `h5.write_weights` wrote, or an empty dict if there are none.
+
+    Args:
+        path: str or path.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not HDF5, or damaged metadata.
+    """
     with open_file(path) as file:
         text = file.attrs.get(METADATA)
         if text is None:
@@ -88,21 +113,34 @@ def read_metadata(path) -> dict:
         try:
             found = json.loads(text)
         except (ValueError, TypeError, RecursionError) as error:
-            raise ValueError(f"{path}: the attribute {METADATA} is not JSON: {error}") from error
+            raise ValueError(
+                f"{path}: the attribute {METADATA} is not valid JSON: {error}."
+            ) from error
         if not isinstance(found, dict):
-            raise ValueError(f"{path}: the attribute {METADATA} holds no JSON object.")
+            raise ValueError(f"{path}: the attribute {METADATA} is not a JSON object.")
         return found
 
 
 @contextmanager
-def open_file(path):
-    """Opens an HDF5 file; damage found at any time inside the block is a ValueError naming it."""
+def open_file(path: str | os.PathLike) -> Iterator[h5py.File]:
+    """Opens an HDF5 file. Damage that is found inside the block raises a ValueError, too.
+
+    Args:
+        path: str or path.
+
+    Yields:
+        h5py.File.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not HDF5, or damaged. The message names the file.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"No weight file {path}" + (": that is a folder." if path.is_dir() else ".")
+            f"No weight file {path}" + (": it is a folder." if path.is_dir() else ".")
         )
-    remedy = "It is no HDF5 file, or only a part of one: copy or download it again."
+    remedy = "It is not an HDF5 file, or it is incomplete: copy or download it again."
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -117,66 +155,95 @@ def open_file(path):
 
 
 def _read_names(item, name, path) -> list[str]:
-    """A list attribute, joined from `name0`, `name1` ... where it was split; bytes or text."""
+    """Returns a list of names from an attribute, which may be split into `name0`, `name1` ..."""
     keys = [name] if name in item.attrs else []
     while name not in item.attrs and f"{name}{len(keys)}" in item.attrs:
         keys.append(f"{name}{len(keys)}")
     if not keys:
         raise ValueError(
-            f"{path}: no attribute {name!r} at {item.name!r}. Expected weights in the layout that "
-            "Keras 2 and Matterport's Mask_RCNN write, as save() does."
+            f"{path}: {item.name!r} has no attribute {name!r}. Expected weights in the layout of "
+            "Keras 2 and of Matterport's Mask_RCNN, which save() writes too."
         )
     values = [value for key in keys for value in np.ravel(item.attrs[key])]
     return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
 
 
 def _layers_of(group: str, datasets: dict) -> dict:
-    """Splits a nested group ("rpn_model") by the first part of its weights' names."""
+    """Splits the nested group "rpn_model" into its layers, the first part of the names."""
     if group not in NESTED.values():
         return {group: datasets}
-    layers = {}
+    layers: dict[str, dict] = {}
     for name, dataset in datasets.items():
         layers.setdefault(name.split("/")[0], {})[name] = dataset
     return layers
 
 
 def _layer(file, name, path) -> dict:
-    """The datasets of a group by name, in order, nothing read yet."""
+    """Returns the datasets of a group by name, in order, without reading them."""
     group = own(file, name, path)
     if not isinstance(group, h5py.Group):
-        raise ValueError(f"{path}: {name!r} should be a group of weights.")
+        raise ValueError(f"{path}: {name!r} is not a group of weights.")
     datasets = {}
     for weight in _read_names(group, "weight_names", path):
         datasets[weight] = numbers(group, weight, path)
     return datasets
 
 
-def numbers(group, name, path) -> h5py.Dataset:
-    """A dataset below a group that holds numbers inside this file, or a ValueError."""
+def numbers(group: h5py.Group, name: str, path: str | os.PathLike) -> h5py.Dataset:
+    """Returns a dataset that holds numbers, stored in this file.
+
+    Args:
+        group: h5py.Group. Where to look for it.
+        name: str. Its path below the group.
+        path: str or path. The file, named in errors.
+
+    Raises:
+        ValueError: no such item, a link, not numbers, or stored in another file.
+    """
     dataset = own(group, name, path)
     if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "fiu":
         raise ValueError(f"{path}: {group.name}/{name} is not an array of numbers.")
     if dataset.external or dataset.is_virtual:
-        raise ValueError(f"{path}: {group.name}/{name} keeps its data in another file.")
+        raise ValueError(
+            f"{path}: {group.name}/{name} has its data in another file, which is refused."
+        )
     return dataset
 
 
-def own(group, name, path):
-    """The item at a path below a group, every step of which must be a hard link."""
+def own(group: h5py.Group, name: str, path: str | os.PathLike) -> Any:
+    """Returns an item of the file itself: every step of its path must be a hard link.
+
+    Args:
+        group: h5py.Group. Where to look for it.
+        name: str. Its path below the group.
+        path: str or path. The file, named in errors.
+
+    Raises:
+        ValueError: no such item, or a link.
+    """
     item = group
     for step in name.split("/"):
         link = item.get(step, getlink=True) if isinstance(item, h5py.Group) and step else None
         if link is None:
-            raise ValueError(f"{path}: {group.name}/{name} is named in the file but missing.")
+            raise ValueError(f"{path}: {group.name}/{name} is listed in the file but missing.")
         if not isinstance(link, h5py.HardLink):
             raise ValueError(f"{path}: {item.name}/{step} is a link, which is refused.")
         item = item[step]
     return item
 
 
-def finite(path, name, value):
-    """The array, or a ValueError where it holds anything that is no number."""
-    # The sum first: it takes no memory, and is no number itself where one is not.
+def finite(path: str | os.PathLike, name: str, value: np.ndarray) -> np.ndarray:
+    """Returns an array unchanged if all its values are finite.
+
+    Args:
+        path: str or path. The file, named in errors.
+        name: str. The layer, named in errors.
+        value: array.
+
+    Raises:
+        ValueError: NaN or infinity.
+    """
+    # The sum comes first. It needs no memory, and it is not finite if one of the values is not.
     if not np.isfinite(np.sum(value, dtype=np.float64)) and not np.isfinite(value).all():
-        raise ValueError(f"{path}: layer {name} holds NaN or infinite weights; use another file.")
+        raise ValueError(f"{path}: layer {name} has NaN or infinite weights. Use another file.")
     return value

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Any
+
 from mrcnn.weights.layouts import (
     BGR,
     DELTAS,
@@ -16,26 +19,45 @@ from mrcnn.weights.layouts import (
 )
 from mrcnn.weights.shapes import Shapes
 
-PREFIX = "backbone.bottom_up."  # what tells the family
+PREFIX = "backbone.bottom_up."  # only in names of this family
 _RPN = "proposal_generator.rpn_head."
 
 
 def modern(name: str) -> str:
-    """A tensor's name; there is one spelling."""
+    """Returns the name unchanged: Detectron2 never renamed its tensors.
+
+    Args:
+        name: str.
+    """
     return name
 
 
-def dialect_of(names) -> str:
-    """`detectron2`, that of the published ResNets: files do not tell where the strides were."""
+def dialect_of(names: Collection[str]) -> str:
+    """Returns `detectron2`, the dialect of the published ResNets.
+
+    A file does not say which convolution of a block has the stride, so `detectron2_x` has to be
+    chosen by the user.
+
+    Args:
+        names: collection of str. The names of the tensors.
+    """
     return "detectron2"
 
 
-def settings(shapes: Shapes) -> dict:
-    """The settings of Config that the shapes of a file tell, by name."""
+def settings(shapes: Shapes) -> dict[str, Any]:
+    """Returns the Config values implied by the shapes of the tensors.
+
+    Args:
+        shapes: Shapes.
+
+    Raises:
+        ValueError: a missing tensor, or a network that is not supported.
+    """
     if "backbone.fpn_lateral2.norm.weight" in shapes:
         raise ValueError(
-            f"{shapes.path} is one of Detectron2's newer baselines (LSJ), normalised all over, "
-            "which is not supported; the R50-FPN and R101-FPN models of its zoo are."
+            f"{shapes.path} is one of Detectron2's newer baselines (LSJ), which normalize the "
+            "pyramid and the heads too. They are not supported. Use an R50-FPN or R101-FPN model "
+            "of its model zoo."
         )
     found = shapes.resnet(
         "backbone.bottom_up.stem.conv1.weight", r"backbone\.bottom_up\.res(\d)\.(\d+)\.conv(\d)"
@@ -52,8 +74,12 @@ def settings(shapes: Shapes) -> dict:
     return found
 
 
-def entries(settings: dict) -> list[Entry]:
-    """Every tensor of a network of these settings, and where it belongs."""
+def entries(settings: dict[str, Any]) -> list[Entry]:
+    """Returns the entries of all tensors of a network.
+
+    Args:
+        settings: dict. The result of `settings`, and `POOL_SIZE`.
+    """
     stem = "backbone.bottom_up.stem.conv1"
     found = [Entry(f"{stem}.weight", "conv1", "kernel", BGR.then(KERNEL))]
     found += batch_norm(f"{stem}.norm", "bn_conv1")
@@ -67,7 +93,9 @@ def entries(settings: dict) -> list[Entry]:
     over_region = flattened(settings["POOL_SIZE"])
     found += dense("roi_heads.box_head.fc1", "mrcnn_class_conv1", turn=over_region)
     found += dense("roi_heads.box_head.fc2", "mrcnn_class_conv2")
-    classes, boxes = background_first(1, True), DELTAS.then(background_first(4, False))
+    # The background is the last class of the logits; boxes and masks have none.
+    classes = background_first(1, True)
+    boxes = DELTAS.then(background_first(4, False))
     found += dense("roi_heads.box_predictor.cls_score", "mrcnn_class_logits", classes)
     found += dense("roi_heads.box_predictor.bbox_pred", "mrcnn_bbox_fc", boxes)
     if settings["USE_MASKS"]:

@@ -1,12 +1,14 @@
 """torchvision's Mask R-CNN (and Faster R-CNN) with a ResNet and FPN: names and layouts.
 
-`maskrcnn_resnet50_fpn` and `maskrcnn_resnet50_fpn_v2` in the spelling of today; that of the
-published first file is turned into it.
+Reads `maskrcnn_resnet50_fpn` and `maskrcnn_resnet50_fpn_v2`. The published file of the first has
+the names that torchvision used before version 0.13; they are translated to the current ones.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
+from typing import Any
 
 from mrcnn.weights.layouts import (
     DELTAS,
@@ -19,8 +21,8 @@ from mrcnn.weights.layouts import (
 )
 from mrcnn.weights.shapes import Shapes
 
-PREFIX = "backbone.body."  # what tells the family
-# Names of before torchvision 0.13 -> today's.
+PREFIX = "backbone.body."  # only in names of this family
+# Names before torchvision 0.13 -> current names. None: computed in `modern`.
 _OLD = [
     (r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)$", r"\1.0.\2"),
     (r"^rpn\.head\.conv\.(weight|bias)$", r"rpn.head.conv.0.0.\1"),
@@ -29,24 +31,39 @@ _OLD = [
 
 
 def modern(name: str) -> str:
-    """A tensor's name in today's spelling."""
+    """Returns the current name of a tensor.
+
+    Args:
+        name: str. The current name, or the one before torchvision 0.13.
+    """
     for pattern, replacement in _OLD:
         match = re.match(pattern, name)
         if match and replacement:
             return match.expand(replacement)
-        if match:
+        if match:  # mask_fcn1 is now layer 0
             return f"roi_heads.mask_head.{int(match[1]) - 1}.0.{match[2]}"
     return name
 
 
-def dialect_of(names) -> str:
-    """`torchvision`, or `torchvision_v2` where the pyramid is normalised."""
+def dialect_of(names: Collection[str]) -> str:
+    """Returns `torchvision_v2` if the pyramid is normalized, otherwise `torchvision`.
+
+    Args:
+        names: collection of str. The current names of the tensors.
+    """
     v2 = "backbone.fpn.inner_blocks.0.1.weight" in names
     return "torchvision_v2" if v2 else "torchvision"
 
 
-def settings(shapes: Shapes) -> dict:
-    """The settings of Config that the shapes of a file tell, by name."""
+def settings(shapes: Shapes) -> dict[str, Any]:
+    """Returns the Config values implied by the shapes of the tensors.
+
+    Args:
+        shapes: Shapes.
+
+    Raises:
+        ValueError: a missing tensor, or a network that is not supported.
+    """
     v2 = dialect_of(shapes) == "torchvision_v2"
     fully_connected = "roi_heads.box_head." + ("5" if v2 else "fc6") + ".weight"
     found = backbone_settings(shapes)
@@ -60,27 +77,43 @@ def settings(shapes: Shapes) -> dict:
         found["MASK_CHANNELS"] = shapes.rows("roi_heads.mask_predictor.conv5_mask.bias")
     shapes.expect_anchors("rpn.head.cls_logits.weight")
     if not v2 and any(name.endswith("num_batches_tracked") for name in shapes):
-        # Live batch normalisation; the frozen one of the published weights has epsilon 0.
+        # Batch normalization that was trained. The frozen one of the published weights has
+        # epsilon 0.
         found["BATCH_NORM_EPSILON"] = 1e-5
     return found
 
 
-def backbone_settings(shapes: Shapes) -> dict:
-    """Those of the ResNet alone."""
+def backbone_settings(shapes: Shapes) -> dict[str, Any]:
+    """Returns the Config values of the ResNet alone.
+
+    Args:
+        shapes: Shapes.
+
+    Raises:
+        ValueError: a missing tensor, or a backbone that is not supported.
+    """
     return shapes.resnet(
         "backbone.body.conv1.weight", r"backbone\.body\.layer(\d)\.(\d+)\.conv(\d)"
     )
 
 
-def backbone_entries(settings: dict) -> list[Entry]:
-    """The tensors of the ResNet, and where they belong."""
+def backbone_entries(settings: dict[str, Any]) -> list[Entry]:
+    """Returns the entries of the tensors of the ResNet.
+
+    Args:
+        settings: dict. Its `BACKBONE` is used.
+    """
     found = convolution("backbone.body.conv1", "conv1", bias=False)
     found += batch_norm("backbone.body.bn1", "bn_conv1")
     return found + residual_stages(settings["BACKBONE"], _block, _norm)
 
 
-def entries(settings: dict) -> list[Entry]:
-    """Every tensor of a network of these settings and NUMERICS, and where it belongs."""
+def entries(settings: dict[str, Any]) -> list[Entry]:
+    """Returns the entries of all tensors of a network.
+
+    Args:
+        settings: dict. The result of `settings`, `NUMERICS` and `POOL_SIZE`.
+    """
     v2 = settings["NUMERICS"] == "torchvision_v2"
     found = backbone_entries(settings)
     for index in range(4):
@@ -122,7 +155,7 @@ def _norm(part):
     return part, part.replace("conv", "bn")
 
 
-def _conv_norm(theirs, layer, norm_layer, normalised):
-    """torchvision's Conv2dNormActivation: `.0` the convolution, `.1` its normalisation."""
-    found = convolution(f"{theirs}.0", layer, bias=not normalised)
-    return found + (batch_norm(f"{theirs}.1", norm_layer) if normalised else [])
+def _conv_norm(theirs, layer, norm_layer, normalized):
+    """torchvision's Conv2dNormActivation: `.0` is the convolution, `.1` its normalization."""
+    found = convolution(f"{theirs}.0", layer, bias=not normalized)
+    return found + (batch_norm(f"{theirs}.1", norm_layer) if normalized else [])
