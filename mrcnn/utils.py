@@ -20,10 +20,10 @@ from mrcnn.compat.boxes import (
     trim_zeros,
 )
 from mrcnn.compat.download import COCO_MODEL_URL, download_trained_weights
-from mrcnn.compat.graph import batch_slice, box_refinement_graph
 from mrcnn.compat.images import resize, resize_image, resize_mask
 from mrcnn.compat.masks import expand_mask, minimize_mask, mold_mask, unmold_mask
 from mrcnn.compat.metrics import compute_ap, compute_ap_range, compute_recall
+from mrcnn.compat.tensors import batch_slice, box_refinement_graph
 from mrcnn.data.dataset import Dataset
 from mrcnn.images.overlaps import compute_matches, compute_overlaps_masks
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from keras import ops
 
-from mrcnn.compat.graph import MATTERPORT
+from mrcnn.compat.backbone import MATTERPORT
 from mrcnn.network.layers import losses
 
 

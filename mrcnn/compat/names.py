@@ -1,33 +1,22 @@
-"""What `mrcnn.model` held in Matterport's package, beside `MaskRCNN`."""
+"""The names of Matterport's `mrcnn.model`, other than `MaskRCNN`."""
 
+from mrcnn.compat.backbone import BatchNorm, conv_block, identity_block, resnet_graph
 from mrcnn.compat.generator import (
     compute_backbone_shapes,
     data_generator,
     load_image_gt,
 )
 from mrcnn.compat.graph import (
-    BatchNorm,
     DetectionLayer,
     DetectionTargetLayer,
     ProposalLayer,
     PyramidROIAlign,
-    apply_box_deltas_graph,
-    batch_pack_graph,
     build_fpn_mask_graph,
     build_rpn_model,
-    clip_boxes_graph,
-    conv_block,
-    denorm_boxes_graph,
     detection_targets_graph,
     fpn_classifier_graph,
-    identity_block,
-    log2_graph,
-    norm_boxes_graph,
-    overlaps_graph,
     refine_detections_graph,
-    resnet_graph,
     rpn_graph,
-    trim_zeros_graph,
 )
 from mrcnn.compat.images import (
     compose_image_meta,
@@ -49,6 +38,16 @@ from mrcnn.compat.targets import (
     build_detection_targets,
     build_rpn_targets,
     generate_random_rois,
+)
+from mrcnn.compat.tensors import (
+    apply_box_deltas_graph,
+    batch_pack_graph,
+    clip_boxes_graph,
+    denorm_boxes_graph,
+    log2_graph,
+    norm_boxes_graph,
+    overlaps_graph,
+    trim_zeros_graph,
 )
 
 __all__ = [
