@@ -75,8 +75,8 @@ def imgaug(stack: ExitStack) -> None:
         return
     augmenters = augmenter_names()
     advice = (
-        f"There are stand-ins for {', '.join(sorted(augmenters))}. For anything else, give "
-        "train(augmentation=...) a function (image, masks) -> (image, masks)."
+        f"There are stand-ins for {', '.join(sorted(augmenters))}. For anything else, pass a "
+        "function of (image, masks) that returns both to train(augmentation=...)."
     )
     names = {
         "__version__": "0.4.0",
