@@ -11,18 +11,6 @@ import mrcnn
 
 ROOT = Path(mrcnn.__file__).parent
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
-# Files that still lack hints. A file with all its hints must be removed from this list.
-WITHOUT_HINTS = {
-    "compat/images.py",
-    "compat/stand_ins/frameworks.py",
-    "compat/stand_ins/geometric.py",
-    "compat/stand_ins/meta.py",
-    "compat/stand_ins/modules.py",
-    "compat/stand_ins/packages.py",
-    "compat/stand_ins/photometric.py",
-}
-
-
 HOOKS = {
     *("build", "call", "compute_loss", "compute_mask"),
     *("compute_output_shape", "compute_output_spec", "get_config"),
@@ -66,15 +54,7 @@ def _missing(function, name, is_method):
 
 @pytest.mark.parametrize("name", FILES)
 def test_public_functions_have_hints(name):
-    found = missing(ast.parse((ROOT / name).read_text(encoding="utf-8")))
-    if name in WITHOUT_HINTS:
-        assert found, f"{name} has all its hints: remove it from WITHOUT_HINTS"
-    else:
-        assert found == []
-
-
-def test_the_list_names_files_that_exist():
-    assert sorted(WITHOUT_HINTS - set(FILES)) == []
+    assert missing(ast.parse((ROOT / name).read_text(encoding="utf-8"))) == []
 
 
 def test_the_measure_finds_what_is_missing():

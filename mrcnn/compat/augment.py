@@ -1,4 +1,4 @@
-"""Augmentation by augmenters of imgaug: those of the stand-in, or of a real imgaug."""
+"""Augmentation with imgaug: the stand-in, or the real package."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mrcnn.compat.stand_ins.meta import Augmenter as StandIn
 from mrcnn.compat.stand_ins.parameters import new_rng
 from mrcnn.data.augment import Augmenter
 
-# What a real imgaug may do to masks: it moves pixels and invents no values.
+# Augmenters of a real imgaug that may act on masks: they move pixels and create no values.
 _GEOMETRIC = (
     "Sequential",
     "SomeOf",
@@ -26,11 +26,11 @@ _CHANNELS = 4  # masks moved in one call: OpenCV, which imgaug uses, is wrong be
 
 
 def augmenter(augmentation: Any) -> Any:
-    """Returns what the training pipeline takes for an augmentation.
+    """Returns an augmentation in a form that the training pipeline accepts.
 
     Args:
-        augmentation: An augmenter of imgaug (anything with `to_deterministic`), or what the
-            pipeline takes already: an `Augmenter`, a function, None.
+        augmentation: An augmenter of imgaug (anything with `to_deterministic`), or one
+            that the pipeline accepts as it is: an `Augmenter`, a function or None.
     """
     if isinstance(augmentation, StandIn):
         return StandInAugmenter(augmentation)
@@ -40,7 +40,7 @@ def augmenter(augmentation: Any) -> Any:
 
 
 class StandInAugmenter(Augmenter):
-    """Our augmentation by an augmenter of the stand-in, so that SEED repeats it.
+    """Augments with an augmenter of the stand-in, repeatable by SEED.
 
     Args:
         augmentation: an augmenter of `mrcnn.compat.stand_ins`.

@@ -15,7 +15,7 @@ from mrcnn.inference.detect import to_result
 
 
 def mold_inputs(images: Sequence[Any], config: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Brings images into the form that the old network took.
+    """Converts images to the inputs of Matterport's network.
 
     Args:
         images: sequence of arrays `[H, W, C]`.
@@ -32,7 +32,7 @@ def mold_inputs(images: Sequence[Any], config: Any) -> tuple[np.ndarray, np.ndar
     shapes = {item.image.shape for item in fitted}
     if len(shapes) > 1:
         raise ValueError(
-            f"IMAGE_RESIZE_MODE = {config.IMAGE_RESIZE_MODE!r} gives these images different "
+            f"IMAGE_RESIZE_MODE = {config.IMAGE_RESIZE_MODE!r} resizes these images to different "
             f"shapes, {sorted(shapes)}: mold them one by one, or use detect()."
         )
     metas = [
@@ -44,7 +44,7 @@ def mold_inputs(images: Sequence[Any], config: Any) -> tuple[np.ndarray, np.ndar
 
 
 def _fit(image, config, name) -> FittedImage:
-    """Fits an image by the rule of the old package, whatever the dialect of the model is."""
+    """Fits an image as Matterport's package does, whatever the dialect of the model is."""
     try:
         image = to_network_range(image, config.MEAN_PIXEL, config.IMAGE_STRETCH)
         image = to_channels(image, config.IMAGE_CHANNEL_COUNT)
@@ -72,7 +72,7 @@ def unmold_detections(
     image_shape: Sequence[int],
     window: Sequence[int],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Brings the output of the old network for one image into pixels of the original image.
+    """Converts the outputs of Matterport's network for one image to pixels of that image.
 
     Args:
         detections: array `[N, 6]`: y1, x1, y2, x2 normalized, class id, score. Class 0 ends them.

@@ -45,7 +45,13 @@ def resize(
     )
 
 
-def resize_image(image, min_dim=None, max_dim=None, min_scale=None, mode="square"):
+def resize_image(
+    image: Any,
+    min_dim: Any = None,
+    max_dim: int | None = None,
+    min_scale: float | None = None,
+    mode: str = "square",
+) -> tuple:
     """Scales and pads an image.
 
     Args:
@@ -152,19 +158,24 @@ def with_mean(image: Any, config: Any) -> np.ndarray:
     return restored.clip(0, 255) if inside else image
 
 
-# --- Values and meta data ------------------------------------------------------------------------
+# --- Values and metadata -------------------------------------------------------------------------
 def mold_image(images: Any, config: Any) -> np.ndarray:
     """Subtracts the mean pixel from images, as the old network expects: float."""
     return np.asarray(images).astype(np.float32) - np.asarray(config.MEAN_PIXEL)
 
 
 def unmold_image(normalized_images: Any, config: Any) -> np.ndarray:
-    """The inverse of `mold_image`: uint8."""
+    """Adds the mean pixel again, the inverse of `mold_image`; returns uint8."""
     return (np.asarray(normalized_images) + np.asarray(config.MEAN_PIXEL)).astype(np.uint8)
 
 
 def compose_image_meta(
-    image_id, original_image_shape, image_shape, window, scale, active_class_ids
+    image_id: int,
+    original_image_shape: Any,
+    image_shape: Any,
+    window: Any,
+    scale: float,
+    active_class_ids: Any,
 ) -> np.ndarray:
     """Composes one row of numbers about an image: [12 + classes].
 

@@ -14,10 +14,10 @@ from mrcnn.network.mask_rcnn import Network, Trunk, trunk
 
 
 class OldNetwork(Network):
-    """A network of the Matterport dialect whose detector has the inputs of old.
+    """A network of the Matterport dialect whose detector has Matterport's inputs.
 
     Args:
-        config: Config. It was checked by `validate`.
+        config: Config. Checked by `validate`.
 
     Attributes:
         old_inputs: list of tensors. Molded images `[batch, h, w, C]`, image_meta
@@ -33,13 +33,13 @@ class OldNetwork(Network):
 
     @functools.cached_property
     def trunk(self) -> Trunk:
-        """What the graphs share, from images that have lost their mean pixel already."""
+        """The part that the graphs share, from images without their mean pixel."""
         _, _, anchors = self.old_inputs
         return trunk(self.parts, self.image, self.image)._replace(anchors=[anchors])
 
     @functools.cached_property
     def _tensors(self) -> dict[str, Any]:
-        """The forward path of `network.mask_rcnn.detections`, with what happens on the way."""
+        """The forward path of `network.mask_rcnn.detections`, with its intermediate tensors."""
         parts, pyramid = self.parts, self.trunk.pyramid[:4]
         *_, window = inputs = proposal_inputs(self)
         rois = parts.proposals(*inputs)
@@ -52,7 +52,7 @@ class OldNetwork(Network):
 
     @functools.cached_property
     def detector(self) -> keras.Model:
-        """Takes the inputs of old, returns the dict of the new detector."""
+        """A model from Matterport's inputs to the dict of the detector of this package."""
         outputs = self._tensors["found"]
         if self.parts.has_masks:
             masks = self.parts.select_masks(self._tensors["masks"], outputs["class_ids"])
@@ -61,7 +61,7 @@ class OldNetwork(Network):
 
     @functools.cached_property
     def inference(self) -> keras.Model:
-        """Takes the inputs of old, returns the seven outputs of old (six without masks)."""
+        """A model from Matterport's inputs to its seven outputs (six without masks)."""
         tensors, rpn = self._tensors, self.trunk.rpn
         join = JoinDetections(self.config.DETECTION_MIN_CONFIDENCE, name="mrcnn_detection")
         outputs = [join(tensors["found"]), tensors["probabilities"], tensors["deltas"]]

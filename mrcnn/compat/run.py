@@ -1,4 +1,4 @@
-"""Runs an old script or notebook, unchanged, with the names of its time.
+"""Runs an old script or notebook, unchanged, on current versions of its packages.
 
 ::
 
@@ -26,7 +26,7 @@ from mrcnn.compat import stand_ins
 
 _MAGIC = re.compile(r"^(\s*)[%!?]")  # %matplotlib inline, !pip install, ?help
 _HELP = re.compile(r"^\s*[\w.]+\?{1,2}\s*$")
-# Cell magics whose cell is Python; a cell of any other, as %%bash, is left out whole.
+# Cell magics whose cell is Python; a cell of any other, such as %%bash, is left out entirely.
 _PYTHON_CELLS = ("%%time", "%%timeit", "%%capture", "%%prun", "%%python", "%%python3")
 
 
@@ -41,10 +41,10 @@ def run(
     Args:
         path: str or path. A `.py` or `.ipynb` file.
         argv: sequence of str. The script's arguments. Defaults to none.
-        say: function that shows a note. Defaults to `print`.
+        say: callable. Function that shows a note. Defaults to `print`.
 
     Returns:
-        The global names that the script left.
+        The global variables of the script, by name.
 
     Raises:
         FileNotFoundError: no such file.
@@ -65,7 +65,7 @@ def run(
         )
     with stand_ins.installed(), _as_main(main, path, argv, is_notebook):
         for name, source in blocks:
-            # Known to tracebacks, which else cannot show the lines of a cell.
+            # Tracebacks read the lines of a cell from this cache.
             linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
             exec(compile(source, name, "exec", dont_inherit=True), vars(main))
     return vars(main)
@@ -96,7 +96,7 @@ def _script(path: Path) -> tuple[str, str]:
 
 # --- Notebooks -----------------------------------------------------------------------------------
 def _cells(path: Path, say: Callable[[str], Any]) -> Iterator[tuple[str, str]]:
-    """Name and source of every code cell."""
+    """Yields the name and source of every code cell."""
     try:
         notebook = json.loads(path.read_text(encoding="utf-8"))
         sheets = notebook.get("worksheets")  # notebooks of format 3
@@ -112,17 +112,17 @@ def _cells(path: Path, say: Callable[[str], Any]) -> Iterator[tuple[str, str]]:
 
 
 def python_of(source: str, name: str, say: Callable[[str], Any] = print) -> str:
-    """Returns the Python of a cell, without the lines of IPython.
+    """Returns the Python code of a cell, without the lines of IPython.
 
     Args:
         source: str. The cell.
         name: str. Of the cell, for notes.
-        say: function that shows a note. Defaults to `print`.
+        say: callable. Function that shows a note. Defaults to `print`.
 
     Returns:
         Source with the same number of lines, so that a traceback names the right one.
     """
-    if _is_python(source):  # a line that begins with % may well be part of a longer text
+    if _is_python(source):  # a line that begins with % can be part of a multi-line string
         return source
     first = source.lstrip().split("\n", 1)[0]
     if first.startswith("%%") and first.split()[0] not in _PYTHON_CELLS:

@@ -1,4 +1,4 @@
-"""Matterport's box arithmetic against values that the old code gave."""
+"""Matterport's box arithmetic against values that the old code returned."""
 
 import numpy as np
 import pytest

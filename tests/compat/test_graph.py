@@ -77,7 +77,7 @@ def test_seven_outputs(model, images):
 
 
 def test_detect_molded_is_detect(model, images):
-    """These pictures have the size of the network's: pixels are the same before and after."""
+    """These images have the network's own size: pixels are the same before and after."""
     expected = model.detect(images)
     molded, metas, _ = model.mold_inputs(images)
     for given in (molded, np.stack(images)):  # old notebooks forget to subtract the mean
@@ -168,7 +168,7 @@ def test_log(capsys):
 
 # --- Functions -----------------------------------------------------------------------------------
 def test_networks_by_hand():
-    """The builders give networks of the old shapes, with weights that load by name."""
+    """The builders return networks of the old shapes, with weights that load by name."""
     image = keras.Input((128, 128, 3))
     maps = modellib.resnet_graph(image, "resnet50", stage5=True, train_bn=False)
     assert [m.shape[1:] for m in maps] == [
@@ -189,9 +189,20 @@ def test_networks_by_hand():
 
 
 def test_layers_by_hand(model, images):
-    """Called on the network's own tensors, they give what the network gives."""
-    names = ["rpn_class", "rpn_bbox", "ROI", "roi_align_classifier", "mrcnn_class", "mrcnn_bbox",
-             "mrcnn_detection", "fpn_p2", "fpn_p3", "fpn_p4", "fpn_p5"]  # fmt: skip
+    """Called on the network's own tensors, they return what the network returns."""
+    names = [
+        "rpn_class",
+        "rpn_bbox",
+        "ROI",
+        "roi_align_classifier",
+        "mrcnn_class",
+        "mrcnn_bbox",
+        "mrcnn_detection",
+        "fpn_p2",
+        "fpn_p3",
+        "fpn_p4",
+        "fpn_p5",
+    ]
     values = model.run_graph(images, [(name, output(model, name)) for name in names])
     anchors = np.stack([model.get_anchors((128, 128, 3))] * 2)
     meta = model.mold_inputs(images)[1]

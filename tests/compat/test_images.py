@@ -35,8 +35,8 @@ from mrcnn.config import Config
     ],
 )  # fmt: skip
 def test_resize_image(shape, arguments, size, window, scale, padding):
-    picture = np.full((*shape, 3), 200, np.uint8)
-    resized, got_window, got_scale, got_padding, crop = utils.resize_image(picture, *arguments)
+    image = np.full((*shape, 3), 200, np.uint8)
+    resized, got_window, got_scale, got_padding, crop = utils.resize_image(image, *arguments)
     assert resized.shape == (*size, 3) and resized.dtype == np.uint8
     assert tuple(got_window) == window and got_scale == pytest.approx(scale, abs=1e-5)
     assert got_padding == [*padding, (0, 0)] and crop is None
@@ -48,31 +48,31 @@ def test_resize_image(shape, arguments, size, window, scale, padding):
     assert mask.shape == (*size, 2) and (mask.all(axis=2) == ~outside).all()
 
 
-def test_crop_of_picture_and_mask_agree():
-    picture = np.random.default_rng(0).integers(0, 255, (90, 130, 3), np.uint8)
-    resized, window, scale, padding, crop = utils.resize_image(picture, 64, 64, 0, "crop")
+def test_crop_of_image_and_mask_agree():
+    image = np.random.default_rng(0).integers(0, 255, (90, 130, 3), np.uint8)
+    resized, window, scale, padding, crop = utils.resize_image(image, 64, 64, 0, "crop")
     y, x, height, width = crop
     assert (height, width) == (64, 64) and tuple(window) == (0, 0, 64, 64) and scale == 1
-    np.testing.assert_array_equal(resized, picture[y : y + 64, x : x + 64])
-    mask = picture[..., :1] > 100
+    np.testing.assert_array_equal(resized, image[y : y + 64, x : x + 64])
+    mask = image[..., :1] > 100
     np.testing.assert_array_equal(
         utils.resize_mask(mask, scale, padding, crop), mask[y : y + 64, x : x + 64]
     )
 
 
-def test_grey_picture_and_unknown_mode():
+def test_gray_image_and_unknown_mode():
     assert utils.resize_image(np.zeros((30, 40)), 64, 64)[0].shape == (64, 64, 1)
     with pytest.raises(Exception, match="mode"):
         utils.resize_image(np.zeros((30, 40, 3)), 64, 64, mode="circle")
 
 
-def test_molding_keeps_the_picture():
+def test_molding_keeps_the_image():
     config = Config(NUM_CLASSES=2, MEAN_PIXEL=np.array([123.7, 116.8, 103.9]))
-    picture = np.random.default_rng(0).integers(0, 255, (4, 5, 3), np.uint8)
-    molded = images.mold_image(picture, config)
+    image = np.random.default_rng(0).integers(0, 255, (4, 5, 3), np.uint8)
+    molded = images.mold_image(image, config)
     assert molded.dtype == np.float64
     back = images.unmold_image(molded, config)
-    assert back.dtype == np.uint8 and np.abs(back.astype(int) - picture).max() <= 1
+    assert back.dtype == np.uint8 and np.abs(back.astype(int) - image).max() <= 1
 
 
 def test_image_meta():

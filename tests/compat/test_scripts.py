@@ -212,9 +212,12 @@ def test_a_project(style, tmp_path, coco_weights):
     script = "import sys; sys.modules['imgaug'] = None\n"
     script += PROJECT.format(imports=imports, dataset=dataset)
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True,
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     for text in ("Image Count: 6", "Class Count: 3", "  1. disc", "gt_mask    ", "mAP:  0."):
         assert text in done.stdout

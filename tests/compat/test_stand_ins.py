@@ -251,7 +251,7 @@ def test_batches_and_gray_images():
 @pytest.mark.parametrize(
     "make, text",
     [
-        (lambda: geometric.Affine(fit_output=True), "keep their size; give fit_output=False"),
+        (lambda: geometric.Affine(fit_output=True), "keep their size; set fit_output=False"),
         (lambda: geometric.Crop(px=3, keep_size=False), "keep_size=True"),
         (lambda: geometric.PerspectiveTransform(keep_size=False), "keep_size=True"),
         (lambda: meta.Lambda(len), "a function"),

@@ -1,13 +1,13 @@
-"""Stand-ins for what scripts of 2017 to 2020 import and no current environment has.
+"""Stand-ins for packages and names that scripts of 2017 to 2020 import and that are gone.
 
-`installed()` holds for a block, `install()` until `remove()`, which suits a notebook::
+`installed()` installs them for a block. In a notebook, use `install()` and `remove()`::
 
     from mrcnn.compat import stand_ins
     stand_ins.install()
-    import imgaug.augmenters as iaa       # moves images and masks alike
+    import imgaug.augmenters as iaa       # augments images and masks
     import coco                           # an old script
 
-They are an `imgaug`, `np.bool` and its like, the module paths of Keras 2, `tf.ConfigProto` and
+They are `imgaug`, `np.bool` and similar names, the module paths of Keras 2, `tf.ConfigProto` and
 `tf.Session`, `scipy.misc.imread` and `imresize`, and `distutils.version`. Nothing that can be
 imported is replaced, and a name that has no stand-in raises an error that says so.
 """
@@ -24,7 +24,7 @@ _installed: ExitStack | None = None
 
 @contextmanager
 def installed() -> Iterator[None]:
-    """Installs the stand-ins for a block; does nothing where they are installed already."""
+    """Installs the stand-ins for a block; does nothing if they are installed already."""
     if _installed is not None:
         yield
         return
@@ -52,7 +52,7 @@ def install() -> None:
 
 
 def remove() -> None:
-    """Takes the stand-ins away; does nothing where there are none."""
+    """Removes the stand-ins; does nothing if there are none."""
     global _installed
     if _installed is not None:
         stack, _installed = _installed, None

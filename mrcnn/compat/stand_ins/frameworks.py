@@ -1,6 +1,6 @@
-"""The paths and names of Keras 2 and TensorFlow 1 with which old scripts begin.
+"""Installs the module paths and names of Keras 2 and TensorFlow 1 that old scripts import.
 
-Each function takes the `ExitStack` that undoes what it does.
+Each function takes an `ExitStack`; closing it undoes the installation.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ KERAS_LAYER_MODULES = (
     "convolutional_recurrent",
 )
 KERAS_UTILS_MODULES = ("np_utils", "generic_utils", "data_utils", "vis_utils", "layer_utils")
-# Names of TensorFlow 1 that mean the same under tf.compat.v1 in a script of today.
+# Names of TensorFlow 1 that still work under tf.compat.v1.
 TENSORFLOW_NAMES = (
     "GPUOptions",
     "ConfigProto",
@@ -51,7 +51,7 @@ TENSORFLOW_NAMES = (
 
 
 class Session:
-    """A session or graph of TensorFlow 1: TensorFlow 2 has none, and nothing needs one."""
+    """Stands in for a session or graph of TensorFlow 1, which TensorFlow 2 does not need."""
 
     def __init__(self, *args: Any, **options: Any):
         pass
@@ -64,7 +64,7 @@ class Session:
 
     @property
     def graph(self) -> Session:
-        """Itself: `with session.graph.as_default()` does nothing either."""
+        """Returns itself, so that `with session.graph.as_default()` does nothing."""
         return self
 
     def as_default(self) -> Session:
@@ -79,13 +79,13 @@ class Session:
         if fetches is None:
             return None
         raise NotImplementedError(
-            "tf.Session.run has no stand-in: TensorFlow 2 computes at once. For the outputs of "
+            "tf.Session.run has no stand-in: TensorFlow 2 computes eagerly. For the outputs of "
             "layers of a model, use model.run_graph(images, outputs)."
         )
 
 
 def backend_names() -> dict:
-    """What `keras.backend` no longer has and old scripts call."""
+    """Returns what old scripts call in `keras.backend` and Keras 3 no longer has, by name."""
     return {
         "set_session": lambda session=None: None,
         "get_session": Session,
@@ -104,8 +104,8 @@ def _set_image_dim_ordering(ordering):
         )
 
 
-def keras_paths(stack: ExitStack):
-    """The modules of Keras 2, and what `keras.backend` held."""
+def keras_paths(stack: ExitStack) -> None:
+    """Installs the modules of Keras 2 and the old names of `keras.backend`."""
     import keras
     import keras.backend
     import keras.layers
@@ -152,15 +152,15 @@ def _multi_gpu_model(model, gpus=None, **options):
     )
 
 
-def tensorflow_names(stack: ExitStack):
-    """`tf.ConfigProto`, `tf.Session` and what else of TensorFlow 1 old scripts begin with."""
+def tensorflow_names(stack: ExitStack) -> None:
+    """Installs `tf.ConfigProto`, `tf.Session` and other names of TensorFlow 1."""
     if not importable("tensorflow"):
         return
     import tensorflow as tf
 
     old = tf.compat.v1
     names = {name: getattr(old, name) for name in TENSORFLOW_NAMES if hasattr(old, name)}
-    # Nothing is initialized by hand any more; a Session runs this as nothing.
+    # Variables initialize themselves now: `Session.run(None)` does nothing.
     names["global_variables_initializer"] = lambda: None
     names["reset_default_graph"] = lambda: None
     for name in ("Session", "InteractiveSession", "get_default_graph"):

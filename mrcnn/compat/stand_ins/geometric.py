@@ -1,6 +1,6 @@
-"""Augmenters of imgaug that move pixels: masks follow the image exactly.
+"""imgaug's augmenters that move pixels: masks follow the image exactly.
 
-All keep the size of the image, as training requires.
+All of them keep the size of the image, as training requires.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ALL = "ALL"  # imgaug.ALL: every value that an argument may have
 
 
 class _Geometric(Augmenter):
-    """Base class of what moves pixels."""
+    """Base class of augmenters that move pixels."""
 
     moves = True
 
@@ -53,10 +53,10 @@ HorizontalFlip, VerticalFlip = Fliplr, Flipud
 
 
 class Rot90(_Geometric):
-    """Turns by multiples of 90 degrees, clockwise.
+    """Rotates by multiples of 90 degrees, clockwise.
 
     Args:
-        k: int, tuple, list or parameter. How many quarter turns. Defaults to 1.
+        k: int, tuple, list or parameter. Number of quarter turns. Defaults to 1.
         keep_size: bool. Must be True here. Defaults to True.
         **base: as in `Augmenter`.
     """
@@ -80,22 +80,23 @@ class Rot90(_Geometric):
 
 
 class Affine(_Geometric):
-    """Scales, shears, turns and shifts around the center of the image.
+    """Scales, shears, rotates and shifts around the center of the image.
 
     Args:
         scale: number, tuple, list, parameter or dict of "x" and "y". Defaults to 1.
-        translate_percent: the same, as shares of the sides of the image. Defaults to None.
-        translate_px: the same, in whole pixels. Defaults to None.
+        translate_percent: the same types. As fractions of the sides of the image. Defaults to None.
+        translate_px: the same types. In whole pixels. Defaults to None.
         rotate: number, tuple, list or parameter. Degrees, clockwise. Defaults to 0.
         shear: number, tuple, list, parameter or dict of "x" and "y". Degrees. Defaults to 0.
         order: 0, 1 or 3, a list of these, or `ALL`. Interpolation of the image. Defaults to 1.
         cval: number, tuple or parameter. Color of new areas. Defaults to 0.
         mode: str, list of str or `ALL`. What new areas show. Defaults to `"constant"`.
         fit_output: bool. Must be False here. Defaults to False.
-        backend: ignored: always OpenCV.
+        backend: str. Not used: always OpenCV. Defaults to "auto".
         **base: as in `Augmenter`.
     """
 
+    # More arguments than a constructor of this package may have: the signature is imgaug's own.
     def __init__(
         self,
         scale: Any = 1.0,
@@ -113,7 +114,7 @@ class Affine(_Geometric):
         super().__init__(**base)
         _must_keep_size("Affine", not fit_output, "fit_output=False")
         if translate_percent is not None and translate_px is not None:
-            raise ValueError("imgaug Affine: give translate_percent or translate_px, not both.")
+            raise ValueError("imgaug Affine: expected translate_percent or translate_px, got both.")
         self.scale = _pair(scale, 1)
         self.in_pixels = translate_percent is None
         shift = translate_px if self.in_pixels else translate_percent
@@ -147,7 +148,7 @@ class Affine(_Geometric):
 
 
 def _matrix(scale, shear, angle):
-    """Scaling, then shearing along x and y, then turning: `[2, 2]` on column vectors (x, y)."""
+    """Returns the matrix `[2, 2]`, for column vectors (x, y), that scales, shears and rotates."""
     sine, cosine = np.sin(angle), np.cos(angle)
     turn = np.array([[cosine, -sine], [sine, cosine]])
     lean_x = np.array([[1, -np.sin(shear[0])], [0, np.cos(shear[0])]])
@@ -156,7 +157,7 @@ def _matrix(scale, shear, angle):
 
 
 class Rotate(Affine):
-    """Turns by degrees, clockwise. Other arguments as in `Affine`."""
+    """Rotates by degrees, clockwise. Other arguments as in `Affine`."""
 
     def __init__(self, rotate: Any = (-30, 30), **others: Any):
         super().__init__(rotate=rotate, **others)
@@ -182,7 +183,7 @@ class CropAndPad(_Geometric):
     Args:
         px: int, tuple, list, parameter, or one of these for each of top, right, bottom and left.
             Pixels. Defaults to None.
-        percent: the same, as shares of the sides. Defaults to None.
+        percent: the same types. As fractions of the sides. Defaults to None.
         pad_mode: str, list of str or `ALL`. What new areas show. Defaults to `"constant"`.
         pad_cval: number, tuple or parameter. Their color. Defaults to 0.
         keep_size: bool. Must be True here. Defaults to True.
@@ -190,7 +191,7 @@ class CropAndPad(_Geometric):
         **base: as in `Augmenter`.
     """
 
-    sign = 1  # of what `px` and `percent` mean: -1 crops
+    sign = 1  # multiplied with the amounts; -1 makes positive amounts crop
 
     def __init__(
         self,
@@ -206,7 +207,7 @@ class CropAndPad(_Geometric):
         name = type(self).__name__
         _must_keep_size(name, keep_size)
         if px is not None and percent is not None:
-            raise ValueError(f"imgaug {name}: give px or percent, not both.")
+            raise ValueError(f"imgaug {name}: expected px or percent, got both.")
         self.in_pixels = percent is None
         amount = px if self.in_pixels else percent
         amount = 0 if amount is None else amount
@@ -251,7 +252,12 @@ class Crop(CropAndPad):
     sign = -1
 
     def __init__(
-        self, px: Any = None, percent: Any = None, keep_size=True, sample_independently=True, **base
+        self,
+        px: Any = None,
+        percent: Any = None,
+        keep_size: bool = True,
+        sample_independently: bool = True,
+        **base: Any,
     ):
         super().__init__(
             px, percent, keep_size=keep_size, sample_independently=sample_independently, **base
@@ -259,7 +265,7 @@ class Crop(CropAndPad):
 
 
 class PerspectiveTransform(_Geometric):
-    """Moves the corners of the image at random, as another point of view would.
+    """Moves the corners of the image at random, like a change of viewpoint.
 
     Args:
         scale: number, tuple, list or parameter. Standard deviation of the moves, as a share of the
@@ -324,12 +330,13 @@ class _Displacement(_Geometric):
 
 
 class PiecewiseAffine(_Displacement):
-    """Moves the points of a coarse grid, and what lies between them with them.
+    """Moves the points of a coarse grid at random, and interpolates between them.
 
     Args:
         scale: number, tuple, list or parameter. Standard deviation of the moves, as a share of the
             sides of the image. Defaults to 0.
-        nb_rows, nb_cols: int, tuple, list or parameter. Points of the grid. Default to 4.
+        nb_rows: int, tuple, list or parameter. Rows of the grid. Defaults to 4.
+        nb_cols: int, tuple, list or parameter. Columns of the grid. Defaults to 4.
         **others: order, cval and mode as in `Affine`, the rest as in `Augmenter`.
     """
 
@@ -379,13 +386,13 @@ def _grid(height, width):
 def _must_keep_size(name, kept, how="keep_size=True"):
     if not kept:
         raise NotImplementedError(
-            f"imgaug.augmenters.{name}: training needs images that keep their size; give {how}. "
+            f"imgaug.augmenters.{name}: training requires images that keep their size; set {how}. "
             "Other sizes have no stand-in."
         )
 
 
 def _pair(value, neutral, discrete=False):
-    """(parameter of x, parameter of y); the same object where one draw is for both.
+    """Returns the parameters of x and y; one object if both share one draw.
 
     `neutral` is the value of an axis that a dict does not name.
     """
@@ -398,7 +405,7 @@ def _pair(value, neutral, discrete=False):
 
 
 def _shear(value):
-    """Degrees along x and y; a single value is along x."""
+    """Returns the parameters of the degrees along x and y; a single value is along x."""
     return _pair(value if isinstance(value, dict) else {"x": value}, 0)
 
 
@@ -408,7 +415,7 @@ def _draw_pair(pair, rng):
 
 
 def _choice_of_all(value, values, discrete=False):
-    """A parameter; `ALL` stands for any of the values."""
+    """Returns a parameter; for `ALL`, one that draws any of the values."""
     if isinstance(value, str) and value == ALL:
         return Choice(values)
     return to_parameter(value, discrete)

@@ -1,4 +1,4 @@
-"""Augmenters of imgaug that choose and order others, and the base class of all."""
+"""imgaug's augmenters that combine others, and the base class of all augmenters."""
 
 from __future__ import annotations
 
@@ -14,15 +14,26 @@ LARGEST_SEED = 2**63 - 1
 
 
 class HooksImages:
-    """What imgaug's `HooksImages` is to `augment_image`: tells which augmenters act.
+    """Tells `augment_image` which augmenters act, as imgaug's `HooksImages`.
 
     Args:
-        activator: function of (images, augmenter, parents, default) -> bool. Defaults to None,
-            so that all act.
-        preprocessor, postprocessor, propagator: not supported here.
+        activator: callable or None. Function of (images, augmenter, parents, default) that returns
+            whether the augmenter acts. Defaults to None: all act.
+        propagator: not supported here; must be None.
+        preprocessor: not supported here; must be None.
+        postprocessor: not supported here; must be None.
+
+    Raises:
+        NotImplementedError: an argument that is not supported.
     """
 
-    def __init__(self, activator=None, propagator=None, preprocessor=None, postprocessor=None):
+    def __init__(
+        self,
+        activator: Callable | None = None,
+        propagator: Any = None,
+        preprocessor: Any = None,
+        postprocessor: Any = None,
+    ):
         for name, given in (
             ("propagator", propagator),
             ("preprocessor", preprocessor),
@@ -40,18 +51,18 @@ class HooksImages:
 
 
 class Augmenter:
-    """Base class. Subclasses implement `_act`.
+    """Base class of all augmenters. Subclasses implement `_act`.
 
-    All random numbers of one call come from one generator, and each child gets a seed of its
-    own before anything is done. So an augmenter that leaves masks alone draws nothing less, and
-    the same generator moves an image and its masks alike.
+    All random numbers of one call come from one generator, and each child gets its own seed before
+    any of them acts. A child that skips masks therefore does not shift the random numbers of the
+    others, and the same generator moves an image and its masks in the same way.
 
     Args:
-        seed: int. Makes the augmenter repeat itself whatever `numpy.random.seed` says. Defaults
-            to None.
-        name: str. Of the augmenter. Defaults to None.
-        random_state: int. An older name of `seed`. Defaults to None.
-        deterministic: bool. Draw the same in every call. Defaults to False.
+        seed: int or None. Makes results repeatable whatever `numpy.random.seed` is. Defaults to
+            None.
+        name: str or None. Name of the augmenter. Defaults to None.
+        random_state: int or None. An older name of `seed`. Defaults to None.
+        deterministic: bool. Whether every call draws the same numbers. Defaults to False.
 
     Attributes:
         moves: bool. Whether it moves pixels, so that masks have to follow.
@@ -59,7 +70,13 @@ class Augmenter:
 
     moves = False
 
-    def __init__(self, seed=None, name=None, random_state=None, deterministic=False):
+    def __init__(
+        self,
+        seed: Any = None,
+        name: str | None = None,
+        random_state: Any = None,
+        deterministic: bool | str = False,
+    ):
         seed = random_state if seed is None else seed
         self.name = name
         self.deterministic = bool(deterministic) and deterministic != "deprecated"
@@ -74,7 +91,7 @@ class Augmenter:
         return int((self._rng or new_rng()).integers(LARGEST_SEED))
 
     def _act(self, array, rng, masks, active):
-        raise NotImplementedError(f"{type(self).__name__} does not say what it does.")
+        raise NotImplementedError(f"{type(self).__name__} must implement _act.")
 
     def apply(
         self,
@@ -86,11 +103,12 @@ class Augmenter:
         """Augments one array.
 
         Args:
-            array: `[H, W, C]` image, or `[H, W, N]` masks or labels.
-            rng: source of all random numbers.
-            masks: bool. Only augmenters that move pixels act, and values are never mixed. Defaults
-                to False.
-            active: function of an augmenter -> bool: whether it acts on an image. Defaults to all.
+            array: array. An image `[height, width, channels]`, or masks `[height, width, N]`.
+            rng: numpy.random.Generator. Source of all random numbers.
+            masks: bool. If True, only augmenters that move pixels act, and values are never
+                interpolated. Defaults to False.
+            active: callable. Function of an augmenter that returns whether it acts on an image.
+                Defaults to all.
 
         Returns:
             Array of the same shape and dtype.
@@ -100,7 +118,7 @@ class Augmenter:
 
     # --- What scripts call -----------------------------------------------------------------------
     def to_deterministic(self, n: int | None = None) -> Any:
-        """Returns a copy that draws the same in every call; with `n`, a list of copies."""
+        """Returns a copy that draws the same numbers in every call; with `n`, a list of copies."""
         if n is not None:
             return [self.to_deterministic() for _ in range(n)]
         fixed = copy.copy(self)
@@ -117,7 +135,7 @@ class Augmenter:
         return self.augment_images([image], hooks=hooks)[0]
 
     def augment_images(self, images: Any, parents: Any = None, hooks: Any = None) -> Any:
-        """Augments images, each by its own draw; returns an array if given one."""
+        """Augments images, each with its own random numbers; returns an array for an array."""
         seed = self._seed if self.deterministic else self._next_seed()
         done = [
             self._augment_one(image, np.random.default_rng([seed, index]), hooks)
@@ -140,7 +158,7 @@ class Augmenter:
         return self.apply(array, rng, active=active).reshape(image.shape)
 
     def augment(self, image: Any = None, images: Any = None, **others: Any) -> Any:
-        """Augments `image` or `images`; other things than images have no stand-in."""
+        """Augments `image` or `images`; keypoints and the like have no stand-in."""
         if others:
             raise NotImplementedError(
                 f"imgaug augmenters on {', '.join(others)} have no stand-in: only images are "
@@ -149,7 +167,7 @@ class Augmenter:
         return self.augment_images(images) if image is None else self.augment_image(image)
 
     def __call__(self, image: Any = None, masks: Any = None, **others: Any) -> Any:
-        """Augments as `augment`; with masks, also what our training takes for an augmentation."""
+        """Calls `augment`; with masks, augments both, as our training calls an augmentation."""
         if masks is None:
             return self.augment(image=image, **others)
         return self.augment_both(image, masks, new_rng())
@@ -157,12 +175,12 @@ class Augmenter:
     def augment_both(
         self, image: np.ndarray, masks: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Augments an image and its masks alike.
+        """Augments an image and its masks in the same way.
 
         Args:
-            image: `[H, W, C]`.
-            masks: `[H, W, N]`, any dtype.
-            rng: source of all random numbers.
+            image: array `[height, width, channels]`.
+            masks: array `[height, width, N]` of any dtype.
+            rng: numpy.random.Generator. Source of all random numbers.
 
         Returns:
             (image, masks) of the same shapes and dtypes.
@@ -191,9 +209,9 @@ class Identity(Noop):
 
 
 class _Group(Augmenter):
-    """Augmenters with children."""
+    """Base class of augmenters with children."""
 
-    moves = True  # whether a child does, it says itself
+    moves = True  # each child decides by its own `moves`
 
     def __init__(self, children=None, **base):
         super().__init__(**base)
@@ -207,7 +225,7 @@ class _Group(Augmenter):
             array = self.children[index].apply(array, child_rng, masks, active)
         return array
 
-    def add(self, augmenter: Augmenter):
+    def add(self, augmenter: Augmenter) -> None:
         """Adds a child."""
         self.children.append(augmenter)
 
@@ -228,7 +246,7 @@ class Sequential(_Group):
 
     Args:
         children: augmenter or list of augmenters. Defaults to none.
-        random_order: bool. Whether the order is drawn anew for each image. Defaults to False.
+        random_order: bool. Whether each image has another order. Defaults to False.
         **base: as in `Augmenter`.
     """
 
@@ -248,11 +266,13 @@ class SomeOf(_Group):
         n: int, tuple `(low, high)`, list or parameter. How many; in a tuple, `None` as the high
             end means all. Defaults to None (all).
         children: augmenter or list of augmenters. Defaults to none.
-        random_order: bool. Whether their order is drawn, too. Defaults to False.
+        random_order: bool. Whether their order is random too. Defaults to False.
         **base: as in `Augmenter`.
     """
 
-    def __init__(self, n: Any = None, children: Any = None, random_order=False, **base: Any):
+    def __init__(
+        self, n: Any = None, children: Any = None, random_order: bool = False, **base: Any
+    ):
         super().__init__(children, **base)
         self.n = n
         self.random_order = random_order
@@ -307,8 +327,8 @@ class Lambda(Augmenter):
 
     def __init__(self, *args: Any, **named: Any):
         raise NotImplementedError(
-            "imgaug.augmenters.Lambda has no stand-in: give train(augmentation=...) a function "
-            "(image, masks) -> (image, masks) instead."
+            "imgaug.augmenters.Lambda has no stand-in: pass a function of (image, masks) that "
+            "returns both to train(augmentation=...) instead."
         )
 
 

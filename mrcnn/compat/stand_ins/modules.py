@@ -1,6 +1,6 @@
-"""Puts modules and names into the process, and takes them out again.
+"""Installs modules and names in the running process, and removes them again.
 
-Each function takes the `ExitStack` that undoes what it does.
+Each function takes an `ExitStack`; closing it undoes the installation.
 """
 
 from __future__ import annotations
@@ -15,18 +15,20 @@ from typing import Any
 _MISSING = object()
 
 
-def module(stack: ExitStack, name: str, names: dict, source: Any = None, advice: str = ""):
-    """Puts a module into `sys.modules`, and into its parent.
+def module(
+    stack: ExitStack, name: str, names: dict, source: Any = None, advice: str = ""
+) -> types.ModuleType:
+    """Adds a module to `sys.modules` and to its parent.
 
     Args:
-        stack: undoes it.
-        name: dotted name.
-        names: what it holds.
-        source: module. Where else to look for a name. Defaults to None.
-        advice: str. Ends the error for a name that it does not have.
+        stack: ExitStack. Closing it removes the module.
+        name: str. Dotted name of the module.
+        names: dict. Contents of the module, by name.
+        source: module or None. Where other names are looked up. Defaults to None.
+        advice: str. Ends the error for a missing name. Defaults to "".
 
     Returns:
-        The module. A name that it does not have raises NotImplementedError.
+        The module. A missing name raises NotImplementedError.
     """
     made = types.ModuleType(name, f"Stand-in of `mrcnn.compat.stand_ins` for {name}.")
     made.__path__ = []  # it may have submodules
@@ -47,29 +49,53 @@ def module(stack: ExitStack, name: str, names: dict, source: Any = None, advice:
     return made
 
 
-def set_item(stack: ExitStack, values: dict, key: str, value: Any):
-    """Sets an entry of a dict until the stack is closed."""
+def set_item(stack: ExitStack, values: dict, key: str, value: Any) -> None:
+    """Sets an entry of a dict until the stack is closed.
+
+    Args:
+        stack: ExitStack. Closing it restores the entry.
+        values: dict. The dict.
+        key: str. The key.
+        value: object. The new value.
+    """
     before = values.get(key, _MISSING)
     values[key] = value
     stack.callback(lambda: values.pop(key) if before is _MISSING else values.update({key: before}))
 
 
-def set_name(stack: ExitStack, owner: Any, name: str, value: Any):
-    """Sets an attribute until the stack is closed."""
+def set_name(stack: ExitStack, owner: Any, name: str, value: Any) -> None:
+    """Sets an attribute until the stack is closed.
+
+    Args:
+        stack: ExitStack. Closing it restores the attribute.
+        owner: module or other object with a `__dict__`.
+        name: str. The attribute.
+        value: object. The new value.
+    """
     set_item(stack, vars(owner), name, value)
 
 
-def add_missing(stack: ExitStack, owner: Any, names: dict):
-    """Sets those attributes that the owner does not have."""
+def add_missing(stack: ExitStack, owner: Any, names: dict) -> None:
+    """Sets the attributes that an object does not have yet.
+
+    Args:
+        stack: ExitStack. Closing it removes them.
+        owner: module or other object with a `__dict__`.
+        names: dict. Values by name.
+    """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # NumPy warns of some of them
+        warnings.simplefilter("ignore")  # NumPy warns about some of them
         absent = {name: value for name, value in names.items() if not hasattr(owner, name)}
     for name, value in absent.items():
         set_name(stack, owner, name, value)
 
 
 def importable(name: str) -> bool:
-    """Whether a module can be imported; one that raises anything on import cannot."""
+    """Returns whether a module can be imported without an error.
+
+    Args:
+        name: str. Dotted name of the module.
+    """
     before = set(sys.modules)
     try:
         with warnings.catch_warnings():

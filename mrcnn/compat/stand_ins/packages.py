@@ -1,6 +1,6 @@
-"""imgaug, and what NumPy, SciPy, scikit-image and Python no longer have.
+"""Installs imgaug, and names that NumPy, SciPy, scikit-image and Python no longer have.
 
-Each function takes the `ExitStack` that undoes what it does.
+Each function takes an `ExitStack`; closing it undoes the installation.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ IMGAUG_PARTS = (
 
 # --- imgaug --------------------------------------------------------------------------------------
 def augmenter_names() -> dict:
-    """All augmenters, by name."""
+    """Returns the classes of all augmenters, by name."""
     found = {}
     for part in (meta, geometric, photometric):
         for name, value in vars(part).items():
@@ -69,14 +69,14 @@ def augmenter_names() -> dict:
     return found
 
 
-def imgaug(stack: ExitStack):
-    """`imgaug`, unless there is one that can be imported."""
+def imgaug(stack: ExitStack) -> None:
+    """Installs `imgaug`, unless a real one can be imported."""
     if importable("imgaug"):
         return
     augmenters = augmenter_names()
     advice = (
-        f"There are stand-ins for {', '.join(sorted(augmenters))}. For anything else, give "
-        "train(augmentation=...) a function (image, masks) -> (image, masks)."
+        f"There are stand-ins for {', '.join(sorted(augmenters))}. For anything else, pass a "
+        "function of (image, masks) that returns both to train(augmentation=...)."
     )
     names = {
         "__version__": "0.4.0",
@@ -98,18 +98,18 @@ def imgaug(stack: ExitStack):
 
 
 def _seed(entropy=None, seedval=None):
-    """`imgaug.seed`: the augmenters here follow NumPy's seed."""
+    """Does what `imgaug.seed` did: the augmenters here follow NumPy's seed."""
     np.random.seed(seedval if entropy is None else entropy)
 
 
 # --- NumPy, SciPy, scikit-image, distutils -------------------------------------------------------
-def numpy_names(stack: ExitStack):
-    """`np.bool`, `np.int` and the like."""
+def numpy_names(stack: ExitStack) -> None:
+    """Installs `np.bool`, `np.int` and other names that NumPy removed."""
     add_missing(stack, np, NUMPY_NAMES)
 
 
-def scipy_misc(stack: ExitStack):
-    """`scipy.misc.imread`, `imsave` and `imresize`."""
+def scipy_misc(stack: ExitStack) -> None:
+    """Installs `scipy.misc.imread`, `imsave` and `imresize`."""
     names = {"imread": _imread, "imsave": _imsave, "imresize": _imresize}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # SciPy deprecates the module
@@ -135,7 +135,7 @@ def _imsave(name, arr, format=None):
 
 
 def _imresize(arr, size, interp="bilinear", mode=None):
-    """The image in another size: a share in percent (int), a factor (float) or (height, width)."""
+    """Resizes to a percentage (int), by a factor (float) or to (height, width)."""
     from PIL import Image
 
     arr = np.asarray(arr)
@@ -154,8 +154,8 @@ def _imresize(arr, size, interp="bilinear", mode=None):
     return np.asarray(image.resize((int(width), int(height)), how))
 
 
-def skimage_names(stack: ExitStack):
-    """`skimage.draw.circle`, and `skimage.external.tifffile` where tifffile is installed."""
+def skimage_names(stack: ExitStack) -> None:
+    """Installs `skimage.draw.circle`, and `skimage.external.tifffile` if there is tifffile."""
     import skimage
     import skimage.draw
 
@@ -165,12 +165,13 @@ def skimage_names(stack: ExitStack):
     add_missing(stack, skimage.draw, {"circle": circle})
     if not importable("skimage.external") and importable("tifffile"):
         external = module(stack, "skimage.external", {})
-        external.tifffile = sys.modules["tifffile"]
-        set_item(stack, sys.modules, "skimage.external.tifffile", external.tifffile)
+        tifffile = sys.modules["tifffile"]
+        vars(external)["tifffile"] = tifffile
+        set_item(stack, sys.modules, "skimage.external.tifffile", tifffile)
 
 
-def distutils_version(stack: ExitStack):
-    """`distutils.version`, which Python 3.12 no longer has."""
+def distutils_version(stack: ExitStack) -> None:
+    """Installs `distutils.version`, which Python 3.12 no longer has."""
     if sys.version_info < (3, 12) or importable("distutils.version"):  # setuptools may bring it
         return
     module(stack, "distutils", {})
@@ -180,7 +181,7 @@ def distutils_version(stack: ExitStack):
 
 
 class LooseVersion:
-    """A version that compares by its numbers, as "1.10" > "1.9".
+    """Compares versions number by number, so that "1.10" > "1.9".
 
     Args:
         vstring: str. The version.
@@ -189,7 +190,7 @@ class LooseVersion:
     def __init__(self, vstring: str = ""):
         self.vstring = vstring
         parts = re.findall(r"\d+|[a-z]+", vstring.lower())
-        # Numbers are newer than letters: 1.0 comes after 1.0rc1 only by its end, as it did.
+        # Numbers sort above letters. As in distutils, 1.0rc1 sorts above 1.0, since it is longer.
         self.version = [int(part) if part.isdigit() else part for part in parts]
 
     def _key(self):

@@ -1,4 +1,4 @@
-"""Augmenters of imgaug that change values, not places: masks stay as they are."""
+"""imgaug's augmenters that change values but move nothing: masks stay unchanged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mrcnn.compat.stand_ins.warp import like
 
 
 class _Photometric(Augmenter):
-    """Base class of what changes the values of an image `[H, W, C]`.
+    """Base class of augmenters that change the values of an image `[height, width, channels]`.
 
     Subclasses implement `_change(values, rng)` on float32 values in the units of the image.
     """
@@ -34,12 +34,12 @@ class _PerChannel(_Photometric):
         self.per_channel = as_probability(float(per_channel))
 
     def _draw(self, parameter, values, rng):
-        """Values of a parameter, to be broadcast against the image."""
+        """Draws one value, or one per channel, to be broadcast against the image."""
         count = values.shape[-1] if self.per_channel.draw_sample(rng) > 0.5 else 1
         return parameter.draw_samples((count,), rng).astype(np.float32)
 
     def _draw_each(self, parameter, values, rng):
-        """The same with a value of its own for each pixel."""
+        """Draws one value per pixel, or per pixel and channel."""
         count = values.shape[-1] if self.per_channel.draw_sample(rng) > 0.5 else 1
         return parameter.draw_samples((*values.shape[:2], count), rng).astype(np.float32)
 
@@ -86,11 +86,11 @@ class AdditiveGaussianNoise(_PerChannel):
     Args:
         loc: number, tuple, list or parameter. Mean. Defaults to 0.
         scale: number, tuple, list or parameter. Standard deviation. Defaults to (0, 15).
-        per_channel: bool or probability. Noise of its own per channel. Defaults to False.
+        per_channel: bool or probability. Whether each channel has its own noise. Defaults to False.
         **base: as in `Augmenter`.
     """
 
-    def __init__(self, loc: Any = 0, scale: Any = (0, 15), per_channel=False, **base: Any):
+    def __init__(self, loc: Any = 0, scale: Any = (0, 15), per_channel: Any = False, **base: Any):
         super().__init__(per_channel, **base)
         self.loc = to_parameter(loc)
         self.scale = to_parameter(scale)

@@ -15,7 +15,7 @@ BORDERS = {
     "wrap": cv2.BORDER_WRAP,
 }
 _ORDERS = {0: cv2.INTER_NEAREST, 1: cv2.INTER_LINEAR, 3: cv2.INTER_CUBIC}
-_CHANNELS = 4  # of one call: OpenCV is wrong or fails beyond
+_CHANNELS = 4  # per call: with more, OpenCV returns wrong values or fails
 
 
 def warp(
@@ -28,17 +28,18 @@ def warp(
     mode: str = "constant",
     cval: float = 0,
 ) -> np.ndarray:
-    """Samples an array at the given places.
+    """Samples an array at the given coordinates.
 
     Args:
-        array: `[H, W, C]`.
-        xs: float `[H, W]`. For each pixel of the result, the column that it comes from; whole
-            numbers are pixel centers.
-        ys: float `[H, W]`. The row.
-        masks: bool. Take the nearest value, and 0 outside, so that no value is invented.
-        order: 0 nearest, 1 linear, 3 cubic. For images. Defaults to 1.
-        mode: a key of `BORDERS`. What lies outside. Defaults to `"constant"`.
-        cval: value outside of images in mode `"constant"`. Defaults to 0.
+        array: array `[height, width, channels]`.
+        xs: float array `[height, width]`. For each pixel of the result, the column that it comes
+            from; whole numbers are pixel centers.
+        ys: float array `[height, width]`. The same for the row.
+        masks: bool. If True, the nearest value is taken, and 0 outside in mode `"constant"`, so
+            that no new values appear.
+        order: int. For images: 0 nearest, 1 linear, 3 cubic. Defaults to 1.
+        mode: str. A key of `BORDERS`: what lies outside. Defaults to `"constant"`.
+        cval: float. Value outside of images in mode `"constant"`. Defaults to 0.
 
     Returns:
         Array of the same shape and dtype.
@@ -79,7 +80,7 @@ def _gather(array, xs, ys, mode):
 
 
 def _inside(index, size, mode):
-    """The index that a border of this mode shows in place of one outside."""
+    """Replaces each index outside by the one that a border of this mode shows."""
     if mode == "wrap":
         return index % size
     if mode == "symmetric":
