@@ -194,7 +194,7 @@ def test_a_new_format_is_one_file(tmp_path, monkeypatch):
         'NAME = "boxes_csv"\n'
         "def looks_like(path): return path.suffix == '.csv'\n"
         "def read(path, images=None):\n"
-        "    boxes = [tuple(map(float, line.split(','))) for line in open(path)]\n"
+        "    boxes = [tuple(map(float, line.split(','))) for line in path.read_text().split()]\n"
         "    instances = [Instance(1, box=box) for box in boxes]\n"
         "    return Annotations('csv', [(1, 'thing')], [Image(1, None, 50, 60, instances)])\n"
         "def write(annotations, path): raise NotImplementedError\n"

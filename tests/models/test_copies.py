@@ -117,7 +117,8 @@ def test_keras_file_opens_again(cls, settings, mode, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("cls", "line"), zip(CLASSES, ["from mrcnn import MaskRCNN", "import mrcnn.model"], strict=True)
+    ("cls", "line"),
+    [(CLASSES[0], "from mrcnn import MaskRCNN"), (CLASSES[1], "import mrcnn.model")],
 )
 def test_keras_file_opens_in_a_process_that_imported_the_class(cls, line, tmp_path):
     for mode in ("training", "inference"):
