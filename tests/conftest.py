@@ -16,7 +16,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores
 
 import pytest
 
-GROWTH = 300 * 2**20  # bytes that tests may allocate before unused models are freed
+GROWTH = 150 * 2**20  # bytes that tests may allocate before unused models are freed
 
 
 @pytest.fixture(scope="session")

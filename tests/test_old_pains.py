@@ -112,7 +112,8 @@ def test_a_generator_that_stalls(tmp_path):
             next(generator)
 
 
-@pytest.mark.parametrize("channels", [1, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("channels", [1, 5])
 def test_gray_and_multi_channel_images(tmp_path, channels):
     settings = {"IMAGE_CHANNEL_COUNT": channels, "MEAN_PIXEL": np.full(channels, 50.0)}
     dataset = Blocks(channels=channels)
@@ -150,6 +151,7 @@ def test_bool_masks(dtype):
         assert masks.dtype == bool and masks.any(axis=(0, 1)).all() and len(ids) == 2
 
 
+@pytest.mark.slow
 def test_more_than_128_instances(tmp_path):
     dataset = Blocks(2, objects=129, side=3)
     assert len(dataset.corners()) == 129

@@ -133,6 +133,7 @@ def interrupted(*words, at=1, monkeypatch):
         return main([str(word) for word in ["train", "--dataset", "shapes", *SMALL, *words]])
 
 
+@pytest.mark.slow
 def test_the_printed_command_resumes_this_run(cli, capsys, tiny_folder, tmp_path, monkeypatch):
     """The named run resumes and no other, with any --output and with spaces in its path."""
     monkeypatch.chdir(tmp_path)

@@ -55,15 +55,9 @@ class OwnTrain(modellib.MaskRCNN):
         return history
 
 
-@pytest.mark.parametrize(
-    ("numerics", "method"),
-    [
-        ("matterport", "fit_generator"),
-        pytest.param("auto", "fit", marks=pytest.mark.slow),
-        pytest.param("matterport", "fit", marks=pytest.mark.slow),
-        pytest.param("auto", "fit_generator", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fit_generator", "fit"])
+@pytest.mark.parametrize("numerics", ["auto", "matterport"])
 def test_the_old_body_trains(tmp_path, method, numerics):
     config = TinyConfig(NUMERICS=numerics, STEPS_PER_EPOCH=2, VALIDATION_STEPS=1)
     model = OwnTrain("training", config, str(tmp_path))

@@ -352,6 +352,7 @@ def test_training_needs_training_mode(tmp_path):
         MaskRCNN("train", TinyConfig())
 
 
+@pytest.mark.slow
 def test_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
     from mrcnn.images import atomic as files
 

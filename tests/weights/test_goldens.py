@@ -51,7 +51,7 @@ def models(tmp_path_factory):
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(c, marks=[] if c.endswith("_0") else pytest.mark.slow) for c in CASES],
+    params=[pytest.param(c, marks=[] if c == "torchvision_0" else pytest.mark.slow) for c in CASES],
 )
 def case(request, models):
     """Dialect, model, image, golden values, and our stages up to the proposals."""
