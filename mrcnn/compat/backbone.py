@@ -61,14 +61,15 @@ def conv_block(
     """Adds a bottleneck block of a ResNet with a convolution in its shortcut.
 
     Args:
-        input_tensor: tensor `[batch, height, width, channels]`.
-        kernel_size: int. Of the middle convolution.
-        filters: three ints. Output channels of the three convolutions.
-        stage: int. Number of the stage, 2 to 5, for the names of the layers.
-        block: str. Letter of the block, for the names of the layers.
+        input_tensor: tensor `[batch, height, width, channels]`. Like all arguments but `strides`,
+            as in `identity_block`.
+        kernel_size: int.
+        filters: three ints.
+        stage: int.
+        block: str.
         strides: two equal ints. Of the first convolution and the shortcut. Defaults to (2, 2).
-        use_bias: bool. Whether the convolutions have biases. Defaults to True.
-        train_bn: bool or None. False normalizes by the moving statistics. Defaults to True.
+        use_bias: bool. Defaults to True.
+        train_bn: bool or None. Defaults to True.
 
     Returns:
         Tensor `[batch, height / strides, width / strides, filters[2]]`.
