@@ -8,7 +8,7 @@ os.environ["MRCNN_SMOKE"] = "1"
 
 
 def pytest_collection_modifyitems(items):
-    """Marks the notebook that trains from scratch as slow."""
+    """Marks the notebooks that train as slow."""
     for item in items:
-        if item.path.name == "train_shapes.ipynb":
+        if item.path.name in ("custom_dataset.ipynb", "train_shapes.ipynb"):
             item.add_marker(pytest.mark.slow)
