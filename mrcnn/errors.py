@@ -90,9 +90,11 @@ def reading(path: str | os.PathLike, expected: str, advice: str = "") -> Iterato
         yield
     except (ValueError, OSError) as error:
         text = str(error)
-        if name in text and len(text) <= MAX_TEXT and not isinstance(error, UnicodeError):
+        from_system = isinstance(error, OSError) and error.errno is not None
+        from_reader = isinstance(error, UnicodeError | OSError) and not from_system
+        if name in text and len(text) <= MAX_TEXT and not from_reader:
             raise
-        if isinstance(error, OSError):
+        if from_system:
             raise OSError(
                 error.errno, _text(name, expected, error.strerror, advice), name
             ) from error

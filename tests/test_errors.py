@@ -66,6 +66,12 @@ def test_an_error_of_the_operating_system_keeps_its_number():
     assert caught.value.errno == 24
 
 
+def test_an_error_of_pillow_is_no_error_of_the_operating_system():
+    with pytest.raises(ValueError, match=r"a/b\.png cannot be read as an image: cannot identify"):
+        with reading("a/b.png", "an image"):
+            raise OSError("cannot identify image file 'a/b.png'")
+
+
 def test_a_long_text_is_cut():
     with pytest.raises(ValueError) as caught:
         with reading("a/b.pth", "a checkpoint"):
