@@ -90,14 +90,13 @@ def reading(path: str | os.PathLike, expected: str, advice: str = "") -> Iterato
         yield
     except (ValueError, OSError) as error:
         text = str(error)
-        from_system = isinstance(error, OSError) and error.errno is not None
-        from_reader = isinstance(error, UnicodeError | OSError) and not from_system
-        if name in text and len(text) <= MAX_TEXT and not from_reader:
+        number = getattr(error, "errno", None)  # libraries raise an OSError without one
+        from_library = isinstance(error, UnicodeError | OSError) and number is None
+        if name in text and len(text) <= MAX_TEXT and not from_library:
             raise
-        if from_system:
-            raise OSError(
-                error.errno, _text(name, expected, error.strerror, advice), name
-            ) from error
+        if isinstance(error, OSError) and number is not None:
+            text = _text(name, expected, error.strerror, advice)
+            raise OSError(number, text, name) from error
         raise ValueError(_text(name, expected, text, advice)) from error
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
