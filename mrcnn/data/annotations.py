@@ -79,6 +79,7 @@ class Instance:
         box: (y1, x1, y2, x2) in pixels, upper bounds exclusive, or None: the bounds of its shape.
         shape: Polygons, Rle, Label, MaskFile, or None if only the box is known.
         name: str. What errors call it, such as "annotation 17".
+        score: float or None. How sure a model is of it, 0 to 1; None if a person drew it.
     """
 
     class_id: int
@@ -86,6 +87,7 @@ class Instance:
     box: tuple[float, float, float, float] | None = None
     shape: Polygons | Rle | Label | MaskFile | None = None
     name: str = "instance"
+    score: float | None = None
 
     @property
     def signed_class_id(self) -> int:
