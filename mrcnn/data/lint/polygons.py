@@ -1,0 +1,58 @@
+"""Faults of outlines: points outside the image, sides that cross."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+MAX_POINTS = 4000  # of the largest polygon that is searched for crossings: 16 million pairs
+
+
+def overhang(polygons: Any, size: tuple[int, int]) -> float:
+    """Returns how far polygons leave the image, in pixels; 0 if they do not.
+
+    Args:
+        polygons: the points of a shape; see `annotations.Polygons`.
+        size: (height, width) of the image.
+    """
+    furthest = 0.0
+    for points in _rings(polygons):
+        low, high = points.min(axis=0), points.max(axis=0)
+        furthest = max(furthest, *-low, high[0] - size[1], high[1] - size[0])
+    return float(furthest)
+
+
+def crossing(polygons: Any) -> np.ndarray | None:
+    """Returns a point near which sides of one polygon cross, or None.
+
+    Sides that only touch do not cross, so that a polygon with a slit to a hole is sound.
+
+    Args:
+        polygons: the points of a shape; see `annotations.Polygons`.
+
+    Returns:
+        array [2], x, y.
+    """
+    for points in _rings(polygons):
+        if not 4 <= len(points) <= MAX_POINTS:
+            continue
+        along = np.roll(points, -1, axis=0) - points
+        # [sides, points]: the cross product tells on which side of each side a point lies
+        offset = points[None] - points[:, None]
+        start = along[:, None, 0] * offset[..., 1] - along[:, None, 1] * offset[..., 0]
+        end = np.roll(start, -1, axis=1)
+        apart = (start * end) < 0  # both ends of a side lie on different sides of the other
+        pairs = np.argwhere(np.triu(apart & apart.T, 2))
+        if len(pairs):
+            return points[pairs[0, 0]]
+    return None
+
+
+def _rings(polygons) -> list[np.ndarray]:
+    """Returns the polygons of a sound shape, each [num_points, 2]."""
+    if all(np.size(part) == 1 for part in polygons) or (
+        len(polygons) > 2 and all(np.size(part) == 2 for part in polygons)
+    ):
+        polygons = [polygons]  # one polygon as a flat list, or as a list of points
+    return [np.asarray(polygon, np.float64).reshape(-1, 2) for polygon in polygons]
