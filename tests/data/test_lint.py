@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from mrcnn.data import formats
+from mrcnn.data.agreement import agreement
 from mrcnn.data.lint import Limits, lint
+from mrcnn.data.lint.mend import mend
 
 SIDE = 64
 
@@ -196,3 +198,52 @@ def test_boxes_alone_are_checked(tmp_path):
     data["annotations"].append(data["annotations"][5] | {"id": 99})
     kinds = [problem.kind for problem in found(tmp_path, data)]
     assert kinds == ["outside", "empty box", "duplicate object"]
+
+
+# --- Mending -------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "plant", [same_file, far_point, shape_of_nothing, corners, twice, other_case, nothing_at_all]
+)
+def test_mended_data_has_no_problem_left(tmp_path, plant):
+    data = clean(tmp_path)
+    if plant is same_file:
+        rows = [a for a in data["annotations"] if a["image_id"] == 1]
+        data["annotations"] = [a for a in data["annotations"] if a["image_id"] != 2]
+        data["annotations"] += [a | {"id": 100 + a["id"], "image_id": 2} for a in rows]
+    plant(tmp_path, data)
+    (tmp_path / "instances.json").write_text(json.dumps(data))
+    annotations = formats.read(tmp_path / "instances.json")
+    problems = list(lint(annotations))
+    mended, done = mend(annotations, problems)
+    assert problems and done == problems
+    left = [problem for problem in lint(mended) if problem.kind != "unlisted image"]
+    assert left == []
+
+
+def test_what_has_no_right_mending_is_left_alone(tmp_path):
+    data = clean(tmp_path)
+    bow_tie(tmp_path, data)
+    (tmp_path / "instances.json").write_text(json.dumps(data))
+    annotations = formats.read(tmp_path / "instances.json")
+    mended, done = mend(annotations, lint(annotations))
+    assert done == [] and mended == annotations
+
+
+# --- Agreement -----------------------------------------------------------------------------------
+def test_agreement_of_two_annotators(tmp_path):
+    data = clean(tmp_path)
+    (tmp_path / "a.json").write_text(json.dumps(data))
+    first = formats.read(tmp_path / "a.json")
+    same = agreement(first, first)
+    assert (same.mean_iou, same.missed, same.added, same.confused) == (1.0, [], [], {})
+    assert (same.images, sum(same.pairs.values())) == (6, 24)
+    data["annotations"][0]["category_id"] = 2  # a cat that is a dog
+    x, y, width, height = data["annotations"].pop(1)["bbox"]  # a dog that is missing
+    half = [x, y, x + width // 2, y, x + width // 2, y + height, x, y + height]
+    data["annotations"][1] |= {"segmentation": [half]}  # less than half of annotation 3
+    (tmp_path / "b.json").write_text(json.dumps(data))
+    found = agreement(first, formats.read(tmp_path / "b.json"), min_iou=0.6)
+    assert found.confused == {("cat", "dog"): 1}
+    assert found.missed == ["1.png: annotation 2", "1.png: annotation 3"]
+    assert found.added == ["1.png: annotation 3"]
+    assert found.mean_iou == 1.0

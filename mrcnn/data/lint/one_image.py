@@ -100,12 +100,12 @@ def _check_box(checked, instance, size):
     """Checks an object that is a box alone."""
     if instance.box is None:
         text = "it has neither a shape nor a box. Remove it."
-        checked.report("empty object", instance.name, text)
+        checked.report("empty object", instance.name, text, instance)
         return
     y1, x1, y2, x2 = instance.box
     if y2 <= y1 or x2 <= x1:
         text = f"its box {_plain(instance.box)} (y1, x1, y2, x2) has no area. Remove it."
-        checked.report("empty box", instance.name, text)
+        checked.report("empty box", instance.name, text, instance)
         return
     if max(-y1, -x1, y2 - size[0], x2 - size[1]) > OUTSIDE_PIXELS:
         checked.report(
@@ -113,6 +113,7 @@ def _check_box(checked, instance, size):
             instance.name,
             f"its box {_plain(instance.box)} (y1, x1, y2, x2) leaves the image of "
             f"{size[0]}x{size[1]} (height x width). What lies outside is cut off.",
+            instance,
         )
     area = (y2 - y1) * (x2 - x1)
     checked.objects.append(Object(instance, instance.name, area, instance.box))
@@ -129,7 +130,7 @@ def _check_shape(checked, instance, size):
         outside = overhang(instance.shape.points, size)
         if outside > OUTSIDE_PIXELS:
             text = f"its outline leaves the image by {outside:.0f} pixels, which are cut off."
-            checked.report("outside", instance.name, text)
+            checked.report("outside", instance.name, text, instance)
         point = crossing(instance.shape.points)
         if point is not None:
             text = f"its outline crosses itself near x {point[0]:.0f}, y {point[1]:.0f}. Redraw it."
@@ -141,7 +142,8 @@ def _check_mask(checked, instance, name, mask):
     """Checks a mask, and the box that was given with it."""
     bounds = mask_bounds(mask)
     if bounds is None:
-        checked.report("empty mask", name, "its mask has no pixel. Remove it, or draw it again.")
+        text = "its mask has no pixel. Remove it, or draw it again."
+        checked.report("empty mask", name, text, instance)
         return
     area = int(mask.sum())
     if area == 1:
@@ -156,6 +158,7 @@ def _check_mask(checked, instance, name, mask):
                 name,
                 f"its box {_plain(instance.box)} is not that of its mask, {_plain(bounds)} (y1, "
                 "x1, y2, x2). COCO writes boxes as x, y, width, height. Correct or remove the box.",
+                instance,
             )
     checked.objects.append(Object(instance, name, area, bounds, mask_to_rle(mask)))
 
@@ -183,6 +186,7 @@ def _check_duplicates(checked):
                 group[second].name,
                 f"it is the same as {group[first].name} (IoU {overlaps[first, second]:.2f}). "
                 "Remove one of them.",
+                group[second].instance,
             )
 
 

@@ -18,12 +18,17 @@ class Problem:
         file: str. The image file, or the annotation file for faults of the whole set.
         object: str. The object, such as "annotation 17", or "" for the whole image or set.
         text: str. What is wrong and what to do.
+        image: Image or None. The entry of the record that `mend` changes; None if there is no one
+            right way.
+        instance: Instance or None. The object of it that `mend` changes.
     """
 
     kind: str
     file: str
     object: str
     text: str
+    image: Image | None = field(default=None, compare=False, repr=False)
+    instance: Instance | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         where = f"{self.file}: {self.object}" if self.object else self.file
@@ -80,7 +85,15 @@ class Checked:
     objects: list[Object] = field(default_factory=list)
     pixels: str | None = None
 
-    def report(self, kind: str, name: str, text: str) -> None:
-        """Adds a problem of the image, or of the object of that name."""
+    def report(self, kind: str, name: str, text: str, instance: Instance | None = None) -> None:
+        """Adds a problem of the image, or of the object of that name.
+
+        Args:
+            kind: str; see `Problem`.
+            name: str. What the object is called, or "".
+            text: str.
+            instance: Instance or None; see `Problem`.
+        """
         file = str(self.image.path or self.image.file)
-        self.problems.append(Problem(kind, file, name, text))
+        image = None if instance is None else self.image
+        self.problems.append(Problem(kind, file, name, text, image, instance))

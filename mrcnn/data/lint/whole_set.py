@@ -29,13 +29,14 @@ def duplicate_images(images: Sequence[Checked]) -> Iterator[Problem]:
         other = first.setdefault(checked.pixels, checked)
         if other is checked:
             continue
-        labels = "the same" if _described(checked) == _described(other) else "other"
+        same = _described(checked) == _described(other)
         yield Problem(
             "duplicate image",
             str(checked.image.path),
             "",
-            f"it has the same pixels as {other.image.path}, with {labels} annotations. Remove one "
-            "of them.",
+            f"it has the same pixels as {other.image.path}, with {'the same' if same else 'other'} "
+            "annotations. Remove one of them.",
+            checked.image if same else None,
         )
 
 
