@@ -39,7 +39,7 @@ def check_image(image: Image, limits: Limits) -> Checked:
         limits: Limits.
     """
     checked = Checked(image)
-    size = _check_file(checked)
+    size = checked.size = _check_file(checked)
     if size is None:
         return checked
     for instance in image.instances:

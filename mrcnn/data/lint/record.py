@@ -78,12 +78,14 @@ class Checked:
         problems: list of Problem.
         objects: list of Object. Those that can be used.
         pixels: str or None. A hash of the decoded image; None if it cannot be read.
+        size: (height, width) of the annotations, or None if they do not fit the image.
     """
 
     image: Image
     problems: list[Problem] = field(default_factory=list)
     objects: list[Object] = field(default_factory=list)
     pixels: str | None = None
+    size: tuple[int, int] | None = None
 
     def report(self, kind: str, name: str, text: str, instance: Instance | None = None) -> None:
         """Adds a problem of the image, or of the object of that name.
