@@ -1,0 +1,3 @@
+"""The commands `mrcnn data COMMAND ...`: each module in this folder is one."""
+
+HELP = "Check, count, convert, split and merge annotations."

@@ -1,0 +1,28 @@
+"""`mrcnn data convert`: annotations of one format in, of another out."""
+
+from __future__ import annotations
+
+import argparse
+
+from mrcnn.cli.shared import annotations
+from mrcnn.cli.shared.usage import OK
+
+HELP = "Convert annotations from any format that is read to any that is written."
+EXAMPLE = "mrcnn data convert via_project.json instances.json --to coco"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
+    annotations.add_source(parser)
+    parser.add_argument("output", metavar="OUTPUT", help="file or folder to write")
+    annotations.add_target(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Converts.
+
+    Returns:
+        OK.
+    """
+    annotations.write(annotations.read(args.path, args), args.output, args.to)
+    return OK
