@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from mrcnn.images.atomic import atomic_path
 
 KINDS = {"bbox": "boxes", "segm": "masks"}
+MOST_CLASSES = 20  # bars whose names can still be read
 
 
 def plot_precision_recall(evaluation: Any, path: str | os.PathLike) -> None:
@@ -48,6 +49,42 @@ def plot_precision_recall(evaluation: Any, path: str | os.PathLike) -> None:
         else:
             axis.text(0.5, 0.5, "no objects", ha="center", va="center")
     _write(figure, path)
+
+
+def plot_statistics(statistics: Any, path: str | os.PathLike) -> None:
+    """Writes what a data set holds as a PNG file: classes, sizes, shapes and crowding.
+
+    Args:
+        statistics: `data.stats.Statistics`.
+        path: str or path. The file to write, atomically.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    figure, axes = _figure(4)
+    entries = sorted(statistics.classes, key=lambda entry: -entry.objects)[:MOST_CLASSES]
+    left_out = len(statistics.classes) - len(entries)
+    title = "objects per class" + f", {left_out} smaller classes left out" * (left_out > 0)
+    places = np.arange(len(entries))
+    axes[0].barh(places, [entry.objects for entry in entries], color="tab:blue")
+    axes[0].set(title=title, xlabel="objects", yticks=places)
+    axes[0].set_yticklabels([entry.name[:24] for entry in entries], fontsize=8)
+    axes[0].invert_yaxis()
+    _histogram(axes[1], statistics.per_image, "objects per image", "objects", "images")
+    sides = np.sqrt(np.maximum(statistics.areas, 1)) if statistics.areas else []
+    _histogram(axes[2], sides, "object size", "root of the area in pixels", "objects")
+    heights, widths = np.reshape(statistics.sides, (-1, 2)).T
+    axes[3].scatter(widths, heights, s=6, alpha=0.4, linewidths=0)
+    axes[3].set(title="boxes", xlabel="width in pixels", ylabel="height in pixels")
+    axes[3].set(xlim=(0, None), ylim=(0, None))
+    _write(figure, path)
+
+
+def _histogram(axis, values, title, xlabel, ylabel):
+    bins = np.arange(max(values, default=0) + 2) - 0.5 if max(values, default=0) < 20 else 20
+    if len(values):
+        axis.hist(values, bins=bins, color="tab:blue")
+    axis.set(title=title, xlabel=xlabel, ylabel=ylabel)
 
 
 def plot_history(history: Sequence[dict] | str | os.PathLike, path: str | os.PathLike) -> None:

@@ -73,23 +73,25 @@ class Statistics:
             most, usual = max(self.per_image), float(np.median(self.per_image))
             empty = self.per_image.count(0)
             lines.append(
-                f"objects per image: {usual:.0f} in the middle, {most} at most, {empty} images "
-                "without any"
+                f"objects per image: median {usual:.0f}, at most {most}, {empty} images without any"
             )
         if self.areas:
             low, middle, high = np.percentile(np.sqrt(self.areas), [5, 50, 95])
             lines.append(
-                f"object size (root of the area): {middle:.0f} pixels in the middle, 5 % below "
+                f"object size (root of the area): median {middle:.0f} pixels, 5 % are below "
                 f"{low:.0f}, 5 % above {high:.0f}"
             )
-        width = max([len(entry.name) for entry in self.classes] + [5])
+        used = [entry for entry in self.classes if entry.objects]
+        width = max([len(entry.name) for entry in used] + [5])
         lines.append(f"{'class':<{width}}  {'objects':>8}  {'images':>7}  {'pixels':>6}")
         pixels = max(sum(entry.pixels for entry in self.classes), 1)
-        for entry in self.classes:
+        for entry in used:
             lines.append(
                 f"{entry.name:<{width}}  {entry.objects:>8}  {entry.images:>7}  "
                 f"{entry.pixels / pixels:>6.1%}"
             )
+        if len(used) < len(self.classes):
+            lines.append(f"{len(self.classes) - len(used)} classes without objects")
         return lines + self.warnings()
 
     def warnings(self) -> list[str]:
