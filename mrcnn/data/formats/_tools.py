@@ -1,0 +1,284 @@
+"""Shared by the formats of annotation tools: finding files, building the record."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import mmap
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+import numpy as np
+
+from mrcnn.data.annotations import Annotations, Image, Instance, Polygons, broken
+from mrcnn.data.formats._files import image_size
+from mrcnn.data.formats._values import rectangle
+from mrcnn.data.formats.coco import ImageFinder
+from mrcnn.errors import shorten
+
+# A folder with more files than this is not searched for the one annotation file of a tool: it
+# holds one file per image. So a folder of 100,000 files is recognized in no time.
+MAX_CANDIDATES = 20
+MAX_NAME = 4096  # characters of a file name: the limit of Linux
+RECTANGLES = ("auto", "boxes", "masks")
+
+logger = logging.getLogger("mrcnn")
+
+
+# --- Files ---------------------------------------------------------------------------------------
+def mentions(path: Path, *texts: str, start: str = "") -> bool:
+    """Returns whether a file holds all of the texts; it is searched, not parsed.
+
+    Args:
+        path: Path.
+        *texts: str. What to search, such as '"shapes"'.
+        start: str. What the file must begin with, after white space. Defaults to "": anything.
+    """
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if not content[:256].removeprefix(b"\xef\xbb\xbf").lstrip().startswith(start.encode()):
+            return False
+        return all(content.find(text.encode()) >= 0 for text in texts)
+
+
+def candidates(path: Path, fits: Callable[[Path], bool]) -> list[Path]:
+    """Returns the annotation files of a tool that writes one file for all images.
+
+    Args:
+        path: Path. The file, or a folder that holds it.
+        fits: function of a path. Whether a file is one.
+
+    Returns:
+        list of Path: `path` itself, or the files that fit of a folder of at most 20 such suffixes.
+    """
+    if not path.is_dir():
+        return [path] if fits(path) else []
+    suffixes = (".json", ".csv", ".xml", ".ndjson", ".jsonl")
+    files = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in suffixes)
+    return [file for file in files if fits(file)] if len(files) <= MAX_CANDIDATES else []
+
+
+def one_file(path: str | os.PathLike, fits: Callable[[Path], bool], what: str) -> Path:
+    """Returns the annotation file: the path itself, or the only one that fits in a folder.
+
+    Args:
+        path: str or path. A file or a folder.
+        fits: function of a path. Whether a file is one.
+        what: str. What the file is, for the error, such as "VIA file".
+
+    Raises:
+        ValueError: if the folder does not hold exactly one.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    found = candidates(path, fits)
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found[:5]) or "none"
+        raise ValueError(f"{path}: expected one {what}, found {names}. Name the file itself.")
+    return found[0]
+
+
+class ImageFolders:
+    """Finds the files that an annotation file names, and never one outside their folders.
+
+    Args:
+        file: path. The annotation file.
+        images: str, path or None. The folder of the images. None: the folder `images` beside the
+            annotation file if there is one, then the folder of the annotation file.
+
+    Raises:
+        FileNotFoundError: if `images` is not a folder.
+    """
+
+    def __init__(self, file: Path, images: str | os.PathLike | None):
+        beside = [folder for folder in (file.parent / "images", file.parent) if folder.is_dir()]
+        folders = beside if images is None else [Path(images)]
+        if not all(folder.is_dir() for folder in folders):
+            raise FileNotFoundError(f"{images}: no such image folder. Check the path.")
+        self.file = file
+        self._finders = [ImageFinder(file, folder) for folder in folders]
+
+    def find(self, name: Any, *others: str, loose: bool = False) -> str:
+        """Returns the path of an image; the one that its name says if there is no such file.
+
+        Args:
+            name: str. The name in the annotation file.
+            *others: str. Further names that it may have.
+            loose: bool. Whether a name that leads outside the folder is looked up without its
+                folders, for tools that write where the image was on their machine. Defaults to
+                False: it is refused.
+
+        Raises:
+            ValueError: if `name` is not text, leads outside the folder, also by a link, or fits
+                several files.
+        """
+        if isinstance(name, str) and (len(name) > MAX_NAME or "\0" in name):
+            raise ValueError(f"{self.file}: the file name {shorten(name)} is not valid.")
+        refused = None
+        first = None
+        bare = [PureWindowsPath(name).name] if loose and isinstance(name, str) else []
+        for guess in dict.fromkeys([name, *filter(None, bare), *others]):
+            for finder in self._finders:
+                try:
+                    path = finder.find(guess)
+                except ValueError as error:
+                    refused = refused or error
+                    break
+                if os.path.isfile(path):
+                    return self._inside(path, finder.folder)
+                first = first or path
+            if refused and not loose:
+                break
+        if refused:
+            raise refused
+        return str(first)
+
+    def _inside(self, path, folder):
+        root = os.path.realpath(folder)
+        if os.path.commonpath([root, os.path.realpath(path)]) != root:
+            raise ValueError(
+                f"{self.file}: the file {path} is a link that leads outside {folder}. Put the file "
+                "itself there, or give its folder as images=."
+            )
+        return path
+
+
+def header_size(path: str) -> tuple[int | None, int | None]:
+    """Returns the (height, width) of an image file, or (None, None) if it cannot be read.
+
+    A missing or damaged image is reported when it is loaded, and by the check of the data set.
+    """
+    try:
+        return image_size(path)
+    except (OSError, ValueError):
+        return None, None
+
+
+# --- Building the record --------------------------------------------------------------------------
+@contextlib.contextmanager
+def describing(image: Image, name: str) -> Iterator[None]:
+    """Names the file, the object and the image in every error about an object."""
+    try:
+        yield
+    except Exception as error:
+        text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        if text.startswith(image.file):
+            raise
+        raise broken(image, name, text[:400].removesuffix(".")) from error
+
+
+class Builder:
+    """Builds the record of a file whose objects carry the names of their classes.
+
+    Args:
+        source: str. The name of the format.
+        file: path. What holds the annotations, for warnings.
+        rectangles: str. What an upright rectangle is: "boxes", only a box; "masks", a mask as
+            well; "auto", a mask if some object of the file has another shape than a rectangle.
+    """
+
+    def __init__(self, source: str, file: str | os.PathLike, rectangles: str = "auto"):
+        if rectangles not in RECTANGLES:
+            raise ValueError(f"rectangles must be one of {RECTANGLES}, got {rectangles!r}.")
+        self.source = source
+        self.file = file
+        self.images: list[Image] = []
+        self._rectangles = rectangles
+        self._labels: list[tuple[Instance, str]] = []
+        self._left_out: Counter = Counter()
+        self._first_left_out = ""
+
+    def add_image(self, image: Image) -> Image:
+        """Adds an image; its instances are added afterwards."""
+        image.instances = []
+        self.images.append(image)
+        return image
+
+    def add(
+        self,
+        image: Image,
+        label: str,
+        name: str,
+        shape: Any = None,
+        rings: Sequence[np.ndarray] = (),
+        box: np.ndarray | None = None,
+        score: float | None = None,
+    ) -> None:
+        """Adds an object to an image.
+
+        Args:
+            image: Image. One that was added.
+            label: str. The name of its class.
+            name: str. What errors call it.
+            shape: Rle, Label or MaskFile. Defaults to None.
+            rings: list of arrays [num_points, 2], the polygons of its shape. Defaults to none.
+            box: array [4, 2], the corners of an upright rectangle that is all there is. Defaults
+                to None.
+            score: float. Defaults to None.
+        """
+        if any(len(ring) < 3 for ring in rings):
+            self.leave_out("polygons of fewer than 3 points", image, name)
+            return
+        if rings:
+            shape = Polygons([ring.ravel() for ring in rings])
+        bounds = None
+        if box is not None:
+            x1, y1 = box.min(axis=0).tolist()
+            x2, y2 = box.max(axis=0).tolist()
+            bounds = (y1, x1, y2, x2)
+        instance = Instance(class_id=0, shape=shape, box=bounds, name=name, score=score)
+        image.instances.append(instance)  # type: ignore[attr-defined]
+        self._labels.append((instance, label))
+
+    def leave_out(self, kind: str, image: Image, name: str) -> None:
+        """Counts an object that cannot be used, for the one warning about all of them."""
+        self._first_left_out = self._first_left_out or f"{name} of {image.path}"
+        self._left_out[kind] += 1
+
+    def labels(self) -> set[str]:
+        """Returns the names of the classes of the objects so far."""
+        return {label for _, label in self._labels}
+
+    def finish(self, listed: Iterable[tuple[Any, str]] = ()) -> Annotations:
+        """Numbers the classes and returns the record.
+
+        Args:
+            listed: pairs of (id in the source, name), the classes that the file lists, in its
+                order. Classes of objects that are not in the list follow, sorted by name.
+
+        Returns:
+            Annotations.
+        """
+        classes = list({name: (number, name) for number, name in listed}.values())
+        known = {name for _, name in classes}
+        found = self.labels() - known
+        classes += [(name, name) for name in sorted(found, key=natural)]
+        class_ids = {name: index for index, (_, name) in enumerate(classes, 1)}
+        has_shapes = any(instance.shape is not None for instance, _ in self._labels)
+        as_masks = self._rectangles == "masks" or (self._rectangles == "auto" and has_shapes)
+        for instance, label in self._labels:
+            instance.class_id = class_ids[label]
+            if as_masks and instance.shape is None and instance.box is not None:
+                y1, x1, y2, x2 = instance.box
+                instance.shape = Polygons([rectangle(x1, y1, x2 - x1, y2 - y1).ravel()])
+        if self._left_out:
+            counts = ", ".join(f"{count} {kind}" for kind, count in self._left_out.most_common(10))
+            logger.warning(
+                "%s: left out %s. The first is %s.",
+                self.file,
+                counts,
+                self._first_left_out,
+            )
+        return Annotations(self.source, classes, self.images)
+
+
+def natural(text: str) -> list:
+    """Returns a sort key under which "class 2" comes before "class 10"."""
+    parts = [part for part in re.split(r"(\d+)", text) if part]
+    return [(0, part.zfill(20)) if part.isdecimal() else (1, part) for part in parts]
