@@ -120,8 +120,8 @@ def attack(module, path, rounds=200):
     refused = 0
     for _ in range(rounds):
         data = bytearray(text[: rng.integers(len(text) + 1)] if rng.random() < 0.2 else text)
-        for place in rng.integers(max(len(data), 1), size=3 if data else 0):
-            data[place] = rng.choice(list(b'{}[]<>"/,:;-0e9\xff'))
+        for place in rng.integers(max(len(data), 1), size=rng.integers(1, 4) if data else 0):
+            data[place] = rng.choice(list(b'0123456789.-,;:e"<{]\xff'))
         path.write_bytes(bytes(data))
         try:
             for image in module.read(path).images:

@@ -9,16 +9,27 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
 
-from mrcnn.data.annotations import Annotations, Image, Instance, Polygons, broken
+from mrcnn.data.annotations import (
+    Annotations,
+    Image,
+    Instance,
+    MaskFile,
+    Polygons,
+    Rle,
+    broken,
+    iterate_masks,
+)
 from mrcnn.data.formats._files import image_size
 from mrcnn.data.formats._values import rectangle
 from mrcnn.data.formats.coco import ImageFinder
 from mrcnn.errors import shorten
+from mrcnn.images.rle import mask_to_rle
 
 # A folder with more files than this is not searched for the one annotation file of a tool: it
 # holds one file per image. So a folder of 100,000 files is recognized in no time.
@@ -173,6 +184,21 @@ def describing(image: Image, name: str) -> Iterator[None]:
         raise broken(image, name, text[:400].removesuffix(".")) from error
 
 
+@dataclass(slots=True)
+class Part:
+    """What an object is made of: a polygon, a mask or an upright rectangle.
+
+    Attributes:
+        ring: array [num_points, 2], x, y; or None if it is a mask.
+        mask: Rle, MaskFile or None.
+        is_box: bool. Whether the ring is an upright rectangle.
+    """
+
+    ring: np.ndarray | None = None
+    mask: Rle | MaskFile | None = None
+    is_box: bool = False
+
+
 class Builder:
     """Builds the record of a file whose objects carry the names of their classes.
 
@@ -205,34 +231,31 @@ class Builder:
         image: Image,
         label: str,
         name: str,
-        shape: Any = None,
-        rings: Sequence[np.ndarray] = (),
-        box: np.ndarray | None = None,
+        parts: Sequence[Part],
         score: float | None = None,
     ) -> None:
-        """Adds an object to an image.
+        """Adds an object to an image; one without a usable part is left out.
 
         Args:
             image: Image. One that was added.
             label: str. The name of its class.
             name: str. What errors call it.
-            shape: Rle, Label or MaskFile. Defaults to None.
-            rings: list of arrays [num_points, 2], the polygons of its shape. Defaults to none.
-            box: array [4, 2], the corners of an upright rectangle that is all there is. Defaults
-                to None.
+            parts: list of Part. What it is the union of.
             score: float. Defaults to None.
         """
-        if any(len(ring) < 3 for ring in rings):
+        usable = [part for part in parts if part.ring is None or len(part.ring) > 2]
+        for _ in range(len(parts) - len(usable)):
             self.leave_out("polygons of fewer than 3 points", image, name)
+        if not usable:
             return
-        if rings:
-            shape = Polygons([ring.ravel() for ring in rings])
-        bounds = None
-        if box is not None:
-            x1, y1 = box.min(axis=0).tolist()
-            x2, y2 = box.max(axis=0).tolist()
-            bounds = (y1, x1, y2, x2)
-        instance = Instance(class_id=0, shape=shape, box=bounds, name=name, score=score)
+        box = shape = None
+        if len(usable) == 1 and usable[0].ring is not None and usable[0].is_box:
+            x1, y1 = usable[0].ring.min(axis=0).tolist()
+            x2, y2 = usable[0].ring.max(axis=0).tolist()
+            box = (y1, x1, y2, x2)
+        else:
+            shape = _union(image, usable)
+        instance = Instance(class_id=0, shape=shape, box=box, name=name, score=score)
         image.instances.append(instance)  # type: ignore[attr-defined]
         self._labels.append((instance, label))
 
@@ -276,6 +299,23 @@ class Builder:
                 self._first_left_out,
             )
         return Annotations(self.source, classes, self.images)
+
+
+def _union(image, parts):
+    """Returns the shape of an object of several parts."""
+    if len(parts) == 1 and parts[0].mask is not None:
+        return parts[0].mask
+    polygons = Polygons([part.ring.ravel() for part in parts if part.ring is not None])
+    masks = [part.mask for part in parts if part.mask is not None]
+    if not masks:
+        return polygons
+    shapes = [*masks, polygons] if polygons.points else masks
+    instances = [Instance(1, shape=shape) for shape in shapes]
+    drawn = iterate_masks(replace(image, instances=instances))
+    union = next(drawn)[1].copy()
+    for _, mask in drawn:
+        union |= mask
+    return Rle(**mask_to_rle(union))
 
 
 def natural(text: str) -> list:

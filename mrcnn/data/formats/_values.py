@@ -1,4 +1,4 @@
-"""Shared by the formats of annotation tools: values of a file, checked, and outlines made of them."""
+"""Shared by the formats of annotation tools: checked values of a file, and outlines of shapes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 from PIL import Image as PillowImage
 
+from mrcnn.data.annotations import Rle
 from mrcnn.errors import shorten
-from mrcnn.images.rle import MAX_RLE_PIXELS
+from mrcnn.images.rle import MAX_RLE_PIXELS, encode_rle
 
 NUMBER = (int, float)
 MAX_NUMBER = 1e9  # larger ones are no coordinates, and overflow in further arithmetic
 MAX_CURVE_POINTS = 128  # of a circle or ellipse: off by 0.03% of the radius
 
-# --- Checked values --------------------------------------------------------------------------------------
+# --- Checked values ------------------------------------------------------------------------------
 _KINDS = {
     dict: "an object {...}",
     list: "a list [...]",
@@ -122,6 +123,26 @@ def decode_png(text: str, limit: tuple[int, int]) -> np.ndarray:
         if png.height > limit[0] or png.width > limit[1]:
             raise ValueError(f"its mask of {png.height}x{png.width} is larger than its image")
         return np.asarray(png.convert("L")) > 0
+
+
+def place(crop: np.ndarray, x: int, y: int, size: tuple[int, int]) -> Rle:
+    """Returns the code of a mask that is given inside a box, clipped to its image.
+
+    Args:
+        crop: bool [h, w]. The mask inside the box.
+        x, y: ints. The upper left pixel of the box in the image.
+        size: (height, width) of the image.
+
+    Raises:
+        ValueError: if the box is outside the image.
+    """
+    top, left = max(-y, 0), max(-x, 0)
+    y, x = max(y, 0), max(x, 0)
+    inside = crop[top : top + max(size[0] - y, 0), left : left + max(size[1] - x, 0)]
+    if not inside.size:
+        raise ValueError("its mask is outside its image")
+    bounds = (y, x, y + inside.shape[0], x + inside.shape[1])
+    return Rle(**encode_rle(inside, bounds, size))
 
 
 # --- Outlines ------------------------------------------------------------------------------------

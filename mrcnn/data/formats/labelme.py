@@ -6,28 +6,36 @@ import json
 import logging
 import math
 import os
-from dataclasses import replace
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
 
-from mrcnn.data.annotations import Annotations, Image, Instance, Polygons, Rle, iterate_masks
+from mrcnn.data.annotations import Annotations, Image
 from mrcnn.data.formats import _folders
 from mrcnn.data.formats._files import read_json, read_text
 from mrcnn.data.formats._tools import (
     MAX_CANDIDATES,
     Builder,
     ImageFolders,
+    Part,
     describing,
     header_size,
     mentions,
 )
-from mrcnn.data.formats._values import NUMBER, decode_png, ellipse, field, points, sides
+from mrcnn.data.formats._values import (
+    NUMBER,
+    decode_png,
+    ellipse,
+    field,
+    place,
+    points,
+    rectangle,
+    sides,
+)
 from mrcnn.data.formats._writing import class_names, outlines, shape_of
 from mrcnn.errors import reading, shorten
 from mrcnn.images.atomic import write_text
-from mrcnn.images.rle import encode_rle, mask_to_rle
 
 NAME = "labelme"
 WHAT = "a LabelMe file"
@@ -143,7 +151,7 @@ def _read_file(file, images, builder):
     else:
         height, width = sides(height, width)
     image = builder.add_image(Image(file.stem, found, height, width, file=str(file)))
-    groups: dict[Any, list] = {}
+    objects: dict[Any, list] = {}
     for number, shape in enumerate(shapes):
         with describing(image, f"shape {number}"):
             label = field(shape, "label", str)
@@ -151,34 +159,37 @@ def _read_file(file, images, builder):
             group = shape.get("group_id")
             if isinstance(group, (dict, list)):
                 raise ValueError(f"its group_id must be a whole number, got {shorten(group)}")
+            score = field(shape, "score", NUMBER, None)
             part = _part(image, kind, shape)
         if part is None:
             builder.leave_out(f"shapes of the kind {shorten(kind)}", image, f"shape {number}")
             continue
         # without a group, a shape is an object of its own
         key = (label, "shape", number) if group is None else (label, "group", group)
-        groups.setdefault(key, []).append((number, shape, *part))
-    for (label, *_), parts in groups.items():
-        _add_object(builder, image, label, parts)
+        objects.setdefault(key, []).append((number, part, score))
+    for (label, *_), parts in objects.items():
+        number, _, score = parts[0]
+        with describing(image, f"shape {number}"):
+            builder.add(image, label, f"shape {number}", [part for _, part, _ in parts], score)
 
 
 def _part(image, kind, shape):
-    """Returns what a shape adds to its object: (polygon, mask, is a rectangle), or None."""
+    """Returns what a shape adds to its object, or None if it has no area."""
     if kind == "mask":
-        return None, _mask(image, shape), False
+        return Part(mask=_mask(image, shape))
     if kind not in (*RINGS, "rectangle", "circle"):
         return None
     corners = points(shape.get("points"))
     if kind in RINGS:
-        return corners, None, False
+        return Part(corners)
     if len(corners) != 2 and not (kind == "rectangle" and len(corners) == 4):
         raise ValueError(f"a {kind} has 2 points, but it has {len(corners)}")
     if kind == "circle":
         (x, y), edge = corners.tolist()
         radius = math.dist((x, y), edge)
-        return ellipse(x, y, radius, radius), None, False
-    (x1, y1), (x2, y2) = corners.min(axis=0), corners.max(axis=0)
-    return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]]), None, True
+        return Part(ellipse(x, y, radius, radius))
+    (x1, y1), (x2, y2) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
+    return Part(rectangle(x1, y1, x2 - x1, y2 - y1), is_box=True)
 
 
 def _mask(image, shape):
@@ -187,35 +198,7 @@ def _mask(image, shape):
         raise ValueError("the size of its image is missing: give imageHeight and imageWidth")
     x, y = np.round(points(shape.get("points")).min(axis=0)).astype(np.int64).tolist()
     crop = decode_png(field(shape, "mask", str), (image.height, image.width))
-    top, left = max(-y, 0), max(-x, 0)
-    y, x = max(y, 0), max(x, 0)
-    crop = crop[top : top + max(image.height - y, 0), left : left + max(image.width - x, 0)]
-    if not crop.size:
-        raise ValueError("its mask is outside its image")
-    bounds = (y, x, y + crop.shape[0], x + crop.shape[1])
-    return Rle(**encode_rle(crop, bounds, (image.height, image.width)))
-
-
-def _add_object(builder, image, label, parts):
-    """Adds the object that is the union of shapes."""
-    number, shape, ring, mask, is_box = parts[0]
-    name = f"shape {number}"
-    score = field(shape, "score", NUMBER, None)
-    rings = [ring for _, _, ring, _, _ in parts if ring is not None]
-    masks = [mask for _, _, _, mask, _ in parts if mask is not None]
-    if is_box and len(parts) == 1:
-        builder.add(image, label, name, box=ring, score=score)
-    elif not masks:
-        builder.add(image, label, name, rings=rings, score=score)
-    elif len(parts) == 1:
-        builder.add(image, label, name, shape=mask, score=score)
-    else:
-        polygons = [Polygons([ring.ravel()]) for ring in rings if len(ring) > 2]
-        shapes = [Instance(1, shape=part, name=name) for part in [*masks, *polygons]]
-        union = np.zeros((image.height, image.width), bool)
-        for _, drawn in iterate_masks(replace(image, instances=shapes)):
-            union |= drawn
-        builder.add(image, label, name, shape=Rle(**mask_to_rle(union)), score=score)
+    return place(crop, x, y, (image.height, image.width))
 
 
 def _listed(folder, used):

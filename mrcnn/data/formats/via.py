@@ -19,6 +19,7 @@ from mrcnn.data.formats._files import read_json, read_text
 from mrcnn.data.formats._tools import (
     Builder,
     ImageFolders,
+    Part,
     candidates,
     describing,
     header_size,
@@ -268,9 +269,9 @@ def _add(builder, image, name, region, attribute, options, class_name):
         x, y, width, height = (field(shape, key, NUMBER) for key in ("x", "y", "width", "height"))
         if min(width, height) < 0:
             raise ValueError(f"its width and height must be at least 0, got {width} and {height}")
-        builder.add(image, label, name, box=rectangle(x, y, width, height))
+        builder.add(image, label, name, [Part(rectangle(x, y, width, height), is_box=True)])
     else:
-        builder.add(image, label, name, rings=[_ring(kind, shape)])
+        builder.add(image, label, name, [Part(_ring(kind, shape))])
 
 
 def _ring(kind, shape):
