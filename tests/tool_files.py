@@ -1,7 +1,11 @@
 """What the tests of the formats of annotation tools share: images, a record, its round trip."""
 
+import base64
+import io
+
 import cv2
 import numpy as np
+from PIL import Image as PillowImage
 
 from mrcnn.data.annotations import Annotations, Image, Instance, Polygons, Rle, rasterize
 from mrcnn.images.rle import mask_to_rle
@@ -18,6 +22,13 @@ def write_image(path, height, width):
 def masks_of(annotations, number=0):
     """Returns bool [height, width, N] of an image of a record."""
     return rasterize(annotations.images[number])[0]
+
+
+def png(mask):
+    """Returns a mask as a PNG file of one bit per pixel in base64."""
+    file = io.BytesIO()
+    PillowImage.fromarray(mask).save(file, format="PNG")
+    return base64.b64encode(file.getvalue()).decode()
 
 
 def iou(first, second):

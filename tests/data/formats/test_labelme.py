@@ -1,18 +1,17 @@
 """LabelMe: files as the tool writes them, one per image."""
 
 import base64
-import io
 import json
 
 import numpy as np
 import pytest
-from PIL import Image as PillowImage
 from tool_files import (
     attack,
     boxes_only,
     iou,
     labels_of,
     masks_of,
+    png,
     record,
     round_trip,
     write_image,
@@ -35,12 +34,6 @@ def shape(points, kind="polygon", label="cat", group_id=None, **changes):
         "mask": None,
         **changes,
     }
-
-
-def png(mask):
-    file = io.BytesIO()
-    PillowImage.fromarray(mask).save(file, format="PNG")  # one bit per pixel, as LabelMe
-    return base64.b64encode(file.getvalue()).decode()
 
 
 def annotated(folder, listed, stem="a", **changes):
