@@ -179,8 +179,9 @@ def describing(image: Image, name: str) -> Iterator[None]:
         yield
     except Exception as error:
         text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        if text.startswith(image.file):
+        if text.startswith(f"{image.file}: {name} of image"):
             raise
+        text = text.removeprefix(f"{image.file}: ")
         raise broken(image, name, text[:400].removesuffix(".")) from error
 
 
