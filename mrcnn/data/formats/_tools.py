@@ -52,9 +52,12 @@ def mentions(path: Path, *texts: str, start: str = "") -> bool:
     if not path.is_file() or not path.stat().st_size:
         return False
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        if not content[:256].removeprefix(b"\xef\xbb\xbf").lstrip().startswith(start.encode()):
+        marks = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+        encoding = marks.get(content[:2], "utf-8")
+        head = content[:256].decode(encoding, "replace").lstrip("\ufeff \t\r\n")
+        if not head.startswith(start):
             return False
-        return all(content.find(text.encode()) >= 0 for text in texts)
+        return all(content.find(text.encode(encoding)) >= 0 for text in texts)
 
 
 def candidates(path: Path, fits: Callable[[Path], bool]) -> list[Path]:

@@ -72,8 +72,8 @@ def numbers(values: Any, what: str) -> np.ndarray:
         array = np.array(values, np.float64)
     except OverflowError:
         array = np.array([np.inf])
-    if not np.isfinite(array).all():
-        raise ValueError(f"{what} must be finite, got {shorten(values)}")
+    if not (np.abs(array) <= MAX_NUMBER).all():  # nor NaN
+        raise ValueError(f"{what} must be finite, at most {MAX_NUMBER:g}, got {shorten(values)}")
     return array
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import logging
 import math
@@ -10,6 +12,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
+from PIL import Image as PillowImage
 
 from mrcnn.data.annotations import Annotations, Image
 from mrcnn.data.formats import _folders
@@ -36,6 +39,8 @@ from mrcnn.data.formats._values import (
 from mrcnn.data.formats._writing import class_names, outlines, shape_of
 from mrcnn.errors import reading, shorten
 from mrcnn.images.atomic import write_text
+from mrcnn.images.masks import mask_bounds
+from mrcnn.images.outlines import trace
 
 NAME = "labelme"
 WHAT = "a LabelMe file"
@@ -99,7 +104,7 @@ def read(
 def write(annotations: Annotations, path: str | os.PathLike) -> None:
     """Writes a folder: a copy of each image, its JSON file, and the list of classes `labels.txt`.
 
-    An object of several parts, or with holes, is one polygon with slits.
+    An object of several parts, or with holes, is a mask.
 
     Args:
         annotations: Annotations without crowds, with image files.
@@ -116,7 +121,7 @@ def write(annotations: Annotations, path: str | os.PathLike) -> None:
         data = {
             "version": VERSION,
             "flags": {},
-            "shapes": [_shape(outline) for outline in outlines(annotations, image, polygons=True)],
+            "shapes": [_shape(outline) for outline in outlines(annotations, image, polygons=False)],
             "imagePath": source.name,
             "imageData": None,
             "imageHeight": height,
@@ -196,7 +201,8 @@ def _mask(image, shape):
     """Returns the run-length code of a shape that is a PNG of the pixels inside a box."""
     if image.height is None:
         raise ValueError("the size of its image is missing: give imageHeight and imageWidth")
-    x, y = np.round(points(shape.get("points")).min(axis=0)).astype(np.int64).tolist()
+    # LabelMe cuts the fractions off
+    x, y = points(shape.get("points")).min(axis=0).astype(np.int64).tolist()
     crop = decode_png(field(shape, "mask", str), (image.height, image.width))
     return place(crop, x, y, (image.height, image.width))
 
@@ -213,17 +219,31 @@ def _listed(folder, used):
 
 # --- Writing -------------------------------------------------------------------------------------
 def _shape(outline):
-    corners = outline.ring
-    if corners is None:
+    kind, corners, mask = "polygon", outline.ring, None
+    if outline.box is not None:
         y1, x1, y2, x2 = outline.box
-        corners = np.array([[x1, y1], [x2, y2]], np.float64)
+        kind, corners = "rectangle", np.array([[x1, y1], [x2, y2]], np.float64)
+    elif outline.mask is not None:
+        kind, corners, mask = _drawn(outline.mask)
     shape = {
         "label": outline.label,
         "points": corners.tolist(),
         "group_id": None,
         "description": "",
-        "shape_type": "rectangle" if outline.ring is None else "polygon",
+        "shape_type": kind,
         "flags": {},
-        "mask": None,
+        "mask": mask,
     }
     return shape if outline.score is None else {**shape, "score": float(outline.score)}
+
+
+def _drawn(mask):
+    """Returns the (kind, points, PNG file in base64) of a mask; a polygon if one draws it."""
+    parts = trace(mask)
+    if len(parts) == 1 and not parts[0][1]:
+        return "polygon", parts[0][0].astype(np.float64), None
+    y1, x1, y2, x2 = mask_bounds(mask) or (0, 0, 0, 0)
+    file = io.BytesIO()
+    PillowImage.fromarray(mask[y1:y2, x1:x2]).save(file, format="PNG")
+    corners = np.array([[x1, y1], [x2 - 1, y2 - 1]], np.float64)  # the last one is inside
+    return "mask", corners, base64.b64encode(file.getvalue()).decode("ascii")

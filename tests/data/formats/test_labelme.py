@@ -18,7 +18,9 @@ from tool_files import (
 )
 
 from mrcnn.data import formats
+from mrcnn.data.annotations import Instance, Rle
 from mrcnn.data.formats import labelme
+from mrcnn.images.rle import mask_to_rle
 
 SQUARE = [[10.0, 5.0], [30.0, 5.0], [30.0, 15.0], [10.0, 15.0]]
 
@@ -164,6 +166,17 @@ def test_round_trip(tmp_path):
     assert {i.score for image in found.images for i in image.instances} == {0.5}
     text = (tmp_path / "images" / "sub" / "b 2.png").read_bytes()
     assert (tmp_path / "out" / "b 2.png").read_bytes() == text
+
+
+def test_a_mask_is_a_polygon_where_one_draws_it(tmp_path):
+    annotations = record(tmp_path / "images")
+    crop = Rle(**mask_to_rle(block(5, 9, 10, 20)))
+    annotations.images[0].instances.append(Instance(1, shape=crop))
+    labelme.write(annotations, tmp_path / "out")
+    _, ring, rectangle = json.loads((tmp_path / "out" / "a.json").read_text())["shapes"]
+    assert ring["shape_type"] == "mask" and ring["points"] == [[10, 5], [59, 39]]
+    assert rectangle["shape_type"] == "polygon" and rectangle["mask"] is None
+    assert sorted(rectangle["points"]) == [[10, 5], [10, 9], [20, 5], [20, 9]]
 
 
 def test_a_file_has_all_keys_of_the_tool(tmp_path):

@@ -177,6 +177,13 @@ def test_the_table_of_both_versions(tmp_path, first):
     assert np.array_equal(masks_of(found)[..., 1], block(20, 40, 40, 60))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_files_with_a_mark_of_their_encoding_are_recognized(tmp_path, encoding):
+    path = export(tmp_path, [entry(regions(SQUARE, label="Kühe"))])
+    path.write_text(path.read_text(), encoding=encoding)
+    assert labels_of(formats.read(path)) == ["Kühe"]
+
+
 def test_rectangles_alone_are_boxes(tmp_path):
     path = export(tmp_path, [entry(regions(RECT))])
     assert formats.read(path).images[0].instances[0].shape is None
