@@ -74,6 +74,7 @@ def candidates(path: Path, fits: Callable[[Path], bool]) -> list[Path]:
         return [path] if fits(path) else []
     suffixes = (".json", ".csv", ".xml", ".ndjson", ".jsonl")
     files = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in suffixes)
+    files = [file for file in files if not file.name.startswith(".")]
     return [file for file in files if fits(file)] if len(files) <= MAX_CANDIDATES else []
 
 
@@ -250,7 +251,9 @@ class Builder:
         usable = [part for part in parts if part.ring is None or len(part.ring) > 2]
         for _ in range(len(parts) - len(usable)):
             self.leave_out("polygons of fewer than 3 points", image, name)
-        if not usable:
+        if usable and not label:
+            self.leave_out("objects without a class", image, name)
+        if not usable or not label:
             return
         box = shape = None
         if len(usable) == 1 and usable[0].ring is not None and usable[0].is_box:

@@ -66,7 +66,7 @@ def numbers(values: Any, what: str) -> np.ndarray:
     Raises:
         ValueError: if it is not a list of finite numbers.
     """
-    if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
+    if not isinstance(values, list) or not set(map(type, values)) <= {int, float}:
         raise ValueError(f"{what} must be a list of numbers, got {shorten(values)}")
     try:
         array = np.array(values, np.float64)

@@ -146,8 +146,8 @@ def write(annotations: Annotations, path: str | os.PathLike) -> None:
 def _fits(path):
     if path.suffix.lower() != ".json":
         return False
-    has_results = mentions(path, '"result"', '"data"', start="[") and (
-        mentions(path, '"annotations"') or mentions(path, '"predictions"')
+    has_results = mentions(path, '"result"', '"data"', start="[") and any(
+        mentions(path, f'"{key}"') for key in ("annotations", "predictions", "completions")
     )
     return has_results or mentions(path, '"annotation_id"', '"annotator"', start="[")
 
@@ -192,7 +192,8 @@ def _annotations(task):
             if isinstance(region, dict)
         ]
         return [{"result": [{"value": region, **_size_of(region)} for region in regions]}]
-    listed = field(task, "annotations", list, [])
+    # before version 1.0, annotations were called completions
+    listed = field(task, "annotations" if "annotations" in task else "completions", list, [])
     if not all(isinstance(entry, dict) for entry in listed):
         raise ValueError(f"annotations must be objects {{...}}, got {shorten(listed)}")
     return [entry for entry in listed if not entry.get("was_cancelled")]
@@ -316,9 +317,10 @@ def _set_size(image, result):
     """Takes the size of an image from its regions, which must agree."""
     if field(result, "image_rotation", NUMBER, 0) % 360:
         raise ValueError("its image was rotated in Label Studio: rotate it back and export again")
-    size = sides(
-        field(result, "original_height", int, None), field(result, "original_width", int, None)
-    )
+    height, width = (field(result, f"original_{key}", int, None) for key in ("height", "width"))
+    if height is None and width is None:  # predictions that a script has written
+        height, width = header_size(image.path)
+    size = sides(height, width)
     if image.height is not None and size != (image.height, image.width):
         raise ValueError(
             f"its image is {size[0]}x{size[1]}, but in another result "

@@ -135,7 +135,8 @@ def write(annotations: Annotations, path: str | os.PathLike) -> None:
 
 # --- Reading a file ------------------------------------------------------------------------------
 def _json_files(folder):
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() == ".json")
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".json")
+    return [file for file in files if not file.name.startswith(".")]
 
 
 def _fits(path):

@@ -195,6 +195,12 @@ def test_a_damaged_shape_is_named(tmp_path, name):
         cvat.read(path)
 
 
+def test_the_size_of_a_mask_is_checked_before_it_is_drawn(tmp_path):
+    path = annotated(tmp_path, MASK.replace("1, 3", "1, 99999999999999"))
+    with pytest.raises(ValueError, match=r"must add up to 3 \* 4"):
+        cvat.read(path)
+
+
 @pytest.mark.parametrize(
     "start",
     [

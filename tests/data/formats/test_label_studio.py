@@ -276,6 +276,15 @@ def test_addresses_of_images(tmp_path, address):
     assert found.images[0].path == str(tmp_path / "images" / "a.png")
 
 
+def test_files_of_other_versions(tmp_path):
+    results = [{key: value for key, value in region(POLYGON).items() if key not in SIZE}]
+    old = {"id": 1, "completions": [annotation(results)], "data": {"image": "a.png"}}
+    found = formats.read(export(tmp_path, [old]))
+    assert masks_of(found).sum() == 200  # the size is that of the image file
+    results[0]["value"] = {**POLYGON, "points": [[1, 1]]}
+    assert label_studio.read(export(tmp_path, [old])).images[0].instances == []
+
+
 def test_rectangles_alone_are_boxes(tmp_path):
     found = formats.read(export(tmp_path, [task([annotation([region(RECTANGLE)])])]))
     (instance,) = found.images[0].instances
@@ -297,6 +306,14 @@ def test_round_trip(tmp_path, score):
     config = (tmp_path / "out.label_config.xml").read_text(encoding="utf-8")
     for result in results:
         assert f'name="{result["from_name"]}" toName="{result["to_name"]}"' in config
+
+
+def test_coordinates_survive_the_way_to_percent(tmp_path):
+    annotations = record(tmp_path)
+    label_studio.write(annotations, tmp_path / "out.json")
+    found = formats.read(tmp_path / "out.json", images=tmp_path)
+    points = found.images[0].instances[0].shape.points[0].tolist()
+    assert points == annotations.images[0].instances[0].shape.points[0]
 
 
 def test_boxes_are_kept(tmp_path):

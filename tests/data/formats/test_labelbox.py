@@ -219,6 +219,16 @@ def test_a_damaged_object_is_named(tmp_path, name):
         labelbox.read(path)
 
 
+def test_the_size_of_a_mask_is_checked_before_it_is_drawn(tmp_path):
+    path = export(tmp_path, [row([label([BAD_OBJECTS["size"]])])])
+    with pytest.raises(ValueError, match=r"its code is of size \[1000000, 1000000\]"):
+        labelbox.read(path)
+    path = export(tmp_path, [row([label([MASK])])])
+    write_image(tmp_path / "masks" / "f1.png", 41, 60)
+    with pytest.raises(ValueError, match=r"f1\.png.*larger than its image"):
+        labelbox.read(path)
+
+
 @pytest.mark.parametrize(
     "line",
     [

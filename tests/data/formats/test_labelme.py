@@ -149,6 +149,13 @@ def test_other_files_of_the_folder_are_named(tmp_path, caplog):
         formats.read(tmp_path)
 
 
+def test_hidden_files_and_empty_labels(tmp_path, caplog):
+    path = annotated(tmp_path, [shape(SQUARE), shape(SQUARE, label="")])
+    (tmp_path / "._a.json").write_bytes(b"\x00\x05\x16\x07 shapes")  # as macOS leaves them
+    assert labels_of(formats.read(tmp_path)) == ["cat"]
+    assert "1 objects without a class" in caplog.text and path.stem in caplog.text
+
+
 def test_rectangles_alone_are_boxes(tmp_path):
     path = annotated(tmp_path, [shape([[1, 2], [3, 4.5]], "rectangle")])
     (instance,) = formats.read(path).images[0].instances

@@ -134,6 +134,12 @@ def test_a_project_keeps_the_order_and_the_names_of_its_options(tmp_path):
     assert labels_of(found) == ["mouse", "ant", "zebra"]  # the one without a class is left out
 
 
+def test_a_region_of_two_classes_is_named(tmp_path):
+    path = export(tmp_path, [entry(regions(SQUARE, label={"cat": True, "dog": True}))])
+    with pytest.raises(ValueError, match=r"region 0 of .*ticked for 2 classes"):
+        formats.read(path)
+
+
 def test_text_attributes_are_kept_as_written_and_sorted(tmp_path):
     labels = ["Class 10", "class 2", " class 1", "Class 2"]
     listed = [region for label in labels for region in regions(SQUARE, label=label)]
