@@ -24,6 +24,7 @@ from mrcnn.data.annotations import (
 from mrcnn.data.formats._files import image_size
 from mrcnn.images.atomic import atomic_path
 from mrcnn.images.files import IMAGE_SUFFIXES
+from mrcnn.images.masks import mask_bounds
 
 
 # --- Finding files -------------------------------------------------------------------------------
@@ -136,6 +137,39 @@ def objects(image: Image) -> Iterator[tuple[Instance, np.ndarray | None]]:
         for _, mask in iterate_masks(alone):
             if mask.any():
                 yield instance, mask
+
+
+def paint(image: Image, name: str) -> tuple[np.ndarray, list[Instance]]:
+    """Draws the instances of an image into one label image. The smaller one is on top.
+
+    Args:
+        image: Image.
+        name: str. The format, for errors.
+
+    Returns:
+        (labels, instances): int32 [height, width], 0 for nothing and i + 1 for instance i, and the
+        instances in their order; those without a pixel are left out.
+
+    Raises:
+        ValueError: if an instance has no mask, or no pixel of it would be left.
+    """
+    labels = np.zeros(size_of(image), np.int32)
+    instances, crops = [], []
+    for instance, mask in objects(image):
+        if mask is None:
+            raise broken(image, instance.name, f"it has no mask, which {name!r} needs")
+        y1, x1, y2, x2 = mask_bounds(mask) or (0, 0, 0, 0)
+        instances.append(instance)
+        crops.append((np.s_[y1:y2, x1:x2], mask[y1:y2, x1:x2].copy()))
+    for index in np.argsort([-crop.sum() for _, crop in crops], kind="stable"):
+        place, crop = crops[index]
+        labels[place][crop] = index + 1
+    visible = np.bincount(labels.ravel(), minlength=len(instances) + 1)[1:] > 0
+    if not visible.all():
+        hidden = instances[int(visible.argmin())].name
+        reason = f"it lies under other instances, and {name!r} holds no overlaps. Write 'coco'"
+        raise broken(image, hidden, reason)
+    return labels, instances
 
 
 def size_of(image: Image) -> tuple[int, int]:

@@ -127,6 +127,108 @@ def yolo_darknet(folder: Path) -> Path:
     return folder
 
 
+# --- Pascal VOC ----------------------------------------------------------------------------------
+def labelimg_xml(name: str, rows: list[tuple[str, tuple[int, int, int, int], int]]) -> str:
+    """As LabelImg writes it: tabs, these elements in this order, the edges of the boxes from 1."""
+    lines = [
+        "<annotation>",
+        "\t<folder>pets</folder>",
+        f"\t<filename>{name}</filename>",
+        f"\t<path>C:\\Users\\someone\\pets\\{name}</path>",
+        "\t<source>",
+        "\t\t<database>Unknown</database>",
+        "\t</source>",
+        "\t<size>",
+        f"\t\t<width>{WIDTH}</width>",
+        f"\t\t<height>{HEIGHT}</height>",
+        "\t\t<depth>3</depth>",
+        "\t</size>",
+        "\t<segmented>0</segmented>",
+    ]
+    for label, (y1, x1, y2, x2), difficult in rows:
+        lines += [
+            "\t<object>",
+            f"\t\t<name>{label}</name>",
+            "\t\t<pose>Unspecified</pose>",
+            "\t\t<truncated>0</truncated>",
+            f"\t\t<difficult>{difficult}</difficult>",
+            "\t\t<bndbox>",
+            f"\t\t\t<xmin>{x1 + 1}</xmin>",
+            f"\t\t\t<ymin>{y1 + 1}</ymin>",
+            f"\t\t\t<xmax>{x2}</xmax>",
+            f"\t\t\t<ymax>{y2}</ymax>",
+            "\t\t</bndbox>",
+            "\t</object>",
+        ]
+    return "\n".join([*lines, "</annotation>", ""])
+
+
+def voc_labelimg(folder: Path) -> Path:
+    """XML files beside their images."""
+    images(folder)
+    text(folder / "a.xml", labelimg_xml("a.png", [("cat", CAT, 0), ("dog", DOG, 0)]))
+    text(folder / "b.xml", labelimg_xml("b.png", []))
+    return folder
+
+
+def voc_palette(path: Path, labels: np.ndarray) -> Path:
+    """A PNG file with the palette of VOC: bits 0, 1, 2 are the highest of red, green, blue."""
+    palette = np.zeros((256, 3), np.uint8)
+    for number in range(256):
+        for bit in range(8):
+            palette[number, bit % 3] |= (number >> bit & 1) << (7 - bit // 3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.fromarray(labels.astype(np.uint8), "P")
+    picture.putpalette(palette.ravel().tolist())
+    picture.save(path)
+    return path
+
+
+def voc_labels() -> np.ndarray:
+    """Cat 1 and dog 2, with the void border of VOC around the dog."""
+    labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    labels[4:16, 11:29] = 255
+    labels[mask(DOG)] = 2
+    labels[mask(CAT)] = 1
+    return labels
+
+
+def voc_devkit(folder: Path) -> Path:
+    """VOC2012: boxes of a third image, and masks of a.jpg alone."""
+    root = folder / "VOC2012"
+    images(root / "JPEGImages", ".jpg")
+    image(root / "JPEGImages" / "c.jpg")
+    text(root / "Annotations" / "a.xml", labelimg_xml("a.jpg", [("cat", CAT, 0), ("dog", DOG, 1)]))
+    text(root / "Annotations" / "b.xml", labelimg_xml("b.jpg", []))
+    text(root / "Annotations" / "c.xml", labelimg_xml("c.jpg", [("person", CAT, 0)]))
+    numbers = np.arange(256)
+    numbers[1:3] = 8, 12  # cat and dog of the twenty classes
+    for stem, labels in (("a", voc_labels()), ("b", np.zeros((HEIGHT, WIDTH), np.uint8))):
+        voc_palette(root / "SegmentationObject" / f"{stem}.png", labels)
+        voc_palette(root / "SegmentationClass" / f"{stem}.png", numbers[labels])
+    text(root / "ImageSets" / "Segmentation" / "train.txt", "a\n")
+    text(root / "ImageSets" / "Segmentation" / "val.txt", "b\n")
+    text(root / "ImageSets" / "Main" / "train.txt", "a\nc\n")
+    text(root / "ImageSets" / "Main" / "cat_train.txt", "a  1\nc -1\n")
+    return folder
+
+
+# --- Files of masks ------------------------------------------------------------------------------
+def mask_file(path: Path, inside: np.ndarray) -> None:
+    """As most drawing programs save it: white on black, RGBA."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.repeat(inside[..., None], 4, axis=-1).astype(np.uint8) * 255
+    pixels[..., 3] = 255
+    Image.fromarray(pixels).save(path)
+
+
+def mask_files_pycococreator(folder: Path) -> Path:
+    images(folder / "train" / "pets_train2018", ".jpeg")
+    mask_file(folder / "train" / "annotations" / "a_cat_0.png", mask(CAT))
+    mask_file(folder / "train" / "annotations" / "a_dog_1.png", mask(DOG))
+    return folder / "train"
+
+
 # The format before the colon has to be the only one that recognizes the folder.
 FIXTURES = {
     "yolo: Ultralytics": yolo_ultralytics,
@@ -134,4 +236,7 @@ FIXTURES = {
     "yolo: LabelImg": yolo_labelimg,
     "yolo: Label Studio": yolo_label_studio,
     "yolo: Darknet": yolo_darknet,
+    "mask_files: pycococreator": mask_files_pycococreator,
+    "voc: LabelImg": voc_labelimg,
+    "voc: devkit": voc_devkit,
 }
