@@ -229,8 +229,60 @@ def mask_files_pycococreator(folder: Path) -> Path:
     return folder / "train"
 
 
+# --- Color masks ---------------------------------------------------------------------------------
+def color_mask(path: Path, cat: tuple[int, int, int], dog: tuple[int, int, int]) -> np.ndarray:
+    """A PNG file of the cat and the dog in two colors; returns its pixels."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    pixels[mask(CAT)], pixels[mask(DOG)] = cat, dog
+    Image.fromarray(pixels).save(path)
+    return pixels
+
+
+BLACK = (0, 0, 0)
+
+
+def color_masks_plain(folder: Path) -> Path:
+    """A color per instance, without a list."""
+    images(folder / "images", ".jpg")
+    color_mask(folder / "masks" / "a.png", (10, 200, 30), (200, 10, 30))
+    color_mask(folder / "masks" / "b.png", BLACK, BLACK)
+    return folder
+
+
+def color_masks_cvat(folder: Path) -> Path:
+    """CVAT: Segmentation mask 1.1."""
+    images(folder / "JPEGImages", ".jpg")
+    text(
+        folder / "labelmap.txt",
+        "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:250,50,83::\ndog:52,209,183::\n",
+    )
+    color_mask(folder / "SegmentationClass" / "a.png", (250, 50, 83), (52, 209, 183))
+    color_mask(folder / "SegmentationObject" / "a.png", (128, 0, 0), (0, 128, 0))
+    for name in ("SegmentationClass", "SegmentationObject"):
+        color_mask(folder / name / "b.png", BLACK, BLACK)
+    text(folder / "ImageSets" / "Segmentation" / "default.txt", "a\nb\n")
+    return folder
+
+
+def color_masks_camvid(folder: Path) -> Path:
+    """CVAT: CamVid 1.0."""
+    images(folder / "default")
+    text(folder / "label_colors.txt", "0 0 0 Background\n64 0 128 cat\n192 128 0 dog\n")
+    color_mask(folder / "defaultannot" / "a.png", (64, 0, 128), (192, 128, 0))
+    color_mask(folder / "defaultannot" / "b.png", BLACK, BLACK)
+    text(
+        folder / "default.txt",
+        "/default/a.png /defaultannot/a.png\n/default/b.png /defaultannot/b.png\n",
+    )
+    return folder
+
+
 # The format before the colon has to be the only one that recognizes the folder.
 FIXTURES = {
+    "color_masks: plain": color_masks_plain,
+    "color_masks: CVAT": color_masks_cvat,
+    "color_masks: CamVid": color_masks_camvid,
     "yolo: Ultralytics": yolo_ultralytics,
     "yolo: Roboflow": yolo_roboflow,
     "yolo: LabelImg": yolo_labelimg,
