@@ -278,6 +278,40 @@ def color_masks_camvid(folder: Path) -> Path:
     return folder
 
 
+# --- CSV with run-length codes -------------------------------------------------------------------
+def kaggle_code(box: tuple[int, int, int, int]) -> str:
+    """Pixels from 1, down the columns."""
+    y1, x1, y2, x2 = box
+    return " ".join(f"{x * HEIGHT + y1 + 1} {y2 - y1}" for x in range(x1, x2))
+
+
+def csv_rle_ships(folder: Path) -> Path:
+    """Airbus: one class, one row per instance, images in a subfolder."""
+    images(folder / "train_v2", ".jpg")
+    rows = ["ImageId,EncodedPixels", f"a.jpg,{kaggle_code(CAT)}", f"a.jpg,{kaggle_code(DOG)}"]
+    text(folder / "train_ship_segmentations_v2.csv", "\n".join([*rows, "b.jpg,", ""]))
+    text(folder / "sample_submission_v2.csv", "ImageId,EncodedPixels\nz.jpg,1 2\n")
+    return folder
+
+
+def csv_rle_steel(folder: Path) -> Path:
+    """Severstal: the class in the id, and a row for every class of an image."""
+    images(folder / "train_images", ".jpg")
+    rows = ["ImageId_ClassId,EncodedPixels"]
+    rows += [f"a.jpg_1,{kaggle_code(CAT)}", f"a.jpg_2,{kaggle_code(DOG)}", "b.jpg_1,", "b.jpg_2,"]
+    text(folder / "train.csv", "\r\n".join([*rows, ""]))
+    return folder
+
+
+def csv_rle_fashion(folder: Path) -> Path:
+    """iMaterialist: sizes and classes in columns."""
+    images(folder / "train", ".jpg")
+    rows = ["ImageId,EncodedPixels,Height,Width,ClassId"]
+    rows += [f"a,{kaggle_code(CAT)},{HEIGHT},{WIDTH},6", f"a,{kaggle_code(DOG)},20,30,23"]
+    text(folder / "train.csv", "\n".join([*rows, ""]))
+    return folder
+
+
 # The format before the colon has to be the only one that recognizes the folder.
 FIXTURES = {
     "color_masks: plain": color_masks_plain,
@@ -288,6 +322,9 @@ FIXTURES = {
     "yolo: LabelImg": yolo_labelimg,
     "yolo: Label Studio": yolo_label_studio,
     "yolo: Darknet": yolo_darknet,
+    "csv_rle: ships": csv_rle_ships,
+    "csv_rle: steel": csv_rle_steel,
+    "csv_rle: fashion": csv_rle_fashion,
     "mask_files: pycococreator": mask_files_pycococreator,
     "voc: LabelImg": voc_labelimg,
     "voc: devkit": voc_devkit,

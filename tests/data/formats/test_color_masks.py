@@ -118,8 +118,8 @@ def test_many_small_objects_are_not_taken_for_smoothing(tmp_path):
         y, x = 6 * (index // 20), 5 * (index % 20)
         image[y : y + 2 + index % 3, x : x + 1 + (index % 7 > 0)] = (
             0,
-            index // 256,
-            index % 256 + 1,
+            index // 255,
+            index % 255 + 1,
         )
     save(tmp_path / "masks" / "a.png", image)
     expected = len(np.unique(image.reshape(-1, 3), axis=0)) - 1
