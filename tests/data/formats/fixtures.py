@@ -7,6 +7,7 @@ a dog on `a`, nothing on `b`.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -312,8 +313,62 @@ def csv_rle_fashion(folder: Path) -> Path:
     return folder
 
 
+# --- Cityscapes ----------------------------------------------------------------------------------
+def polygon(label: str, box: tuple[int, int, int, int]) -> dict:
+    """The scripts of Cityscapes draw the last row and column of a polygon as well."""
+    y1, x1, y2, x2 = box[0], box[1], box[2] - 1, box[3] - 1
+    return {"label": label, "polygon": [[x1, y1], [x2, y1], [x2, y2], [x1, y2]]}
+
+
+WHOLE = (0, 0, HEIGHT, WIDTH)
+CITY_OBJECTS = [
+    polygon("road", WHOLE),
+    polygon("car", CAT),
+    polygon("person", DOG),
+    polygon("cargroup", (16, 0, 20, 10)),
+    polygon("pole", (0, 14, 20, 16)),  # in front of the person
+    polygon("license plate", (3, 4, 5, 6)),  # not drawn
+    polygon("caravan", (16, 20, 20, 30)),  # not counted by the benchmark
+    {"deleted": 1, "draw": False, **polygon("car", WHOLE)},
+]
+
+
+def city_ids() -> np.ndarray:
+    """The instanceIds of the objects, by hand."""
+    ids = np.full((HEIGHT, WIDTH), 7, np.uint16)  # road
+    ids[mask(CAT)] = 26000
+    ids[mask(DOG)] = 24000
+    ids[mask((16, 0, 20, 10))] = 26
+    ids[mask((0, 14, 20, 16))] = 17  # pole
+    ids[mask((16, 20, 20, 30))] = 29000  # caravan
+    return ids
+
+
+def cityscapes_fine(folder: Path) -> Path:
+    """gtFine and leftImg8bit with three splits; the annotations of "test" are empty."""
+    for split, name in (
+        ("train", "aachen_000000_000019"),
+        ("val", "lindau_000001_000019"),
+        ("test", "berlin_000002_000019"),
+    ):
+        city = name.split("_")[0]
+        image(folder / "leftImg8bit" / split / city / f"{name}_leftImg8bit.png")
+        start = folder / "gtFine" / split / city
+        start.mkdir(parents=True)
+        objects = CITY_OBJECTS if split == "train" else []
+        data = {"imgHeight": HEIGHT, "imgWidth": WIDTH, "objects": objects}
+        text(start / f"{name}_gtFine_polygons.json", json.dumps(data, indent=4))
+        ids = city_ids() if split == "train" else np.zeros((HEIGHT, WIDTH), np.uint16)
+        Image.fromarray(ids).save(start / f"{name}_gtFine_instanceIds.png")
+        small = np.where(ids < 1000, ids, ids // 1000).astype(np.uint8)
+        Image.fromarray(small).save(start / f"{name}_gtFine_labelIds.png")
+        image(start / f"{name}_gtFine_color.png")
+    return folder
+
+
 # The format before the colon has to be the only one that recognizes the folder.
 FIXTURES = {
+    "cityscapes: gtFine": cityscapes_fine,
     "color_masks: plain": color_masks_plain,
     "color_masks: CVAT": color_masks_cvat,
     "color_masks: CamVid": color_masks_camvid,
