@@ -106,14 +106,16 @@ def read(
                 f"{file}: no image {image_id}{IMAGES}.png in {image_folder or root}. Give the "
                 "folder leftImg8bit as images=."
             )
-        record = Image(image_id, str(image), instances=[], file=str(file))
+        record = Image(image_id, str(image), file=str(file))
+        instances = []
         regions = _numbered if file.name.endswith(INSTANCES) else _drawn
         for number, shape in regions(record, file):
             class_id = CLASS_IDS.get(number // 1000 or number)
             if class_id is not None:  # no road, no wall
                 crowd = number < 1000 and crowds == "ignore"
                 name = f"region {number}"
-                record.instances.append(Instance(class_id, crowd, shape=shape, name=name))
+                instances.append(Instance(class_id, crowd, shape=shape, name=name))
+        record.instances = instances
         records.append(record)
     return Annotations(SOURCE, list(CLASSES), records)
 
@@ -132,9 +134,9 @@ def write(annotations: Annotations, path: str | os.PathLike) -> None:
         ValueError: if there is another class, more than 1000 instances of one on an image, an
             instance without a mask, or one wholly under others.
     """
-    numbers = [NUMBERS.get(str(name)) for _, name in annotations.classes]
-    if None in numbers:
-        other = [name for _, name in annotations.classes if str(name) not in NUMBERS]
+    names = [str(name) for _, name in annotations.classes]
+    other = [name for name in names if name not in NUMBERS]
+    if other:
         raise ValueError(
             f"Cityscapes has the classes {', '.join(NUMBERS)}, not {shorten(other)}. Rename the "
             "classes, or write 'coco'."
@@ -144,7 +146,7 @@ def write(annotations: Annotations, path: str | os.PathLike) -> None:
         values = [0]
         counts = dict.fromkeys(NUMBERS.values(), 0)
         for instance in instances:
-            number = numbers[instance.class_id - 1]
+            number = NUMBERS[names[instance.class_id - 1]]
             values.append(number if instance.crowd else number * 1000 + counts[number])
             counts[number] += not instance.crowd
             if counts[number] > MAX_INSTANCES:
@@ -154,9 +156,10 @@ def write(annotations: Annotations, path: str | os.PathLike) -> None:
         ids = np.array(values, np.uint16)[labels]
         root = Path(path)
         _folders.write_png(root / "gtFine" / "train" / city / f"{name}_gtFine{INSTANCES}", ids)
-        pixels = read_image(image.path)
+        source = image.path or ""
+        pixels = read_image(source)
         if pixels.shape[:2] != labels.shape:  # annotated without the rotation of its EXIF data
-            pixels = read_image(image.path, upright=False)
+            pixels = read_image(source, upright=False)
         file = root / "leftImg8bit" / "train" / city / f"{name}{IMAGES}.png"
         _folders.write_png(file, pixels[..., ::-1])
 

@@ -82,15 +82,17 @@ def read(
         raise ValueError(f"{file}: a ClassId has several names: give each class one.")
     finder = _Finder(file, file.parent if images is None else Path(images))
     records: dict[str, Image] = {}
+    instances: dict[str, list[Instance]] = {}
     for row in rows:
         record = records.get(row["image"])
         if record is None:
             record = records[row["image"]] = finder.record(row)
+            record.instances = instances[row["image"]] = []
         if row["code"].lower() not in NOTHING:
             line = f"line {row['line']}"
             shape = _shape(row["code"], record, line, order)
             class_id = 1 if row["class"] is None else class_ids[row["class"]]
-            record.instances.append(Instance(class_id, shape=shape, name=line))
+            instances[row["image"]].append(Instance(class_id, shape=shape, name=line))
     return Annotations(SOURCE, classes, list(records.values()))
 
 
@@ -261,7 +263,7 @@ class _Finder:
                 f"{self.file}: line {row['line']}: an image of {height}x{width} pixels, more than "
                 f"{MAX_RLE_PIXELS}. Correct its size, or cut it into tiles."
             )
-        return Image(name, path, height, width, [], str(self.file))
+        return Image(name, path, height, width, file=str(self.file))
 
 
 def _shape(code, image, name, order):

@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 from PIL import Image as PillowImage
+from scipy import ndimage
 
 from mrcnn.data.annotations import Annotations, Image, Instance, Rle, broken
 from mrcnn.data.formats import _colors, _folders
@@ -166,10 +167,11 @@ def write(annotations: Annotations, path: str | os.PathLike) -> None:
             class_ids = np.array([0, *(instance.class_id for instance in instances)])
             _write_palette(folder / "SegmentationObject" / f"{stem}.png", labels)
             _write_palette(folder / "SegmentationClass" / f"{stem}.png", class_ids[labels])
-            boxes = [mask_bounds(labels == number) for number in range(1, len(instances) + 1)]
+            places = ndimage.find_objects(labels)
+            boxes = [(rows.start, cols.start, rows.stop, cols.stop) for rows, cols in places]
         else:
             instances = [instance for instance, _ in _folders.objects(image)]
-            boxes = [instance.box for instance in instances]
+            boxes = [instance.box for instance in instances if instance.box is not None]
         text = _xml(image, [names[i.class_id - 1] for i in instances], boxes, instances)
         write_text(folder / "Annotations" / f"{stem}.xml", text)
         _folders.copy_image(image, folder / "JPEGImages")
@@ -287,13 +289,13 @@ def _annotation(file, image_id, finder, first_pixel):
         name = (element.findtext("name") or "").strip()
         if not name:
             raise broken(record, label, "it has no <name>")
-        box = element.find("bndbox")
-        if box is None:
+        corners = element.find("bndbox")
+        if corners is None:
             raise broken(record, label, "it has no <bndbox>; only boxes are read")
-        found = [_number(box.findtext(key)) for key in ("ymin", "xmin", "ymax", "xmax")]
+        found = [_number(corners.findtext(key)) for key in ("ymin", "xmin", "ymax", "xmax")]
         y1, x1, y2, x2 = found
         if not all(map(math.isfinite, found)) or y2 < y1 or x2 < x1:
-            text = ElementTree.tostring(box, "unicode")
+            text = ElementTree.tostring(corners, "unicode")
             raise broken(record, label, f"its box is damaged: {shorten(' '.join(text.split()))}")
         difficult = _integer(element.findtext("difficult")) == 1
         box = (y1 - first_pixel, x1 - first_pixel, y2, x2)
