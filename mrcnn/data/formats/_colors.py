@@ -14,11 +14,13 @@ from scipy import ndimage
 from mrcnn.data.annotations import Rle
 from mrcnn.data.formats._files import read_text
 from mrcnn.errors import reading, shorten
-from mrcnn.images.rle import MAX_RLE_PIXELS, encode_rle
+from mrcnn.images.rle import encode_rle
 
 LOSSY = (".jpg", ".jpeg", ".webp")
 # As many as a label image of 16 bits can number; a mask with more colors is a photograph.
 MAX_COLORS = 65_535
+# Decoding takes about 12 bytes per pixel, and a PNG of one color has a thousand pixels per byte.
+MAX_PIXELS = 2**26
 _LABEL = re.compile(r"(?P<name>[^:\n]+):(?P<rgb>\d+,\d+,\d+):[^:]*:[^:]*$")  # CVAT: labelmap.txt
 _CAMVID = re.compile(r"(?P<rgb>\d+\s+\d+\s+\d+)\s+(?P<name>\S.*)$")  # CamVid: label_colors.txt
 
@@ -38,15 +40,21 @@ def read_colors(path: Path) -> np.ndarray:
     with _open(path) as image:
         if image.mode not in ("P", "1", "L", "LA", "RGB", "RGBA"):
             raise ValueError(f"{path}: a color mask has 8 bits per channel, got {image.mode}.")
-        pixels = np.asarray(image.convert("RGBA"))
-    alpha = pixels[..., 3]
-    if ((alpha > 0) & (alpha < 255)).any():
-        raise ValueError(
-            f"{path}: its edges are half transparent, so that they belong to no object. Export "
-            "the masks without smoothing (anti-aliasing)."
-        )
-    red, green, blue = (pixels[..., channel].astype(np.uint32) for channel in range(3))
-    return np.where(alpha > 0, red << 16 | green << 8 | blue, np.uint32(0))
+        has_alpha = image.mode in ("LA", "RGBA") or "transparency" in image.info
+        pixels = np.asarray(image.convert("RGBA" if has_alpha else "RGB"))
+    colors = pixels[..., 0].astype(np.uint32)
+    for channel in (1, 2):
+        colors <<= 8
+        colors |= pixels[..., channel]
+    if has_alpha:
+        alpha = pixels[..., 3]
+        if ((alpha > 0) & (alpha < 255)).any():
+            raise ValueError(
+                f"{path}: its edges are half transparent, so that they belong to no object. Export "
+                "the masks without smoothing (anti-aliasing)."
+            )
+        colors[alpha == 0] = 0
+    return colors
 
 
 def read_numbers(path: Path) -> np.ndarray:
@@ -56,14 +64,14 @@ def read_numbers(path: Path) -> np.ndarray:
         path: Path. A PNG with a palette, or one of the same colors without (CVAT).
 
     Returns:
-        int32 [height, width]. The positions in the palette.
+        uint8 or int32 [height, width]. The positions in the palette.
 
     Raises:
         ValueError: as `read_colors`.
     """
     with _open(path) as image:
         if image.mode in ("P", "L"):
-            return np.asarray(image).astype(np.int32)
+            return np.asarray(image)
     colors = read_colors(path)
     numbers = np.zeros(colors.shape, np.int32)
     for bit in range(8):  # bits 0, 1, 2 of the number are the highest of red, green and blue
@@ -100,12 +108,12 @@ def regions(values: np.ndarray) -> Iterator[tuple[int, Rle]]:
     if not flat.size:
         return
     # Sort the runs of equal values along the rows instead of all pixels: they are far fewer.
-    starts = np.flatnonzero(np.diff(flat, prepend=flat[0] + 1))
+    starts = np.append(0, np.flatnonzero(flat[1:] != flat[:-1]) + 1)
     lengths = np.diff(starts, append=flat.size)
     found, positions = np.unique(flat[starts], return_inverse=True)
     if len(found) > MAX_COLORS:
         raise ValueError(f"it has {len(found)} colors, a photograph rather than a mask")
-    numbers = np.repeat(positions + 1, lengths).reshape(values.shape)
+    numbers = np.repeat((positions + 1).astype(np.int32), lengths).reshape(values.shape)
     for number, (rows, cols) in enumerate(ndimage.find_objects(numbers), 1):
         crop = numbers[rows, cols] == number
         bounds = (rows.start, cols.start, rows.stop, cols.stop)
@@ -177,6 +185,6 @@ def _open(path):
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such mask image. Check the path.")
     with reading(path, "a mask image"), PillowImage.open(path) as image:
-        if image.width * image.height > MAX_RLE_PIXELS:
-            raise ValueError(f"it has more than {MAX_RLE_PIXELS} pixels: cut it into tiles")
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(f"it has more than {MAX_PIXELS} pixels: cut it into tiles")
         yield image

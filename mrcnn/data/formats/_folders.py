@@ -50,22 +50,26 @@ def files_below(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> lis
     return sorted(found, key=natural)
 
 
-def subfolder(folder: Path, *names: str) -> Path | None:
-    """Returns the first of several subfolders that exists, or None.
+def child(folder: Path, *names: str) -> Path | None:
+    """Returns the first of several subfolders that exists, or None, wherever a link leads.
 
     Args:
         folder: Path.
         *names: str. Their names, without regard to upper and lower case.
+    """
+    entries = sorted(entry for entry in folder.iterdir() if entry.is_dir())
+    found = (entry for name in names for entry in entries if entry.name.lower() == name.lower())
+    return next(found, None)
+
+
+def subfolder(folder: Path, *names: str) -> Path | None:
+    """Returns what `child` does.
 
     Raises:
         ValueError: if it is a link to a place outside the folder.
     """
-    entries = sorted(entry for entry in folder.iterdir() if entry.is_dir())
-    for name in names:
-        for entry in entries:
-            if entry.name.lower() == name.lower():
-                return inside(entry, folder)
-    return None
+    found = child(folder, *names)
+    return None if found is None else inside(found, folder)
 
 
 def inside(path: Path, root: str | os.PathLike) -> Path:

@@ -10,10 +10,8 @@ import json
 import re
 from typing import Any
 
-_QUOTED = r"""("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|"""
-_KEY = re.compile(_QUOTED + r"""[^\s#:'"\[{][^:]*?)\s*:(?:\s+(.*))?$""")
-_TOKEN = re.compile(r"\s*" + _QUOTED + r"""[^,\[\]{}"'][^,\[\]{}]*|[,\[\]{}])""")
-_PAIR = re.compile(_QUOTED + r"[^:]*?)\s*:\s*(.*)$")
+_QUOTED = r"""("(?:[^"\\]|\\.)*"|'(?:[^']|'')*')"""
+_TOKEN = re.compile(r"\s*(?:" + _QUOTED + r"""|([^,\[\]{}"'][^,\[\]{}]*|[,\[\]{}]))""")
 
 
 def parse(text: str) -> dict[str, Any]:
@@ -29,16 +27,16 @@ def parse(text: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     index = 0
     while index < len(lines):
-        match = _KEY.match(lines[index])
+        pair = None if lines[index][:1] in " \t#-[{" else _pair(lines[index])
         index += 1
-        if match is None:  # an empty line, or something that no data.yaml holds
+        if pair is None:  # an empty line, or something that no data.yaml holds
             continue
         first, block = index, []
         while index < len(lines) and (lines[index][:1] in ("", " ", "\t", "-", "]", "}")):
             block.append(lines[index])
             index += 1
         try:
-            found[_scalar(match[1])] = _value((match[2] or "").strip(), block)
+            found[_scalar(pair[0])] = _value(pair[1], block)
         except ValueError as error:
             raise ValueError(f"line {first}: {error}") from error
     return found
@@ -77,9 +75,9 @@ def _value(first, block):
     indent = min((len(line) - len(line.lstrip()) for line in block if line.strip()), default=0)
     pairs = {}
     for line in block:
-        match = _KEY.match(line[indent:])
-        if match is not None:  # deeper levels are left out
-            pairs[_scalar(match[1])] = _scalar((match[2] or "").strip())
+        pair = None if line[indent : indent + 1] in " \t" else _pair(line[indent:])
+        if pair is not None:  # deeper levels are left out
+            pairs[_scalar(pair[0])] = _scalar(pair[1])
     return pairs if pairs else ""
 
 
@@ -92,7 +90,7 @@ def _flow(text):
         match = _TOKEN.match(text, position)
         if match is None:
             raise ValueError(f"a list that starts with {text[0]} does not end with {closing}")
-        token, position = match[1].strip(), match.end()
+        token, position = match[1] or match[2].strip(), match.end()
         if token == closing:
             break
         if token in ("[", "]", "{", "}"):
@@ -104,10 +102,19 @@ def _flow(text):
     entries = ["".join(entry) for entry in pieces if entry]
     if closing == "]":
         return [_scalar(entry) for entry in entries]
-    pairs = [_PAIR.match(entry) for entry in entries]
+    pairs = [_pair(entry) for entry in entries]
     if None in pairs:
         raise ValueError("a mapping needs entries like 0: name")
-    return {_scalar(pair[1]): _scalar(pair[2]) for pair in pairs if pair is not None}
+    return {_scalar(pair[0]): _scalar(pair[1]) for pair in pairs if pair is not None}
+
+
+def _pair(text):
+    """Splits `key: value`; None if it is something else."""
+    quoted = re.match(_QUOTED, text)
+    key, colon, value = text[quoted.end() if quoted else 0 :].partition(":")
+    if not colon or (quoted and key.strip()) or (value and not value[0].isspace() and not quoted):
+        return None
+    return quoted[1] if quoted else key.strip(), value.strip()
 
 
 def _scalar(text):

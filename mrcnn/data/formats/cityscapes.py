@@ -47,7 +47,7 @@ def looks_like(path: Path) -> bool:
     """Returns whether a path is a folder of Cityscapes: the whole, gtFine, a split or a city."""
     if not path.is_dir():
         return False
-    start = _folders.subfolder(path, "gtFine", "gtCoarse") or path
+    start = _folders.child(path, "gtFine", "gtCoarse") or path
     for _, (_, folders, names) in zip(range(8), os.walk(start), strict=False):
         folders.sort()
         for name in names:

@@ -42,17 +42,17 @@ class _Layout:
 
 def looks_like(path: Path) -> bool:
     """Returns whether a path is a folder in one of the three layouts, with masks in colors."""
-    if not path.is_dir() or _folders.subfolder(path, "Annotations") is not None:
+    if not path.is_dir() or _folders.child(path, "Annotations") is not None:
         return False
     try:
         layout = _layout(path, None)
+        images, masks = layout.folders[0]
+        files = _folders.files_below(masks)[:5]
     except (FileNotFoundError, ValueError):
         return False
     if layout.colors is not None:
         return True
-    images, masks = layout.folders[0]
     stems = {entry.stem for entry in images.iterdir()} if images is not None else set()
-    files = _folders.files_below(masks)[:5]
     named_alike = any(file.stem.removesuffix(end) in stems for file in files for end in ENDINGS)
     return named_alike and any(map(_has_colors, files))
 

@@ -285,9 +285,13 @@ def _shape(code, image, name, order):
         raise broken(image, name, reason)
     if (ends[:-1] > starts[1:]).any():
         raise broken(image, name, f"its code has a pixel twice: {shorten(code)}")
-    apart = ends[:-1] < starts[1:]  # runs that touch become one
-    edges = np.stack([starts[np.r_[True, apart]], ends[np.r_[apart, True]]], axis=1).ravel()
-    counts = np.diff(np.r_[0, edges, height * width])
+    first = np.ones(len(starts), bool)  # runs that touch become one
+    first[1:] = ends[:-1] < starts[1:]
+    edges = np.zeros(2 * int(first.sum()) + 2, np.int64)
+    edges[1:-1:2] = starts[first]
+    edges[2:-1:2] = ends[np.append(first[1:], True)]
+    edges[-1] = height * width
+    counts = np.diff(edges)
     size = [height, width] if order == "columns" else [width, height]
     shape = {"size": size, "counts": counts[: len(counts) - (counts[-1] == 0)].tolist()}
     if order == "columns":

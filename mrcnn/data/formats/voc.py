@@ -49,10 +49,10 @@ def looks_like(path: Path) -> bool:
     if not path.is_dir():
         return False
     root = _root(path)
-    if _folders.subfolder(root, "SegmentationObject") and not (root / "labelmap.txt").is_file():
+    if _folders.child(root, "SegmentationObject") and not (root / "labelmap.txt").is_file():
         return True
     folders = (entry for entry in sorted(root.iterdir()) if entry.is_dir())
-    start = _folders.subfolder(root, "Annotations")
+    start = _folders.child(root, "Annotations")
     for folder in [start] if start is not None else [root, *folders]:
         first = next((file for file in folder.iterdir() if file.suffix.lower() == ".xml"), None)
         if first is not None:

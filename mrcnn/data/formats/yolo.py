@@ -81,7 +81,9 @@ def read(
         image_root, files = Path(images), _folders.files_below(Path(images))
         root = _folders.subfolder(root, "labels") or root
     if not files:
-        raise FileNotFoundError(f"{path}: no images were found. Give their folder as images=.")
+        raise FileNotFoundError(
+            f"{path}: no images were found in {image_root}. Give their folder as images=."
+        )
     if names is not None:
         found_names = dict(enumerate(names))
     labels = {
@@ -153,7 +155,7 @@ def _layout(path):
         raise ValueError(f"{path}: expected one data.yaml, found {listed}. Name the file itself.")
     if yamls:
         entries, names = _read_yaml(_folders.inside(yamls[0], root))
-        splits = {name: _entry(entry, root) for name, entry in entries.items()}
+        splits = {name: _entry(entry, root, name, yamls[0]) for name, entry in entries.items()}
         return root, {name: files for name, files in splits.items() if files}, names
     if root.name == "labels" and (root.parent / "images").is_dir():
         root = root.parent
@@ -204,7 +206,7 @@ def _read_yaml(file):
         return entries, numbered or None
 
 
-def _entry(entry, root):
+def _entry(entry, root, name, file):
     """Returns the images that an entry of data.yaml stands for: folders, files, or lists of them.
 
     The paths in it may start anywhere on the machine that wrote the file ("/content/data/train",
@@ -213,8 +215,10 @@ def _entry(entry, root):
     """
     files = []
     for base, text in entry:
-        found = _locate(root, f"{base}/{text}")
+        found = _locate(root, base, text)
         if found is None:
+            if name != "test":  # often named, but not part of a download
+                logger.warning("%s: %s: %s is nowhere in %s.", file, name, shorten(text), root)
             continue
         if found.suffix.lower() == ".txt":
             lines = read_text(found, "a list of image files").split("\n")
@@ -225,9 +229,12 @@ def _entry(entry, root):
     return files
 
 
-def _locate(root, text):
-    parts = [part for part in PureWindowsPath(text).parts if part not in ("..", ".")]
-    parts = [part for part in parts if not part.endswith((":", "\\", "/"))]  # drive and root
+def _locate(root, *texts):
+    """Returns the file or folder that a path stands for, inside the root, or None."""
+    parts = [part for text in texts for part in PureWindowsPath(text).parts if part != "."]
+    if not parts:  # "." is the folder itself
+        return root
+    parts = [part for part in parts if part != ".." and not part.endswith((":", "\\", "/"))]
     for first in range(max(len(parts) - MAX_PARTS, 0), len(parts)):
         candidate = root.joinpath(*parts[first:])
         if os.path.exists(candidate):
@@ -258,7 +265,7 @@ def _names_file(root):
 def _has_labels(folder):
     """Whether one of the first text files holds rows of numbers, and belongs to an image."""
     root = folder.parent if folder.name == "labels" else folder
-    start = _folders.subfolder(folder, "labels") or folder
+    start = _folders.child(folder, "labels") or folder
     for _, (parent, _, names) in zip(range(20), os.walk(start), strict=False):
         for name in sorted(name for name in names if name.lower().endswith(".txt"))[:20]:
             file = Path(parent, name)

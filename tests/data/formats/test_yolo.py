@@ -1,6 +1,7 @@
 import logging
 import os
 import random
+import time
 from pathlib import Path
 
 import fixtures
@@ -11,7 +12,7 @@ from fixtures import CAT, DOG, HEIGHT, WIDTH, mask, text, yolo_polygon, yolo_row
 from mrcnn.data import formats
 from mrcnn.data.annotated import AnnotatedDataset
 from mrcnn.data.annotations import Annotations, Image, Instance, Rle
-from mrcnn.data.formats import yolo
+from mrcnn.data.formats import _yaml, yolo
 from mrcnn.images.rle import mask_to_rle
 
 LAYOUTS = [name for name in fixtures.FIXTURES if name.startswith("yolo")]
@@ -77,6 +78,31 @@ def test_lists_of_images_in_the_yaml(tmp_path):
     text(tmp_path / "d.yaml", "path: /somewhere/else\ntrain: train.txt\nval: [val.txt]\nnames: [c]")
     assert [image.id for image in yolo.read(tmp_path, split="train").images] == ["a"]
     assert [image.id for image in yolo.read(tmp_path, split="val").images] == ["b"]
+
+
+def test_a_split_that_is_nowhere_is_warned_of(tmp_path, caplog):
+    fixtures.images(tmp_path)
+    text(tmp_path / "a.txt", yolo_row(0, CAT))
+    text(tmp_path / "d.yaml", "train: .\nval: ../valid/images\ntest: x\nnames: ['c']\n")
+    with caplog.at_level(logging.WARNING, "mrcnn"):
+        assert [len(image.instances) for image in yolo.read(tmp_path).images] == [1, 0]
+    (record,) = caplog.records
+    assert "val: '../valid/images' is nowhere in" in record.getMessage()
+
+
+def test_hostile_yaml_takes_no_time(tmp_path):
+    start = time.perf_counter()
+    size = 300_000
+    for line in (
+        *("a" + " " * size, "'" * size + " #", '"' * size + " #", "[" + '"a"' * size, " " * size),
+        *("names: {" + '"a":' * size, "x: [" + "a," * size, "- " * size, '"' + "\\" * size),
+        *("a: " + "#" * size, "a" + ":b" * size, "names:\n" + "  0: a\n" * (size // 10)),
+    ):
+        try:
+            _yaml.parse(line)
+        except ValueError:
+            pass
+    assert time.perf_counter() - start < 10
 
 
 def test_classes_without_names_are_numbers(tmp_path):
