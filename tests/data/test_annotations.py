@@ -2,7 +2,6 @@
 
 import json
 import os
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -52,8 +51,7 @@ def best_overlaps(first, second):
 
 # --- Formats -------------------------------------------------------------------------------------
 def test_every_file_of_the_folder_is_a_format():
-    files = Path(formats.__file__).parent.glob("[!_]*.py")
-    assert list(formats.formats()) == sorted(path.stem for path in files)
+    assert set(NAMES) <= set(formats.formats())
     for module in formats.formats().values():
         assert all(callable(getattr(module, name)) for name in ("looks_like", "read", "write"))
 
@@ -166,8 +164,8 @@ def test_open_says_what_it_cannot_decide(tmp_path):
         Dataset.open(tmp_path / "other" / "notes.txt")
     with pytest.raises(FileNotFoundError, match="nowhere"):
         Dataset.open(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="'auto', 'coco', .*got 'voc'"):
-        Dataset.open(tmp_path, "voc")
+    with pytest.raises(ValueError, match="'auto', .*'coco', .*got 'nonsense'"):
+        Dataset.open(tmp_path, "nonsense")
     with pytest.raises(ValueError, match="'coco' has no option 'class_name'.*crowds"):
         Dataset.open(tmp_path / "instances.json", class_name="x")
     panoptic = {"images": [], "annotations": [{"segments_info": []}], "categories": []}

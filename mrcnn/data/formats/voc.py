@@ -1,0 +1,427 @@
+"""Pascal VOC: XML files of boxes as LabelImg writes them, and SegmentationObject PNG files.
+
+VOC counts pixels from 1, and the upper bounds belong to the box: `xmin=1, xmax=30` covers an image
+of 30 columns, and is read as the box from 0 to 30. LabelImg writes the edges that were drawn,
+rounded down, and at least 1. Read by the rule of VOC, its boxes are up to a pixel too large on the
+left and above; `first_pixel=0` takes them as they were drawn.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+from PIL import Image as PillowImage
+from scipy import ndimage
+
+from mrcnn.data.annotations import Annotations, Image, Instance, Rle, broken
+from mrcnn.data.formats import _colors, _folders
+from mrcnn.data.formats._files import image_size, read_text, read_xml
+from mrcnn.data.formats.coco import ImageFinder
+from mrcnn.errors import reading, shorten
+from mrcnn.images.atomic import atomic_path, write_text
+from mrcnn.images.masks import mask_bounds
+from mrcnn.images.rle import decode_rle
+
+NAME = "voc"
+SOURCE = "voc"
+VOID = 255  # the border of objects, neither object nor background
+MAX_OBJECTS = VOID - 1  # a palette has 256 colors
+CLASSES = (
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
+    *("train", "tvmonitor"),
+)
+
+logger = logging.getLogger("mrcnn")
+
+
+def looks_like(path: Path) -> bool:
+    """Returns whether a path is a VOC XML file, or a folder that holds some, or of the devkit."""
+    if path.is_file():
+        return path.suffix.lower() == ".xml" and _is_annotation(path)
+    if not path.is_dir():
+        return False
+    root = _root(path)
+    if _folders.child(root, "SegmentationObject") and not (root / "labelmap.txt").is_file():
+        return True
+    folders = (entry for entry in sorted(root.iterdir()) if entry.is_dir())
+    start = _folders.child(root, "Annotations")
+    for folder in [start] if start is not None else [root, *folders]:
+        first = next((file for file in folder.iterdir() if file.suffix.lower() == ".xml"), None)
+        if first is not None:
+            return _is_annotation(first)
+    return False
+
+
+def read(
+    path: str | os.PathLike,
+    images: str | os.PathLike | None = None,
+    split: str | None = None,
+    masks: bool = True,
+    difficult: str = "ignore",
+    first_pixel: int = 1,
+) -> Annotations:
+    """Reads the boxes of XML files, or the masks of SegmentationObject where there are some.
+
+    Args:
+        path: str or path. An XML file; a folder of them; or a folder of the devkit, with
+            `Annotations` and `JPEGImages`.
+        images: str or path. The folder of images. Defaults to None: `JPEGImages`, `images`, or
+            that of the XML files.
+        split: str. The part to read: a list in `ImageSets`, or a subfolder. Defaults to None: all.
+        masks: bool. Whether to read SegmentationObject where it exists, and then only the images
+            in it. False reads the boxes of all XML files. Defaults to True.
+        difficult: str. What an object marked difficult is: "ignore", neither right nor wrong in
+            training and evaluation, as VOC evaluates; or "objects", one like any other. Defaults
+            to "ignore".
+        first_pixel: int. The number of the first pixel, 1 or 0. Defaults to 1, the rule of VOC.
+
+    Returns:
+        Annotations. The id of an image is the path of its XML file in its folder, without suffix.
+
+    Raises:
+        FileNotFoundError: if there is no such file or folder, or the size of a missing image is
+            needed.
+        ValueError: if a file is damaged, or names something outside of its folder.
+    """
+    if difficult not in ("ignore", "objects") or first_pixel not in (0, 1):
+        raise ValueError(
+            "difficult must be 'ignore' or 'objects', and first_pixel 0 or 1, got "
+            f"{difficult!r} and {first_pixel!r}."
+        )
+    root = _root(Path(path))
+    labelmap = root / "labelmap.txt"
+    colors = _colors.read_labelmap(labelmap) if labelmap.is_file() else None
+    finder = _Images(root, None if images is None else Path(images))
+    pngs = _pngs(root, "SegmentationObject") if masks else {}
+    class_pngs = _pngs(root, "SegmentationClass") if pngs else {}
+    parsed = {}
+    for image_id, file in _xml_files(Path(path), root).items():
+        parsed[image_id] = _annotation(file, image_id, finder, first_pixel)
+    names = {item.name for _, items in parsed.values() for item in items}
+    classes = _classes(names, colors)
+    class_ids = {name: number for number, name in classes}
+    chosen = _split(root, split)
+    records = []
+    for image_id in pngs or parsed:
+        if not chosen(image_id):
+            continue
+        record, items = parsed.get(image_id) or (finder.record(image_id, pngs[image_id]), [])
+        if pngs:
+            shapes = _shapes(record, pngs[image_id])
+            items = _match(record, items, shapes, class_pngs.get(image_id), colors)
+        record.instances = [
+            Instance(
+                class_ids[item.name],
+                crowd=item.difficult and difficult == "ignore",
+                box=item.box if item.shape is None else None,
+                shape=item.shape,
+                name=item.label,
+            )
+            for item in items
+        ]
+        records.append(record)
+    if not records:
+        raise ValueError(f"{path}: there is no image with annotations of VOC in it.")
+    _warn_of_difficult(records, dict(classes), path)
+    return Annotations(SOURCE, classes, records)
+
+
+def write(annotations: Annotations, path: str | os.PathLike) -> None:
+    """Writes a folder of the devkit: `Annotations`, and a copy of the images in `JPEGImages`.
+
+    Where there are masks, also `SegmentationObject` and `SegmentationClass`. Where instances
+    overlap, the smaller one is on top. Crowds are marked difficult. A labelmap.txt, as CVAT adds
+    it, keeps the order of the classes. Scores have no place in the format.
+
+    Args:
+        annotations: Annotations with image files.
+        path: str or path. The folder to write.
+
+    Raises:
+        ValueError: if VOC cannot hold the annotations: more than 254 masks on an image, some
+            instances with and some without a mask, or one wholly under others.
+    """
+    folder = Path(path)
+    names = [str(name) for _, name in annotations.classes]
+    with_masks = any(
+        instance.shape is not None for image in annotations.images for instance in image.instances
+    )
+    if with_masks and len(names) > MAX_OBJECTS:
+        raise ValueError(f"{path}: VOC holds {MAX_OBJECTS} classes of masks, got {len(names)}.")
+    write_text(folder / "labelmap.txt", _colors.labelmap(names))
+    for stem, image in _folders.by_stem(annotations).items():
+        if with_masks:
+            labels, instances = _folders.paint(image, NAME)
+            if len(instances) > MAX_OBJECTS:
+                raise ValueError(
+                    f"{image.path}: VOC holds {MAX_OBJECTS} masks per image, got {len(instances)}."
+                )
+            class_ids = np.array([0, *(instance.class_id for instance in instances)])
+            _write_palette(folder / "SegmentationObject" / f"{stem}.png", labels)
+            _write_palette(folder / "SegmentationClass" / f"{stem}.png", class_ids[labels])
+            places = ndimage.find_objects(labels)
+            boxes = [(rows.start, cols.start, rows.stop, cols.stop) for rows, cols in places]
+        else:
+            instances = [instance for instance, _ in _folders.objects(image)]
+            boxes = [instance.box for instance in instances if instance.box is not None]
+        text = _xml(image, [names[i.class_id - 1] for i in instances], boxes, instances)
+        write_text(folder / "Annotations" / f"{stem}.xml", text)
+        _folders.copy_image(image, folder / "JPEGImages")
+
+
+# --- Layout --------------------------------------------------------------------------------------
+def _root(path):
+    """Returns the folder that `Annotations` and `JPEGImages` lie in, or the XML files."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder. Check the path.")
+    folder = path if path.is_dir() else path.parent
+    if folder.name.lower() == "annotations":
+        if any((folder.parent / name).is_dir() for name in ("JPEGImages", "images")):
+            return folder.parent
+    years = [entry for entry in folder.iterdir() if re.fullmatch(r"VOC\d{4}", entry.name)]
+    return years[0] if len(years) == 1 and years[0].is_dir() else folder
+
+
+def _xml_files(path, root):
+    """Returns the XML files by image id: their path in their folder, without suffix."""
+    if path.is_file():
+        return {path.stem: path}
+    folder = _folders.subfolder(root, "Annotations") or root
+    files = _folders.files_below(folder, (".xml",))
+    return {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}
+
+
+def _pngs(root, name):
+    folder = _folders.subfolder(root, name)
+    return {} if folder is None else _folders.one_per_stem(_folders.files_below(folder, (".png",)))
+
+
+def _split(root, split):
+    """Returns a function that says whether an image id belongs to a split."""
+    if split is None:
+        return lambda image_id: True
+    sets = _folders.subfolder(root, "ImageSets")
+    lists = [] if sets is None else _folders.files_below(sets, (".txt",))
+    # Segmentation comes before Main: its list has the images with masks.
+    for file in sorted(lists, key=lambda file: file.parent.name != "Segmentation"):
+        if file.stem == split:
+            rows = read_text(file, "a list of image ids").splitlines()
+            ids = {row.split()[0] for row in rows if row.split()}
+            return lambda image_id: image_id in ids
+    if _folders.subfolder(_folders.subfolder(root, "Annotations") or root, split) is not None:
+        return lambda image_id: image_id.split("/")[0] == split
+    known = ", ".join(sorted({repr(file.stem) for file in lists})) or "none"
+    raise ValueError(f"{root}: there is no split {split!r}. Its splits: {known}.")
+
+
+class _Images:
+    """Finds the image of an XML file: by the name of the XML file, or else by the one in it."""
+
+    def __init__(self, root, images):
+        self.folder = images or _folders.subfolder(root, "JPEGImages", "images") or root
+        self._found = {}
+        for file in _folders.files_below(self.folder):
+            relative = file.relative_to(self.folder).with_suffix("").as_posix()
+            for key in {relative, file.stem}:
+                self._found.setdefault(key, []).append(file)
+
+    def record(self, image_id, file, name=None):
+        """Returns the record of an image without instances."""
+        stem = image_id.rsplit("/", 1)[-1]
+        fitting = self._found.get(image_id) or self._found.get(stem) or []
+        if len(fitting) > 1:
+            fitting = [image for image in fitting if image.name == name] or fitting
+        if len(fitting) > 1:
+            listed = " and ".join(map(str, fitting[:3]))
+            raise ValueError(f"{file}: {listed} fit: remove or rename the one that is not meant.")
+        if fitting:
+            return Image(image_id, str(fitting[0]), file=str(file))
+        if not name:
+            raise FileNotFoundError(f"{file}: no image named {stem} in {self.folder}.")
+        finder = ImageFinder(file, self.folder)
+        return Image(image_id, finder.find(name), file=str(file))
+
+
+def _is_annotation(file):
+    with file.open("rb") as stream:
+        head = stream.read(2**10)
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        head = head.decode("utf-16", "ignore").encode()
+    return re.search(rb"<annotation[\s>]", head) is not None and (
+        b"<bndbox" in head or b"<polygon" not in head  # LabelMe had an XML format of its own
+    )
+
+
+# --- XML -----------------------------------------------------------------------------------------
+@dataclass
+class _Object:
+    """An object of an XML file, or one with the mask of SegmentationObject."""
+
+    name: str
+    box: tuple[float, float, float, float]
+    difficult: bool
+    label: str
+    shape: Rle | None = None
+
+
+def _annotation(file, image_id, finder, first_pixel):
+    """Reads an XML file, as the record of its image and its objects."""
+    root = read_xml(file, "a VOC annotation")
+    if root.tag != "annotation":
+        raise ValueError(f"{file}: expected <annotation>, got <{shorten(root.tag)}>.")
+    record = finder.record(image_id, file, (root.findtext("filename") or "").strip())
+    sides = [_integer(root.findtext(f"size/{side}")) for side in ("height", "width")]
+    if min(sides) > 0:
+        record.height, record.width = sides
+    elif os.path.isfile(record.path):  # older tools write 0
+        record.height, record.width = image_size(record.path)
+    items = []
+    for number, element in enumerate(root.findall("object"), 1):
+        label = f"object {number}"
+        name = (element.findtext("name") or "").strip()
+        if not name:
+            raise broken(record, label, "it has no <name>")
+        corners = element.find("bndbox")
+        if corners is None:
+            raise broken(record, label, "it has no <bndbox>; only boxes are read")
+        found = [_number(corners.findtext(key)) for key in ("ymin", "xmin", "ymax", "xmax")]
+        y1, x1, y2, x2 = found
+        if not all(map(math.isfinite, found)) or y2 < y1 or x2 < x1:
+            text = ElementTree.tostring(corners, "unicode")
+            raise broken(record, label, f"its box is damaged: {shorten(' '.join(text.split()))}")
+        difficult = _integer(element.findtext("difficult")) == 1
+        box = (y1 - first_pixel, x1 - first_pixel, y2, x2)
+        items.append(_Object(name, box, difficult, label))
+    return record, items
+
+
+def _number(text):
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _integer(text):
+    number = _number(text)
+    return int(number) if math.isfinite(number) and abs(number) < 2**31 else 0
+
+
+def _xml(image, names, boxes, instances):
+    """Returns the text of an XML file, with the elements of LabelImg in its order."""
+    height, width = _folders.size_of(image)
+    root = ElementTree.Element("annotation")
+
+    def add(parent, tag, value=None):
+        element = ElementTree.SubElement(parent, tag)
+        element.text = None if value is None else str(value)
+        return element
+
+    add(root, "folder", "JPEGImages")
+    add(root, "filename", Path(image.path).name)
+    add(add(root, "source"), "database", "Unknown")
+    size = add(root, "size")
+    for tag, value in (("width", width), ("height", height), ("depth", 3)):
+        add(size, tag, value)
+    add(root, "segmented", int(any(instance.shape is not None for instance in instances)))
+    for name, (y1, x1, y2, x2), instance in zip(names, boxes, instances, strict=True):
+        element = add(root, "object")
+        add(element, "name", name)
+        add(element, "pose", "Unspecified")
+        add(element, "truncated", int(y1 <= 0 or x1 <= 0 or y2 >= height or x2 >= width))
+        add(element, "difficult", int(instance.crowd))
+        box = add(element, "bndbox")
+        for tag, value in (("xmin", x1 + 1), ("ymin", y1 + 1), ("xmax", x2), ("ymax", y2)):
+            add(box, tag, f"{value:.10g}")
+    ElementTree.indent(root, "\t")
+    return ElementTree.tostring(root, "unicode") + "\n"
+
+
+# --- Masks ---------------------------------------------------------------------------------------
+def _shapes(record, png):
+    """Returns the regions of SegmentationObject by number, and sets the size of the image."""
+    numbers = _colors.read_numbers(png)
+    record.file = str(png)
+    record.height, record.width = numbers.shape
+    with reading(png, "SegmentationObject of VOC"):
+        found = dict(_colors.regions(numbers))
+    return {number: shape for number, shape in found.items() if number not in (0, VOID)}
+
+
+def _match(record, items, shapes, class_png, colors):
+    """Gives each region its class: from SegmentationClass where its names are known, or the XML."""
+    classes = None
+    if class_png is not None and (colors is not None or not items):
+        read_classes = _colors.read_numbers if colors is None else _colors.read_colors
+        classes = read_classes(class_png)
+        if classes.shape != (record.height, record.width):
+            raise ValueError(f"{class_png}: its size is not that of {record.file}.")
+    found = []
+    for number, shape in shapes.items():
+        label = f"region {number}"
+        mask = decode_rle({"size": shape.size, "counts": shape.counts})
+        item = items[number - 1] if number <= len(items) else None
+        if item is not None and not _covers(item.box, mask_bounds(mask)):
+            item = None
+        if classes is not None:
+            values, counts = np.unique(classes[mask], return_counts=True)
+            name = _class_name(int(values[counts.argmax()]), colors)
+        else:
+            name = None if item is None else item.name
+        if name is None:
+            reason = "neither SegmentationClass nor the object of that number in the XML fits it"
+            raise broken(record, label, reason)
+        box = item.box if item is not None else (0.0, 0.0, 0.0, 0.0)
+        found.append(_Object(name, box, item is not None and item.difficult, label, shape))
+    return found
+
+
+def _covers(box, bounds):
+    """Whether at least half of the bounds of a mask lie in a box."""
+    y1, x1, y2, x2 = bounds
+    height = min(box[2], y2) - max(box[0], y1)
+    width = min(box[3], x2) - max(box[1], x1)
+    return min(height, width) > 0 and 2 * height * width >= (y2 - y1) * (x2 - x1)
+
+
+def _class_name(value, colors):
+    if colors is None:
+        return CLASSES[value - 1] if 1 <= value <= len(CLASSES) else None
+    color = (value >> 16, value >> 8 & 255, value & 255)
+    return next((name for name, rgb in colors.items() if rgb == color), None)
+
+
+def _classes(names, colors):
+    """Returns (number, name): those of labelmap.txt, of the XML files, or of VOC, from 1."""
+    listed = [name for name in colors or () if name != "background"]
+    listed += sorted(names - set(listed), key=_folders.natural)
+    return list(enumerate(listed or CLASSES, 1))
+
+
+def _warn_of_difficult(records, classes, path):
+    """Warns of classes whose objects are all marked difficult: nothing is learned from them."""
+    objects = {i.class_id for record in records for i in record.instances if not i.crowd}
+    crowds = {i.class_id for record in records for i in record.instances if i.crowd}
+    names = [classes[class_id] for class_id in sorted(crowds - objects)]
+    if names:
+        logger.warning(
+            "%s: all objects of the classes %s are marked difficult, and training ignores them. If "
+            'they are objects like any other, read the files with difficult="objects".',
+            path,
+            ", ".join(names[:10]) + ", ..." * (len(names) > 10),
+        )
+
+
+def _write_palette(path, labels):
+    image = PillowImage.fromarray(labels.astype(np.uint8))
+    image.putpalette([part for number in range(256) for part in _colors.voc_color(number)])
+    with atomic_path(path) as temporary:
+        image.save(temporary)
