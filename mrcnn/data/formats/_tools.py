@@ -6,7 +6,6 @@ import contextlib
 import logging
 import mmap
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from mrcnn.data.annotations import (
     iterate_masks,
 )
 from mrcnn.data.formats._files import image_size
+from mrcnn.data.formats._folders import inside, natural
 from mrcnn.data.formats._values import rectangle
 from mrcnn.data.formats.coco import ImageFinder
 from mrcnn.errors import shorten
@@ -96,7 +96,7 @@ def one_file(path: str | os.PathLike, fits: Callable[[Path], bool], what: str) -
     if len(found) != 1:
         names = ", ".join(file.name for file in found[:5]) or "none"
         raise ValueError(f"{path}: expected one {what}, found {names}. Name the file itself.")
-    return found[0]
+    return inside(found[0], path)
 
 
 class ImageFolders:
@@ -112,10 +112,12 @@ class ImageFolders:
     """
 
     def __init__(self, file: Path, images: str | os.PathLike | None):
-        beside = [folder for folder in (file.parent / "images", file.parent) if folder.is_dir()]
-        folders = beside if images is None else [Path(images)]
-        if not all(folder.is_dir() for folder in folders):
+        if images is not None and not Path(images).is_dir():
             raise FileNotFoundError(f"{images}: no such image folder. Check the path.")
+        folders = [file.parent] if images is None else [Path(images)]
+        beside = file.parent / "images"
+        if images is None and beside.is_dir():
+            folders.insert(0, inside(beside, file.parent))
         self.file = file
         self._finders = [ImageFinder(file, folder) for folder in folders]
 
@@ -146,22 +148,13 @@ class ImageFolders:
                     refused = refused or error
                     break
                 if os.path.isfile(path):
-                    return self._inside(path, finder.folder)
+                    return str(inside(Path(path), finder.folder))
                 first = first or path
             if refused and not loose:
                 break
         if refused:
             raise refused
         return str(first)
-
-    def _inside(self, path, folder):
-        root = os.path.realpath(folder)
-        if os.path.commonpath([root, os.path.realpath(path)]) != root:
-            raise ValueError(
-                f"{self.file}: the file {path} is a link that leads outside {folder}. Put the file "
-                "itself there, or give its folder as images=."
-            )
-        return path
 
 
 def header_size(path: str) -> tuple[int | None, int | None]:
@@ -323,9 +316,3 @@ def _union(image, parts):
     for _, mask in drawn:
         union |= mask
     return Rle(**mask_to_rle(union))
-
-
-def natural(text: str) -> list:
-    """Returns a sort key under which "class 2" comes before "class 10"."""
-    parts = [part for part in re.split(r"(\d+)", text) if part]
-    return [(0, part.zfill(20)) if part.isdecimal() else (1, part) for part in parts]

@@ -9,14 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mrcnn.data.annotations import (
-    Annotations,
-    Image,
-    Polygons,
-    annotated_size,
-    iterate_masks,
-)
-from mrcnn.data.formats._files import image_size
+from mrcnn.data.annotations import Annotations, Image, Polygons
+from mrcnn.data.formats._folders import check_no_crowds, objects
 from mrcnn.images.outlines import one_ring, trace
 
 
@@ -56,12 +50,7 @@ def class_names(annotations: Annotations, format: str) -> list[str]:
             f"The format {format!r} tells classes apart by their names, but two are named "
             f"{twice!r}. Rename one."
         )
-    for image in annotations.images:
-        if any(instance.crowd for instance in image.instances):
-            raise ValueError(
-                f"The format {format!r} cannot mark crowds, but {image.path} holds some. Write "
-                "'coco', or read with crowds=\"objects\"."
-            )
+    check_no_crowds(annotations, format)
     return names
 
 
@@ -83,11 +72,6 @@ def file_names(annotations: Annotations) -> list[str]:
         return []
     common = os.path.commonpath([os.path.dirname(path) for path in paths])
     return [Path(os.path.relpath(path, common)).as_posix() for path in paths]
-
-
-def shape_of(image: Image) -> tuple[int, int]:
-    """Returns the (height, width) of an image, from its file if nothing else says it."""
-    return annotated_size(image) or image_size(image.path or "")
 
 
 def outlines(annotations: Annotations, image: Image, polygons: bool) -> Iterator[Outline]:
@@ -113,15 +97,10 @@ def outlines(annotations: Annotations, image: Image, polygons: bool) -> Iterator
         elif ring is not None:
             yield Outline(label, ring=ring, score=score)
         else:
-            sized = image
-            if isinstance(instance.shape, Polygons) and annotated_size(image) is None:
-                height, width = shape_of(image)
-                sized = replace(image, height=height, width=width)
-            # a label image holds many objects, every other shape one
-            for _, mask in iterate_masks(replace(sized, instances=[instance])):
-                if mask.any() and polygons:
+            for _, mask in objects(replace(image, instances=[instance])):
+                if polygons and mask is not None:
                     yield Outline(label, ring=one_ring(trace(mask)), score=score)
-                elif mask.any():
+                else:
                     yield Outline(label, mask=mask, score=score)
 
 

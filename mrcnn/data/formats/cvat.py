@@ -13,6 +13,7 @@ import numpy as np
 
 from mrcnn.data.annotations import Annotations, Image
 from mrcnn.data.formats._files import read_xml
+from mrcnn.data.formats._folders import size_of
 from mrcnn.data.formats._tools import (
     Builder,
     ImageFolders,
@@ -24,7 +25,7 @@ from mrcnn.data.formats._tools import (
     one_file,
 )
 from mrcnn.data.formats._values import MAX_NUMBER, ellipse, place, rectangle, rotate, sides
-from mrcnn.data.formats._writing import class_names, file_names, outlines, shape_of
+from mrcnn.data.formats._writing import class_names, file_names, outlines
 from mrcnn.errors import reading, shorten
 from mrcnn.images.atomic import write_text
 from mrcnn.images.masks import mask_bounds
@@ -115,7 +116,7 @@ def write(annotations: Annotations, path: str | os.PathLike) -> None:
     ids = [image.id for image in annotations.images]
     keep = all(type(number) is int and number >= 0 for number in ids) and len(set(ids)) == len(ids)
     for index, (image, name) in enumerate(zip(annotations.images, names, strict=True)):
-        height, width = shape_of(image)
+        height, width = size_of(image)
         size = {"width": str(width), "height": str(height)}
         entry = _element(root, "image", id=str(image.id if keep else index), name=name, **size)
         for outline in outlines(annotations, image, polygons=False):

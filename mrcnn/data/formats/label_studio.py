@@ -16,6 +16,7 @@ import numpy as np
 from mrcnn.data.annotations import Annotations, Image, Rle
 from mrcnn.data.formats._brush import decode_brush, encode_brush
 from mrcnn.data.formats._files import read_json, read_xml
+from mrcnn.data.formats._folders import inside, size_of
 from mrcnn.data.formats._tools import (
     Builder,
     ImageFolders,
@@ -36,7 +37,7 @@ from mrcnn.data.formats._values import (
     rotate,
     sides,
 )
-from mrcnn.data.formats._writing import class_names, file_names, outlines, shape_of
+from mrcnn.data.formats._writing import class_names, file_names, outlines
 from mrcnn.errors import reading, shorten
 from mrcnn.images.atomic import write_text
 from mrcnn.images.files import IMAGE_SUFFIXES
@@ -124,7 +125,7 @@ def write(annotations: Annotations, path: str | os.PathLike) -> None:
     as_predictions = any(instance.score is not None for instance in instances)
     for index, name in enumerate(file_names(annotations)):
         image = annotations.images[index]
-        size = shape_of(image)
+        size = size_of(image)
         results = [
             _result(outline, size, f"r{index}_{number}")
             for number, outline in enumerate(outlines(annotations, image, polygons=False))
@@ -367,7 +368,8 @@ def _listed(file):
     config = file.with_suffix(CONFIG)
     if not config.is_file():
         return []
-    names = [label.get("value") for label in read_xml(config, "a labeling interface").iter("Label")]
+    root = read_xml(inside(config, file.parent), "a labeling interface")
+    names = [label.get("value") for label in root.iter("Label")]
     return [(name, name) for name in dict.fromkeys(names) if name]
 
 

@@ -13,6 +13,7 @@ from PIL import Image as PillowImage
 
 from mrcnn.data.annotations import Annotations, Image, Rle
 from mrcnn.data.formats._files import read_json, read_text
+from mrcnn.data.formats._folders import inside, size_of
 from mrcnn.data.formats._tools import (
     Builder,
     ImageFolders,
@@ -24,7 +25,7 @@ from mrcnn.data.formats._tools import (
     one_file,
 )
 from mrcnn.data.formats._values import NUMBER, decode_png, field, numbers, rectangle, sides
-from mrcnn.data.formats._writing import class_names, file_names, outlines, shape_of
+from mrcnn.data.formats._writing import class_names, file_names, outlines
 from mrcnn.errors import reading, shorten
 from mrcnn.images.atomic import write_text
 from mrcnn.images.rle import decode_rle, mask_to_rle
@@ -109,7 +110,7 @@ def write(annotations: Annotations, path: str | os.PathLike) -> None:
     names = class_names(annotations, NAME)
     rows = []
     for image, name in zip(annotations.images, file_names(annotations), strict=True):
-        height, width = shape_of(image)
+        height, width = size_of(image)
         objects = [
             _object(outline, f"{len(rows)}-{number}")
             for number, outline in enumerate(outlines(annotations, image, polygons=True))
@@ -208,6 +209,7 @@ def _listed(file):
     if not ontology.is_file():
         return []
     with reading(ontology, "a Labelbox ontology"):
+        inside(ontology, file.parent)
         tools = field(read_json(ontology, "a Labelbox ontology"), "tools", list)
         names = [field(tool, "name", str) for tool in tools]
     return [(name, name) for name in names]
@@ -248,7 +250,8 @@ class _Masks:
     def __init__(self, file):
         self._file = file
         folder = file.parent / MASKS
-        self._downloaded = ImageFolders(file, folder) if folder.is_dir() else None
+        found = inside(folder, file.parent) if folder.is_dir() else None
+        self._downloaded = None if found is None else ImageFolders(file, found)
         self._beside = ImageFolders(file, file.parent)
         self._missing: list[str] = []
 

@@ -36,7 +36,7 @@ from mrcnn.data.formats._values import (
     rectangle,
     sides,
 )
-from mrcnn.data.formats._writing import class_names, outlines, shape_of
+from mrcnn.data.formats._writing import class_names, outlines
 from mrcnn.errors import reading, shorten
 from mrcnn.images.atomic import write_text
 from mrcnn.images.masks import mask_bounds
@@ -88,7 +88,7 @@ def read(
     if path.is_dir():
         files = _json_files(path)
         others = [file.name for file in files if not _fits(file)]
-        files = [file for file in files if file.name not in others]
+        files = [_folders.inside(file, path) for file in files if file.name not in others]
         if others:
             names = ", ".join(others[:5])
             logger.warning("%s: left out %d other files: %s.", path, len(others), names)
@@ -117,7 +117,7 @@ def write(annotations: Annotations, path: str | os.PathLike) -> None:
     names = class_names(annotations, NAME)
     for stem, image in _folders.by_stem(annotations).items():
         source = Path(image.path or "")
-        height, width = shape_of(image)
+        height, width = _folders.size_of(image)
         data = {
             "version": VERSION,
             "flags": {},
@@ -213,7 +213,8 @@ def _listed(folder, used):
     file = folder / LABELS
     if not file.is_file():
         return []
-    lines = (line.strip() for line in read_text(file, "a list of classes").splitlines())
+    text = read_text(_folders.inside(file, folder), "a list of classes")
+    lines = (line.strip() for line in text.splitlines())
     names = [line for line in lines if line and line not in NO_CLASSES]
     return [(name, name) for name in names] if not used or used.intersection(names) else []
 

@@ -7,6 +7,8 @@ a dog on `a`, nothing on `b`.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from pathlib import Path
 
@@ -367,7 +369,173 @@ def cityscapes_fine(folder: Path) -> Path:
 
 
 # The format before the colon has to be the only one that recognizes the folder.
+# --- Annotation tools ----------------------------------------------------------------------------
+def corners(box: tuple[int, int, int, int]) -> list[list[float]]:
+    y1, x1, y2, x2 = box
+    return [[x1, y1], [x2, y1], [x2, y2], [x1, y2]]
+
+
+def via_project(folder: Path) -> Path:
+    """VIA 2, with the class as a choice."""
+    images(folder)
+    regions = [
+        {
+            "shape_attributes": {
+                "name": "polygon",
+                "all_points_x": [x for x, _ in corners(box)],
+                "all_points_y": [y for _, y in corners(box)],
+            },
+            "region_attributes": {"kind": name},
+        }
+        for name, box in (("cat", CAT), ("dog", DOG))
+    ]
+    entries = [("a.png", regions), ("b.png", [])]
+    metadata = {
+        f"{name}99": {"filename": name, "size": 99, "regions": listed, "file_attributes": {}}
+        for name, listed in entries
+    }
+    kind = {"type": "radio", "description": "", "options": {"cat": "", "dog": ""}}
+    data = {
+        "_via_settings": {"ui": {}, "core": {}, "project": {"name": "pets"}},
+        "_via_img_metadata": metadata,
+        "_via_attributes": {"region": {"kind": {**kind, "default_options": {}}}, "file": {}},
+        "_via_data_format_version": "2.0.10",
+        "_via_image_id_list": list(metadata),
+    }
+    return text(folder / "via_project_1Jan2026.json", json.dumps(data)).parent
+
+
+def via_table(folder: Path) -> Path:
+    """The CSV export of VIA 1."""
+    images(folder)
+    y1, x1, y2, x2 = CAT
+    shape = {"name": "rect", "x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1}
+    names = "size file_attributes region_count region_id region_shape_attributes region_attributes"
+    file = io.StringIO(newline="")
+    table = csv.writer(file)
+    table.writerow(["#filename", *[f"file_{names.split()[0]}", *names.split()[1:]]])
+    table.writerow(["a.png", 99, "{}", 1, 0, json.dumps(shape), '{"kind":"cat"}'])
+    table.writerow(["b.png", 99, "{}", 0, 0, "{}", "{}"])
+    return text(folder / "via_region_data.csv", file.getvalue()).parent
+
+
+def labelme(folder: Path) -> Path:
+    images(folder)
+    for stem, boxes in (("a", (("cat", CAT), ("dog", DOG))), ("b", ())):
+        shapes = [
+            {"label": name, "points": corners(box), "group_id": None, "description": ""}
+            | {"shape_type": "polygon", "flags": {}, "mask": None}
+            for name, box in boxes
+        ]
+        data = {"version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": f"{stem}.png"}
+        data |= {"imageData": None, "imageHeight": HEIGHT, "imageWidth": WIDTH}
+        text(folder / f"{stem}.json", json.dumps(data, indent=2))
+    return folder
+
+
+def cvat(folder: Path) -> Path:
+    """The archive of a task with its images."""
+    images(folder / "images")
+    y1, x1, y2, x2 = DOG
+    points = ";".join(f"{x:.2f},{y:.2f}" for x, y in corners(CAT))
+    common = 'source="manual" occluded="0"'
+    labels = "".join(f"<label><name>{name}</name></label>" for name in ("cat", "dog"))
+    size = f'width="{WIDTH}" height="{HEIGHT}"'
+    content = (
+        '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n'
+        f"  <meta><task><id>1</id><labels>{labels}</labels></task></meta>\n"
+        f'  <image id="0" name="a.png" {size}>\n'
+        f'    <polygon label="cat" {common} points="{points}" z_order="0"></polygon>\n'
+        f'    <box label="dog" {common} xtl="{x1}" ytl="{y1}" xbr="{x2}" ybr="{y2}" z_order="0">'
+        f'</box>\n  </image>\n  <image id="1" name="b.png" {size}>\n  </image>\n</annotations>\n'
+    )
+    return text(folder / "annotations.xml", content).parent
+
+
+def label_studio(folder: Path) -> Path:
+    """The JSON export, beside the images as they were uploaded."""
+    tasks = []
+    for number, (name, boxes) in enumerate((("a", (("cat", CAT), ("dog", DOG))), ("b", ())), 1):
+        upload = f"0123abc{number}-{name}.png"
+        image(folder / "images" / upload)
+        results = [
+            {
+                "original_width": WIDTH,
+                "original_height": HEIGHT,
+                "image_rotation": 0,
+                "value": {
+                    "points": [[100 * x / WIDTH, 100 * y / HEIGHT] for x, y in corners(box)],
+                    "closed": True,
+                    "polygonlabels": [label],
+                },
+                "id": f"r{index}",
+                "from_name": "label",
+                "to_name": "image",
+                "type": "polygonlabels",
+                "origin": "manual",
+            }
+            for index, (label, box) in enumerate(boxes)
+        ]
+        annotation = {"id": number, "result": results, "was_cancelled": False, "prediction": {}}
+        data = {"image": f"/data/upload/1/{upload}"}
+        task = {"id": number, "annotations": [annotation], "drafts": [], "predictions": []}
+        tasks.append(task | {"data": data, "meta": {}})
+    return text(folder / "project-1.json", json.dumps(tasks)).parent
+
+
+def label_studio_min(folder: Path) -> Path:
+    """The JSON-MIN export."""
+    images(folder)
+    y1, x1, y2, x2 = np.array(CAT) * 100 / (HEIGHT, WIDTH, HEIGHT, WIDTH)
+    box = {"x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1, "rotation": 0}
+    box |= {"rectanglelabels": ["cat"], "original_width": WIDTH, "original_height": HEIGHT}
+    rows = [
+        {"image": f"s3://bucket/{name}.png", "id": number, "label": regions}
+        | {"annotator": 1, "annotation_id": number, "lead_time": 3.5}
+        for number, (name, regions) in enumerate((("a", [box]), ("b", [])))
+    ]
+    return text(folder / "project-1-min.json", json.dumps(rows)).parent
+
+
+def labelbox(folder: Path) -> Path:
+    images(folder / "images")
+    lines = []
+    for name, boxes in (("a.png", (("cat", CAT), ("dog", DOG))), ("b.png", ())):
+        objects = [
+            {"feature_id": label, "name": label, "value": label, "annotation_kind": "ImagePolygon"}
+            | {"classifications": [], "polygon": [{"x": x, "y": y} for x, y in corners(box)]}
+            for label, box in boxes
+        ]
+        annotations = {"objects": objects, "classifications": [], "relationships": []}
+        labels = [{"label_kind": "Default", "version": "1.0.0", "annotations": annotations}]
+        row = {"data_row": {"id": name, "external_id": name, "row_data": f"https://x.org/{name}"}}
+        row |= {"media_attributes": {"height": HEIGHT, "width": WIDTH}}
+        row |= {"projects": {"p1": {"name": "pets", "labels": labels}}}
+        lines.append(json.dumps(row) + "\n")
+    return text(folder / "export.ndjson", "".join(lines)).parent
+
+
+def createml(folder: Path) -> Path:
+    images(folder)
+    entries = []
+    for name, boxes in (("a.png", (("cat", CAT), ("dog", DOG))), ("b.png", ())):
+        annotations = []
+        for label, (y1, x1, y2, x2) in boxes:
+            center = {"x": (x1 + x2) / 2, "y": (y1 + y2) / 2, "width": x2 - x1, "height": y2 - y1}
+            annotations.append({"label": label, "coordinates": center})
+        entries.append({"image": name, "verified": False, "annotations": annotations})
+    return text(folder / "createml.json", json.dumps(entries)).parent
+
+
 FIXTURES = {
+    "createml: LabelImg": createml,
+    "cvat: task": cvat,
+    "label_studio: JSON": label_studio,
+    "label_studio: JSON-MIN": label_studio_min,
+    "labelbox: version 2": labelbox,
+    "labelme: folder": labelme,
+    "via: project": via_project,
+    "via: table": via_table,
     "cityscapes: gtFine": cityscapes_fine,
     "color_masks: plain": color_masks_plain,
     "color_masks: CVAT": color_masks_cvat,

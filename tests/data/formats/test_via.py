@@ -298,8 +298,16 @@ def test_no_link_out_of_the_folder_is_followed(tmp_path):
     path = export(folder, [entry([], "link.png")])
     write_image(tmp_path / "secret.png", 5, 5)
     (folder / "link.png").symlink_to(tmp_path / "secret.png")
-    with pytest.raises(ValueError, match=r"via_region_data\.json.*leads outside"):
+    with pytest.raises(ValueError, match=r"via_region_data\.json.*link\.png leads out of"):
         via.read(path)
+    (tmp_path / "images").mkdir()
+    (folder / "images").symlink_to(tmp_path / "images")
+    with pytest.raises(ValueError, match=r"images leads out of"):
+        via.read(path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "via.json").symlink_to(path)
+    with pytest.raises(ValueError, match=r"via\.json leads out of"):
+        via.read(tmp_path / "other")
 
 
 @pytest.mark.parametrize(
