@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import mmap
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,6 +33,7 @@ from mrcnn.images.rle import mask_to_rle
 # A folder with more files than this is not searched for the one annotation file of a tool: it
 # holds one file per image. So a folder of 100,000 files is recognized in no time.
 MAX_CANDIDATES = 20
+SEARCHED_BYTES = 2**20  # at both ends of a file, to recognize it
 MAX_NAME = 4096  # characters of a file name: the limit of Linux
 RECTANGLES = ("auto", "boxes", "masks")
 
@@ -42,22 +42,27 @@ logger = logging.getLogger("mrcnn")
 
 # --- Files ---------------------------------------------------------------------------------------
 def mentions(path: Path, *texts: str, start: str = "") -> bool:
-    """Returns whether a file holds all of the texts; it is searched, not parsed.
+    """Returns whether the beginning or the end of a file holds all of the texts.
+
+    The file is not parsed, so that a file of gigabytes is recognized in no time. The end is needed
+    for keys that come after a long list.
 
     Args:
         path: Path.
         *texts: str. What to search, such as '"shapes"'.
         start: str. What the file must begin with, after white space. Defaults to "": anything.
     """
-    if not path.is_file() or not path.stat().st_size:
+    if not path.is_file():
         return False
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        marks = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
-        encoding = marks.get(content[:2], "utf-8")
-        head = content[:256].decode(encoding, "replace").lstrip("\ufeff \t\r\n")
-        if not head.startswith(start):
-            return False
-        return all(content.find(text.encode(encoding)) >= 0 for text in texts)
+    with path.open("rb") as file:
+        head = file.read(SEARCHED_BYTES)
+        file.seek(max(path.stat().st_size - SEARCHED_BYTES, len(head)))
+        tail = file.read(SEARCHED_BYTES)
+    marks = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+    encoding = marks.get(head[:2], "utf-8")
+    if not head[:256].decode(encoding, "replace").lstrip("\ufeff \t\r\n").startswith(start):
+        return False
+    return all(text.encode(encoding) in head or text.encode(encoding) in tail for text in texts)
 
 
 def candidates(path: Path, fits: Callable[[Path], bool]) -> list[Path]:
@@ -68,7 +73,8 @@ def candidates(path: Path, fits: Callable[[Path], bool]) -> list[Path]:
         fits: function of a path. Whether a file is one.
 
     Returns:
-        list of Path: `path` itself, or the files that fit of a folder of at most 20 such suffixes.
+        list of Path: `path` itself, or the files of the folder that fit. None if the folder holds
+        more than 20 text files: then there is one for each image.
     """
     if not path.is_dir():
         return [path] if fits(path) else []

@@ -92,16 +92,17 @@ def outlines(annotations: Annotations, image: Image, polygons: bool) -> Iterator
     for instance in image.instances:
         label, score = names[instance.class_id - 1], instance.score
         ring = _one_polygon(instance.shape)
-        if instance.shape is None:
-            yield Outline(label, box=instance.box, score=score)
-        elif ring is not None:
+        if ring is not None:
             yield Outline(label, ring=ring, score=score)
-        else:
-            for _, mask in objects(replace(image, instances=[instance])):
-                if polygons and mask is not None:
-                    yield Outline(label, ring=one_ring(trace(mask)), score=score)
-                else:
-                    yield Outline(label, mask=mask, score=score)
+            continue
+        # a label image holds many objects, every other shape one
+        for _, mask in objects(replace(image, instances=[instance])):
+            if mask is None:
+                yield Outline(label, box=instance.box, score=score)
+            elif polygons:
+                yield Outline(label, ring=one_ring(trace(mask)), score=score)
+            else:
+                yield Outline(label, mask=mask, score=score)
 
 
 def _one_polygon(shape):

@@ -140,8 +140,12 @@ def _json_files(folder):
 
 
 def _fits(path):
-    is_json = path.suffix.lower() == ".json"
-    return is_json and mentions(path, '"shapes"', '"imagePath"', start="{")
+    if path.suffix.lower() != ".json":
+        return False
+    # the name of the image may be between long shapes and the pixels of the image
+    return mentions(path, '"shapes"', '"imagePath"', start="{") or mentions(
+        path, '"shapes"', '"imageHeight"', start="{"
+    )
 
 
 def _read_file(file, images, builder):

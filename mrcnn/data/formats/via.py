@@ -143,6 +143,7 @@ def _fits(path):
             return b"region_shape_attributes" in file.readline(1000)
     return suffix == ".json" and (
         mentions(path, '"_via_img_metadata"', start="{")
+        or mentions(path, '"shape_attributes"', '"regions"', '"filename"', start="{")
         or mentions(path, '"file_attributes"', '"regions"', '"filename"', start="{")
     )
 

@@ -312,8 +312,13 @@ def test_coordinates_survive_the_way_to_percent(tmp_path):
     annotations = record(tmp_path)
     label_studio.write(annotations, tmp_path / "out.json")
     found = formats.read(tmp_path / "out.json", images=tmp_path)
-    points = found.images[0].instances[0].shape.points[0].tolist()
-    assert points == annotations.images[0].instances[0].shape.points[0]
+    for number, index in ((0, 0), (1, 1)):
+        (points,) = found.images[number].instances[index].shape.points
+        assert points.tolist() == annotations.images[number].instances[index].shape.points[0]
+    third = {**POLYGON, "points": [[100 / 3, 100 / 3], [200 / 3, 50], [50, 700 / 9]]}
+    found = label_studio.read(export(tmp_path, [task([annotation([region(third)])])]))
+    (points,) = found.images[0].instances[0].shape.points
+    assert points.tolist() == [20, 13.333333, 40, 20, 30, 31.111111]
 
 
 def test_boxes_are_kept(tmp_path):

@@ -255,6 +255,10 @@ def test_what_via_cannot_hold_is_refused(tmp_path):
     annotations.classes[:] = [(1, "cat"), (2, "cat")]
     with pytest.raises(ValueError, match="two are named 'cat'"):
         via.write(annotations, tmp_path / "out.json")
+    annotations = boxes_only(tmp_path)
+    annotations.images[0].instances[1].box = None
+    with pytest.raises(ValueError, match="second of image .* neither a box nor a mask"):
+        via.write(annotations, tmp_path / "out.json")
     assert not (tmp_path / "out.json").exists()
 
 
