@@ -93,9 +93,12 @@ def one_file(path: str | os.PathLike, fits: Callable[[Path], bool], what: str) -
         what: str. What the file is, for the error, such as "VIA file".
 
     Raises:
+        FileNotFoundError: if there is no such path.
         ValueError: if the folder does not hold exactly one.
     """
     path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such annotation file. Check the path.")
     if not path.is_dir():
         return path
     found = candidates(path, fits)
@@ -291,11 +294,20 @@ class Builder:
         class_ids = {name: index for index, (_, name) in enumerate(classes, 1)}
         has_shapes = any(instance.shape is not None for instance, _ in self._labels)
         as_masks = self._rectangles == "masks" or (self._rectangles == "auto" and has_shapes)
+        drawn = 0
         for instance, label in self._labels:
             instance.class_id = class_ids[label]
             if as_masks and instance.shape is None and instance.box is not None:
                 y1, x1, y2, x2 = instance.box
                 instance.shape = Polygons([rectangle(x1, y1, x2 - x1, y2 - y1).ravel()])
+                drawn += 1
+        if drawn and self._rectangles == "auto":
+            logger.info(
+                "%s: %d rectangles among other shapes are masks. If they are only boxes, read with "
+                'rectangles="boxes".',
+                self.file,
+                drawn,
+            )
         if self._left_out:
             counts = ", ".join(f"{count} {kind}" for kind, count in self._left_out.most_common(10))
             logger.warning(

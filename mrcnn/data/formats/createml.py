@@ -50,11 +50,11 @@ def read(path: str | os.PathLike, images: str | os.PathLike | None = None) -> An
         ValueError: if the file is not CreateML's, or a box is damaged; naming the file.
     """
     file = one_file(path, _fits, "CreateML file")
+    folders = ImageFolders(file, images)
     with reading(file, WHAT):
         entries = read_json(file, WHAT)
         if not isinstance(entries, list):
             raise ValueError("expected a list with one entry per image")
-        folders = ImageFolders(file, images)
         builder = Builder(NAME, file, "boxes")
         for number, entry in enumerate(entries):
             try:

@@ -68,6 +68,7 @@ def read(
         ValueError: if the file is not CVAT's, or a shape is damaged; naming the file.
     """
     file = one_file(path, _fits, "CVAT XML file")
+    folders = ImageFolders(file, images)
     with reading(file, WHAT):
         root = read_xml(file, WHAT)
         if root.tag != "annotations":
@@ -76,7 +77,6 @@ def read(
             raise ValueError(
                 "it holds tracks of a video: export the task again as 'CVAT for images 1.1'"
             )
-        folders = ImageFolders(file, images)
         builder = Builder(NAME, file, rectangles)
         for element in root.iterfind("image"):
             _read_image(element, folders, builder)

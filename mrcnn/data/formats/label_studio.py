@@ -85,11 +85,11 @@ def read(
         ValueError: if the file is not Label Studio's, or a region is damaged; naming the file.
     """
     file = one_file(path, _fits, "Label Studio export")
+    folders = ImageFolders(file, images)
     with reading(file, WHAT):
         tasks = read_json(file, WHAT)
         if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
             raise ValueError("expected a list of tasks")
-        folders = ImageFolders(file, images)
         builder = Builder(NAME, file, rectangles)
         for number, task, results in _results(tasks, file):
             try:

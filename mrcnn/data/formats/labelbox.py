@@ -71,8 +71,8 @@ def read(
         ValueError: if the file is not Labelbox's, or an object is damaged; naming the file.
     """
     file = one_file(path, _fits, "Labelbox export")
+    folders = ImageFolders(file, images)
     with reading(file, WHAT):
-        folders = ImageFolders(file, images)
         builder = Builder(NAME, file, rectangles)
         masks = _Masks(file)
         unlabeled = 0

@@ -84,6 +84,8 @@ def read(
         ValueError: if a file is not LabelMe's, or a shape is damaged; naming the file.
     """
     path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such annotation file or folder. Check the path.")
     files = [path]
     if path.is_dir():
         files = _json_files(path)
@@ -96,8 +98,9 @@ def read(
             raise ValueError(f"{path}: the folder holds no LabelMe files (*.json).")
     builder = Builder(NAME, path, rectangles)
     for file in files:
+        folders = ImageFolders(file, images)
         with reading(file, WHAT):
-            _read_file(file, images, builder)
+            _read_file(file, folders, builder)
     return builder.finish(_listed(files[0].parent, builder.labels()))
 
 
@@ -148,13 +151,13 @@ def _fits(path):
     )
 
 
-def _read_file(file, images, builder):
+def _read_file(file, folders, builder):
     data = read_json(file, WHAT)
     shapes = field(data, "shapes", list)
     name = field(data, "imagePath", str)
     # Image files are often renamed together with their annotation file.
     beside = file.stem + PureWindowsPath(name).suffix
-    found = ImageFolders(file, images).find(name, beside, loose=True)
+    found = folders.find(name, beside, loose=True)
     height, width = field(data, "imageHeight", int, None), field(data, "imageWidth", int, None)
     if height is None or width is None:
         height, width = header_size(found)

@@ -70,10 +70,10 @@ def read(
             region is damaged; naming the file.
     """
     file = one_file(path, _fits, "VIA file")
+    folders = ImageFolders(file, images)
     with reading(file, WHAT):
         is_table = file.suffix.lower() == ".csv"
         entries, declared = _table(file) if is_table else _entries(file)
-        folders = ImageFolders(file, images)
         builder = Builder(NAME, file, rectangles)
         regions = [_regions(entry, file) for entry in entries]
         attribute = _attribute(attribute, regions, file)
@@ -163,15 +163,18 @@ def _entries(file):
 
 def _table(file):
     """Returns the entries of the images of a CSV file, as those of a JSON file."""
-    entries: dict[str, dict] = {}
-    # The field limit of csv is 131,072 characters, fewer than a long polygon has; no field can be
-    # longer than the file.
     text = read_text(file, WHAT)
-    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
-    table = csv.DictReader(io.StringIO(text.removeprefix("#"), newline=""), strict=True)
-    if "region_shape_attributes" not in (table.fieldnames or ()):
-        raise ValueError('its first line has no column "region_shape_attributes"')
-    for row in table:
+    # The limit of a field is 131,072 characters, fewer than a long polygon has.
+    limit = csv.field_size_limit(max(csv.field_size_limit(), len(text)))
+    try:
+        table = csv.DictReader(io.StringIO(text.removeprefix("#"), newline=""), strict=True)
+        if "region_shape_attributes" not in (table.fieldnames or ()):
+            raise ValueError('its first line has no column "region_shape_attributes"')
+        rows = list(table)
+    finally:
+        csv.field_size_limit(limit)
+    entries: dict[str, dict] = {}
+    for row in rows:
         name = field(row, "filename", str)
         entry = entries.setdefault(name, {"filename": name, "regions": []})
         shape, attributes = (
