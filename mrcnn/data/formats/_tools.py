@@ -17,7 +17,6 @@ from mrcnn.data.annotations import (
     Annotations,
     Image,
     Instance,
-    MaskFile,
     Polygons,
     Rle,
     broken,
@@ -197,12 +196,12 @@ class Part:
 
     Attributes:
         ring: array [num_points, 2], x, y; or None if it is a mask.
-        mask: Rle, MaskFile or None.
+        mask: Rle or None.
         is_box: bool. Whether the ring is an upright rectangle.
     """
 
     ring: np.ndarray | None = None
-    mask: Rle | MaskFile | None = None
+    mask: Rle | None = None
     is_box: bool = False
 
 

@@ -33,6 +33,26 @@ class Outline:
     score: float | None = None
 
 
+def target_file(path: str | os.PathLike, default: str, *suffixes: str) -> Path:
+    """Returns the file to write: the path itself, or a file in it if it is or can be a folder.
+
+    Args:
+        path: str or path. A file with the suffix of the format, or a folder.
+        default: str. The name of the file in a folder, such as "annotations.xml".
+        *suffixes: str. Further suffixes that the format may have.
+
+    Raises:
+        ValueError: if the path has the suffix of another format.
+    """
+    path = Path(path)
+    if path.is_dir() or not path.suffix:
+        return path / default
+    expected = (Path(default).suffix, *suffixes)
+    if path.suffix.lower() not in expected:
+        raise ValueError(f"{path}: expected a folder, or a file named *{' or *'.join(expected)}.")
+    return path
+
+
 def class_names(annotations: Annotations, format: str) -> list[str]:
     """Returns the names of the classes, for a format that tells classes apart by their names.
 

@@ -19,7 +19,7 @@ from mrcnn.data.formats._tools import (
     one_file,
 )
 from mrcnn.data.formats._values import NUMBER, field, rectangle
-from mrcnn.data.formats._writing import class_names, file_names, outlines
+from mrcnn.data.formats._writing import class_names, file_names, outlines, target_file
 from mrcnn.errors import reading, shorten
 from mrcnn.images.atomic import write_text
 
@@ -77,11 +77,12 @@ def write(annotations: Annotations, path: str | os.PathLike) -> None:
 
     Args:
         annotations: Annotations without masks and crowds, with image files.
-        path: str or path. The JSON file.
+        path: str or path. The JSON file, or a folder for it.
 
     Raises:
         ValueError: if CreateML cannot hold the annotations.
     """
+    file = target_file(path, "annotations.json")
     class_names(annotations, NAME)
     entries = []
     for image, name in zip(annotations.images, file_names(annotations), strict=True):
@@ -96,7 +97,7 @@ def write(annotations: Annotations, path: str | os.PathLike) -> None:
             center = {"x": (x1 + x2) / 2, "y": (y1 + y2) / 2, "width": x2 - x1, "height": y2 - y1}
             boxes.append({"label": outline.label, "coordinates": center})
         entries.append({"image": name, "annotations": boxes})
-    write_text(path, json.dumps(entries, ensure_ascii=False))
+    write_text(file, json.dumps(entries, ensure_ascii=False))
 
 
 def _fits(path):

@@ -25,7 +25,7 @@ from mrcnn.data.formats._tools import (
     one_file,
 )
 from mrcnn.data.formats._values import MAX_NUMBER, ellipse, place, rectangle, rotate, sides
-from mrcnn.data.formats._writing import class_names, file_names, outlines
+from mrcnn.data.formats._writing import class_names, file_names, outlines, target_file
 from mrcnn.errors import reading, shorten
 from mrcnn.images.atomic import write_text
 from mrcnn.images.masks import mask_bounds
@@ -90,11 +90,12 @@ def write(annotations: Annotations, path: str | os.PathLike) -> None:
 
     Args:
         annotations: Annotations without crowds, with image files.
-        path: str or path. The XML file.
+        path: str or path. The XML file, or a folder for it.
 
     Raises:
         ValueError: if CVAT cannot hold the annotations.
     """
+    file = target_file(path, "annotations.xml")
     labels = class_names(annotations, NAME)
     names = file_names(annotations)
     # characters that XML cannot hold in any form
@@ -104,7 +105,7 @@ def write(annotations: Annotations, path: str | os.PathLike) -> None:
     root = ElementTree.Element("annotations")
     _element(root, "version", "1.1")
     task = _element(_element(root, "meta"), "task")
-    _element(task, "name", Path(path).stem)
+    _element(task, "name", file.stem)
     _element(task, "size", str(len(names)))
     _element(task, "mode", "annotation")
     listed = _element(task, "labels")
@@ -122,12 +123,8 @@ def write(annotations: Annotations, path: str | os.PathLike) -> None:
         for outline in outlines(annotations, image, polygons=False):
             _write_shape(entry, outline)
     ElementTree.indent(root)
-    write_text(
-        path,
-        '<?xml version="1.0" encoding="utf-8"?>\n'
-        + ElementTree.tostring(root, encoding="unicode")
-        + "\n",
-    )
+    text = ElementTree.tostring(root, encoding="unicode")
+    write_text(file, f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n')
 
 
 # --- Reading the file ----------------------------------------------------------------------------

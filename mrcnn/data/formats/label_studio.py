@@ -37,7 +37,7 @@ from mrcnn.data.formats._values import (
     rotate,
     sides,
 )
-from mrcnn.data.formats._writing import class_names, file_names, outlines
+from mrcnn.data.formats._writing import class_names, file_names, outlines, target_file
 from mrcnn.errors import reading, shorten
 from mrcnn.images.atomic import write_text
 from mrcnn.images.files import IMAGE_SUFFIXES
@@ -114,11 +114,12 @@ def write(annotations: Annotations, path: str | os.PathLike) -> None:
 
     Args:
         annotations: Annotations without crowds, with image files.
-        path: str or path. The JSON file.
+        path: str or path. The JSON file, or a folder for it.
 
     Raises:
         ValueError: if Label Studio cannot hold the annotations.
     """
+    file = target_file(path, "tasks.json")
     names = class_names(annotations, NAME)
     tasks = []
     instances = [instance for image in annotations.images for instance in image.instances]
@@ -139,8 +140,8 @@ def write(annotations: Annotations, path: str | os.PathLike) -> None:
         else:
             annotation = {"id": index + 1, "was_cancelled": False, "result": results}
             tasks.append({**task, "annotations": [annotation], "predictions": []})
-    write_text(path, json.dumps(tasks, ensure_ascii=False))
-    write_text(Path(path).with_suffix(CONFIG), _config(names))
+    write_text(file, json.dumps(tasks, ensure_ascii=False))
+    write_text(file.with_suffix(CONFIG), _config(names))
 
 
 # --- Reading the file ----------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from mrcnn.data.formats._tools import (
     one_file,
 )
 from mrcnn.data.formats._values import NUMBER, decode_png, field, numbers, rectangle, sides
-from mrcnn.data.formats._writing import class_names, file_names, outlines
+from mrcnn.data.formats._writing import class_names, file_names, outlines, target_file
 from mrcnn.errors import reading, shorten
 from mrcnn.images.atomic import write_text
 from mrcnn.images.rle import decode_rle, mask_to_rle
@@ -102,11 +102,12 @@ def write(annotations: Annotations, path: str | os.PathLike) -> None:
 
     Args:
         annotations: Annotations without crowds, with image files.
-        path: str or path. The NDJSON file.
+        path: str or path. The NDJSON file, or a folder for it.
 
     Raises:
         ValueError: if Labelbox cannot hold the annotations.
     """
+    file = target_file(path, "export.ndjson", ".jsonl", ".json")
     names = class_names(annotations, NAME)
     rows = []
     for image, name in zip(annotations.images, file_names(annotations), strict=True):
@@ -132,10 +133,10 @@ def write(annotations: Annotations, path: str | os.PathLike) -> None:
             "projects": {"mrcnn": {"name": "mrcnn", "labels": [label]}},
         }
         rows.append(json.dumps(row, ensure_ascii=False))
-    write_text(path, "".join(f"{row}\n" for row in rows))
+    write_text(file, "".join(f"{row}\n" for row in rows))
     tools = [{"tool": "polygon", "name": name, "required": False} for name in names]
     ontology = {"tools": tools, "classifications": []}
-    write_text(Path(path).with_suffix(ONTOLOGY), json.dumps(ontology, ensure_ascii=False))
+    write_text(file.with_suffix(ONTOLOGY), json.dumps(ontology, ensure_ascii=False))
 
 
 # --- Reading the file ----------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from mrcnn.data.formats._tools import (
     one_file,
 )
 from mrcnn.data.formats._values import NUMBER, ellipse, field, numbers, rectangle, rotate
-from mrcnn.data.formats._writing import class_names, file_names, outlines
+from mrcnn.data.formats._writing import class_names, file_names, outlines, target_file
 from mrcnn.errors import reading, shorten
 from mrcnn.images.atomic import write_text
 
@@ -98,11 +98,12 @@ def write(annotations: Annotations, path: str | os.PathLike) -> None:
 
     Args:
         annotations: Annotations without crowds, with image files.
-        path: str or path. The JSON file.
+        path: str or path. The JSON file, or a folder for it.
 
     Raises:
         ValueError: if VIA cannot hold the annotations.
     """
+    file = target_file(path, "via_project.json")
     names = class_names(annotations, NAME)
     metadata = {}
     for image, name in zip(annotations.images, file_names(annotations), strict=True):
@@ -126,13 +127,13 @@ def write(annotations: Annotations, path: str | os.PathLike) -> None:
         "default_options": {},
     }
     project = {
-        "_via_settings": _settings(Path(path).stem),
+        "_via_settings": _settings(file.stem),
         "_via_img_metadata": metadata,
         "_via_attributes": {"region": {"class": choice}, "file": {}},
         "_via_data_format_version": "2.0.10",
         "_via_image_id_list": list(metadata),
     }
-    write_text(path, json.dumps(project))
+    write_text(file, json.dumps(project))
 
 
 # --- Reading the file ----------------------------------------------------------------------------

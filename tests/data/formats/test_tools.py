@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 from fixtures import FIXTURES
+from tool_files import boxes_only, labels_of
 
 from mrcnn.data import formats
 
@@ -56,3 +57,17 @@ def test_folders_of_many_files_are_not_searched(tmp_path):
     for number in range(30):
         (folder / f"{number}.json").write_text("{}")
     assert not formats.formats()["via"].looks_like(folder)
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_a_folder_can_be_written(tmp_path, name):
+    annotations = boxes_only(tmp_path / "source")
+    formats.write(annotations, tmp_path / "train", name)
+    found = formats.read(tmp_path / "train", images=tmp_path / "source")
+    assert labels_of(found) == ["dog", "cat"]
+
+
+@pytest.mark.parametrize("name", [name for name in TOOLS if name != "labelme"])
+def test_the_suffix_of_another_format_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match=r"out\.txt: expected a folder, or a file named"):
+        formats.write(boxes_only(tmp_path), tmp_path / "out.txt", name)
