@@ -122,8 +122,8 @@ def annotation_text(
         add(element, "truncated", int(y1 <= 0 or x1 <= 0 or y2 >= height or x2 >= width))
         add(element, "difficult", int(instance.crowd))
         corners = add(element, "bndbox")
-        for tag, value in (("xmin", x1 + 1), ("ymin", y1 + 1), ("xmax", x2), ("ymax", y2)):
-            add(corners, tag, f"{value:.10g}")
+        for tag, bound in (("xmin", x1 + 1), ("ymin", y1 + 1), ("xmax", x2), ("ymax", y2)):
+            add(corners, tag, f"{bound:.10g}")
     ElementTree.indent(root, "\t")
     return ElementTree.tostring(root, "unicode") + "\n"
 
