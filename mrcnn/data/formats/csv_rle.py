@@ -137,8 +137,8 @@ def _rows(file):
     expected = "a CSV file of run-length codes"
     text = read_text(file, expected)
     with reading(file, expected):
-        lines = text.splitlines()
-        header = _cells(lines[0]) if lines else []
+        lines = text.split("\n")
+        header = _cells(lines[0])
         columns = _columns(header)
         if "code" not in columns or "image" not in columns:
             raise ValueError(f"it needs columns ImageId and EncodedPixels, got {shorten(header)}")
