@@ -87,16 +87,12 @@ def read(
         ValueError: if a mask has colors that are in no palette, was smoothed, or is no PNG.
     """
     layout = _layout(Path(path), None if images is None else Path(images))
-    if palette is None:
-        palette = layout.colors
-    colors = palette if palette is None or isinstance(palette, Mapping) else Path(palette)
-    if isinstance(colors, Path):
-        colors = _colors.read_labelmap(colors)
-    if colors is not None:
+    source = layout.colors if palette is None else palette
+    names, codes = [class_name], None  # every color is an instance
+    if source is not None:
+        colors = source if isinstance(source, Mapping) else _colors.read_labelmap(Path(source))
         names = [name for name in colors if name.lower() not in BACKGROUNDS]
         codes = {_code(rgb): name for name, rgb in colors.items()}
-    else:
-        names, codes = [class_name], None
     class_ids = {name: number for number, name in enumerate(names, 1)}
     records = []
     for record, mask in _pairs(layout, Path(path)):
@@ -214,10 +210,10 @@ def _has_colors(file):
 
 # --- Colors --------------------------------------------------------------------------------------
 def _code(rgb):
-    values = [int(value) for value in rgb]
-    if len(values) != 3 or not all(0 <= value <= 255 for value in values):
+    values = [value for value in rgb if isinstance(value, (int, np.integer)) and 0 <= value <= 255]
+    if len(values) != 3 or len(rgb) != 3:
         raise ValueError(f"A color is (red, green, blue) from 0 to 255, got {shorten(rgb)}.")
-    return values[0] << 16 | values[1] << 8 | values[2]
+    return int(values[0]) << 16 | int(values[1]) << 8 | int(values[2])
 
 
 def _rgb(code):
