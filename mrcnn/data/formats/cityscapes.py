@@ -18,8 +18,9 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw
 
 from mrcnn.data.annotations import Annotations, Image, Instance, Label, broken
-from mrcnn.data.formats import _colors, _folders
+from mrcnn.data.formats import _folders
 from mrcnn.data.formats._files import read_json
+from mrcnn.data.formats._runs import regions
 from mrcnn.errors import reading, shorten
 from mrcnn.images.files import read_image, read_label_image
 
@@ -110,8 +111,8 @@ def read(
             )
         record = Image(image_id, str(image), file=str(file))
         instances = []
-        regions = _numbered if file.name.endswith(INSTANCES) else _drawn
-        for number, shape in regions(record, file):
+        read_shapes = _numbered if file.name.endswith(INSTANCES) else _drawn
+        for number, shape in read_shapes(record, file):
             class_id = CLASS_IDS.get(number // 1000 or number)
             if class_id is not None:  # no road, no wall
                 crowd = number < 1000 and crowds == "ignore"
@@ -246,7 +247,7 @@ def _drawn(record, file):
         )
     if max(counts.values()) > MAX_INSTANCES:
         raise ValueError(f"{file}: more than {MAX_INSTANCES} instances of a class.")
-    return list(_colors.regions(np.asarray(canvas)))
+    return [(region.value, region.shape) for region in regions(np.asarray(canvas))]
 
 
 def _points(polygon, image, name):

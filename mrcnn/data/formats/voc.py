@@ -20,12 +20,11 @@ from scipy import ndimage
 from mrcnn.data.annotations import Annotations, Image, Instance, broken
 from mrcnn.data.formats import _colors, _folders
 from mrcnn.data.formats._files import read_text
+from mrcnn.data.formats._runs import most_frequent, regions
 from mrcnn.data.formats._voc_xml import VocObject, annotation_text, read_annotation
 from mrcnn.data.formats.coco import ImageFinder
 from mrcnn.errors import reading
 from mrcnn.images.atomic import atomic_path, write_text
-from mrcnn.images.masks import mask_bounds
-from mrcnn.images.rle import decode_rle
 
 NAME = "voc"
 SOURCE = "voc"
@@ -118,8 +117,7 @@ def read(
             continue
         record, items = parsed.get(image_id) or (finder.record(image_id, pngs[image_id]), [])
         if pngs:
-            shapes = _shapes(record, pngs[image_id])
-            items = _match(record, items, shapes, class_pngs.get(image_id), colors)
+            items = _masks(record, items, pngs[image_id], class_pngs.get(image_id), colors)
             for item in items:
                 if item.name not in class_ids:
                     raise broken(record, item.label, f"no XML file has its class {item.name!r}")
@@ -269,42 +267,40 @@ def _is_annotation(file):
 
 
 # --- Masks ---------------------------------------------------------------------------------------
-def _shapes(record, png):
-    """Returns the regions of SegmentationObject by number, and sets the size of the image."""
+def _masks(record, items, png, class_png, colors):
+    """Reads SegmentationObject, and sets the size of the image.
+
+    The class of a region is that of SegmentationClass where its names are known, or else that of
+    the object of its number in the XML file.
+    """
     numbers = _colors.read_numbers(png)
     record.file = str(png)
     record.height, record.width = numbers.shape
-    with reading(png, "SegmentationObject of VOC"):
-        found = dict(_colors.regions(numbers))
-    return {number: shape for number, shape in found.items() if number not in (0, VOID)}
-
-
-def _match(record, items, shapes, class_png, colors):
-    """Gives each region its class: from SegmentationClass where its names are known, or the XML."""
     classes = None
+    with reading(png, "SegmentationObject of VOC"):
+        found = [region for region in regions(numbers) if region.value not in (0, VOID)]
     if class_png is not None and (colors is not None or not items):
-        read_classes = _colors.read_numbers if colors is None else _colors.read_colors
-        classes = read_classes(class_png)
-        if classes.shape != (record.height, record.width):
-            raise ValueError(f"{class_png}: its size is not that of {record.file}.")
-    found = []
-    for number, shape in shapes.items():
-        label = f"region {number}"
-        mask = decode_rle({"size": shape.size, "counts": shape.counts})
-        item = items[number - 1] if number <= len(items) else None
-        if item is not None and item.box is not None and not _covers(item.box, mask_bounds(mask)):
+        values = (_colors.read_numbers if colors is None else _colors.read_colors)(class_png)
+        if values.shape != numbers.shape:
+            raise ValueError(f"{class_png}: its size is not that of {png}.")
+        with reading(class_png, "SegmentationClass of VOC"):
+            classes = most_frequent(numbers, values)
+    objects = []
+    for region in found:
+        label = f"region {region.value}"
+        item = items[region.value - 1] if region.value <= len(items) else None
+        if item is not None and item.box is not None and not _covers(item.box, region.bounds):
             item = None
         if classes is not None:
-            values, counts = np.unique(classes[mask], return_counts=True)
-            name = _class_name(int(values[counts.argmax()]), colors)
+            name = _class_name(classes[region.value], colors)
         else:
             name = None if item is None else item.name
         if name is None:
             reason = "neither SegmentationClass nor the object of that number in the XML fits it"
             raise broken(record, label, reason)
         difficult = item is not None and item.difficult
-        found.append(VocObject(name, None, difficult, label, shape))
-    return found
+        objects.append(VocObject(name, None, difficult, label, region.shape))
+    return objects
 
 
 def _covers(box, bounds):
