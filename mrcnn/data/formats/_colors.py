@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image as PillowImage
-from scipy import ndimage
 
-from mrcnn.data.annotations import Rle
 from mrcnn.data.formats._files import read_text
 from mrcnn.errors import reading, shorten
-from mrcnn.images.rle import encode_rle
 
 LOSSY = (".jpg", ".jpeg", ".webp")
-# As many as a label image of 16 bits can number; a mask with more colors is a photograph.
-MAX_COLORS = 65_535
 # Decoding takes about 12 bytes per pixel, and a PNG of one color has a thousand pixels per byte.
 MAX_PIXELS = 2**26
 _LABEL = re.compile(r"(?P<name>[^:\n]+):(?P<rgb>\d+,\d+,\d+):[^:]*:[^:]*$")  # CVAT: labelmap.txt
@@ -90,35 +84,6 @@ def voc_color(number: int) -> tuple[int, int, int]:
     for bit in range(24):
         channels[bit % 3] |= (number >> bit & 1) << (7 - bit // 3)
     return channels[0], channels[1], channels[2]
-
-
-def regions(values: np.ndarray) -> Iterator[tuple[int, Rle]]:
-    """Encodes the region of each value.
-
-    Args:
-        values: int [height, width].
-
-    Yields:
-        (value, shape), in ascending order of the values.
-
-    Raises:
-        ValueError: if there are more than 65,535 different ones.
-    """
-    flat = values.ravel()
-    if not flat.size:
-        return
-    # Sort the runs of equal values along the rows instead of all pixels: they are far fewer.
-    starts = np.append(0, np.flatnonzero(flat[1:] != flat[:-1]) + 1)
-    lengths = np.diff(starts, append=flat.size)
-    found, positions = np.unique(flat[starts], return_inverse=True)
-    if len(found) > MAX_COLORS:
-        raise ValueError(f"it has {len(found)} colors, a photograph rather than a mask")
-    numbers = np.repeat((positions + 1).astype(np.int32), lengths).reshape(values.shape)
-    for number, (rows, cols) in enumerate(ndimage.find_objects(numbers), 1):
-        crop = numbers[rows, cols] == number
-        bounds = (rows.start, cols.start, rows.stop, cols.stop)
-        code = encode_rle(crop, bounds, values.shape)
-        yield int(found[number - 1]), Rle(code["size"], code["counts"])
 
 
 def read_labelmap(path: Path) -> dict[str, tuple[int, int, int]]:

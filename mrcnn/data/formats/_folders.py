@@ -36,8 +36,11 @@ def files_below(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> lis
         suffixes: tuple of str, in lower case. Defaults to those of images.
 
     Raises:
+        FileNotFoundError: if there is no such folder.
         ValueError: if one is a link to a place outside the folder.
     """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder. Check the path.")
     found = []
     for parent, folders, names in os.walk(folder):  # does not follow links to folders
         folders[:] = [name for name in folders if not name.startswith(".")]

@@ -23,7 +23,7 @@ def parse(text: str) -> dict[str, Any]:
     Raises:
         ValueError: if a list or mapping is damaged, naming the line.
     """
-    lines = [_without_comment(line) for line in text.splitlines()]
+    lines = [_without_comment(line) for line in text.split("\n")]
     found: dict[str, Any] = {}
     index = 0
     while index < len(lines):

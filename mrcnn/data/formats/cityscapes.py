@@ -8,6 +8,7 @@ Cityscapes draw them: in their order, so that what lies in front hides what is b
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 from pathlib import Path
@@ -17,8 +18,9 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw
 
 from mrcnn.data.annotations import Annotations, Image, Instance, Label, broken
-from mrcnn.data.formats import _colors, _folders
+from mrcnn.data.formats import _folders
 from mrcnn.data.formats._files import read_json
+from mrcnn.data.formats._runs import regions
 from mrcnn.errors import reading, shorten
 from mrcnn.images.files import read_image, read_label_image
 
@@ -38,7 +40,8 @@ MAX_INSTANCES = 1000  # of one class on one image
 # Polygons are drawn into an array of 4 bytes per pixel, whose size a file of some bytes can claim.
 # The images of Cityscapes have 2**21 pixels.
 MAX_PIXELS = 2**25
-MAX_OBJECTS = 5_000  # polygons of one image, each drawn at the cost of its area; real ones have 300
+# Each polygon costs its area. Those of a crowded street have a hundredth of this together.
+MAX_DRAWN = 2**31
 
 logger = logging.getLogger("mrcnn")
 
@@ -108,8 +111,8 @@ def read(
             )
         record = Image(image_id, str(image), file=str(file))
         instances = []
-        regions = _numbered if file.name.endswith(INSTANCES) else _drawn
-        for number, shape in regions(record, file):
+        read_shapes = _numbered if file.name.endswith(INSTANCES) else _drawn
+        for number, shape in read_shapes(record, file):
             class_id = CLASS_IDS.get(number // 1000 or number)
             if class_id is not None:  # no road, no wall
                 crowd = number < 1000 and crowds == "ignore"
@@ -204,13 +207,16 @@ def _drawn(record, file):
         objects = data["objects"]
         if not all(type(side) is int and side > 0 for side in sides):
             raise ValueError(f"imgHeight and imgWidth must be whole numbers, got {shorten(sides)}")
-        if sides[0] * sides[1] > MAX_PIXELS or len(objects) > MAX_OBJECTS:
-            raise ValueError(f"it has more than {MAX_PIXELS} pixels or {MAX_OBJECTS} objects")
+        if sides[0] * sides[1] > MAX_PIXELS:
+            raise ValueError(f"it has more than {MAX_PIXELS} pixels")
+        if not isinstance(objects, list):
+            raise ValueError(f"objects must be a list, got {shorten(objects)}")
     record.height, record.width = sides
     canvas = PillowImage.new("I", (sides[1], sides[0]))
     draw = ImageDraw.Draw(canvas)
     counts = dict.fromkeys(NUMBERS.values(), 0)
-    too_few = []
+    too_few: list[str] = []
+    drawn = 0
     for index, entry in enumerate(objects, 1):
         name = f"object {index}"
         if not isinstance(entry, dict) or not isinstance(entry.get("label"), str):
@@ -228,6 +234,9 @@ def _drawn(record, file):
             number = number * 1000 + counts[number] - 1
         elif label.endswith("group"):
             number = NUMBERS.get(label.removesuffix("group"), 0)
+        drawn += math.prod(np.ptp(points, axis=0))
+        if drawn > MAX_DRAWN:
+            raise broken(record, name, f"the polygons have more than {MAX_DRAWN} pixels together")
         draw.polygon([tuple(point) for point in points.tolist()], fill=number)
     if too_few:
         logger.warning(
@@ -238,7 +247,7 @@ def _drawn(record, file):
         )
     if max(counts.values()) > MAX_INSTANCES:
         raise ValueError(f"{file}: more than {MAX_INSTANCES} instances of a class.")
-    return list(_colors.regions(np.asarray(canvas)))
+    return [(region.value, region.shape) for region in regions(np.asarray(canvas))]
 
 
 def _points(polygon, image, name):

@@ -14,13 +14,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image as PillowImage
-from scipy import ndimage
 
 from mrcnn.data.annotations import Annotations, Image, Instance, broken
 from mrcnn.data.formats import _colors, _folders
+from mrcnn.data.formats._runs import most_frequent, regions
 from mrcnn.errors import reading, shorten
 from mrcnn.images.atomic import atomic_path, write_text
-from mrcnn.images.rle import decode_rle
 
 NAME = "color_masks"
 SOURCE = "color_masks"
@@ -28,7 +27,6 @@ BACKGROUNDS = ("background", "_background_", "void", "unlabeled", "unlabelled") 
 LISTS = ("labelmap.txt", "label_colors.txt")
 ENDINGS = ("", "_mask", "_L", "_color")  # what the name of a mask may add to that of its image
 VOID = 255  # the number of the border of objects in the colors of Pascal VOC
-TOUCHING = np.ones((3, 3), int)  # pixels that touch at a corner are one part
 
 
 @dataclass
@@ -87,26 +85,21 @@ def read(
         ValueError: if a mask has colors that are in no palette, was smoothed, or is no PNG.
     """
     layout = _layout(Path(path), None if images is None else Path(images))
-    if palette is None:
-        palette = layout.colors
-    colors = palette if palette is None or isinstance(palette, Mapping) else Path(palette)
-    if isinstance(colors, Path):
-        colors = _colors.read_labelmap(colors)
-    if colors is not None:
+    source = layout.colors if palette is None else palette
+    names, codes = [class_name], None  # every color is an instance
+    if source is not None:
+        colors = source if isinstance(source, Mapping) else _colors.read_labelmap(Path(source))
         names = [name for name in colors if name.lower() not in BACKGROUNDS]
         codes = {_code(rgb): name for name, rgb in colors.items()}
-    else:
-        names, codes = [class_name], None
     class_ids = {name: number for number, name in enumerate(names, 1)}
     records = []
     for record, mask in _pairs(layout, Path(path)):
-        record.instances = []
-        for label, name, shape in _instances(record, mask, layout, codes, _code(background)):
-            if name is not None and name not in class_ids:  # background
-                continue
-            class_id = class_ids[name if name is not None else class_name]
-            for part in _parts(shape) if split else [shape]:
-                record.instances.append(Instance(class_id, shape=part, name=label))
+        found = _instances(record, mask, layout, codes, _code(background), split)
+        record.instances = [
+            Instance(class_ids[class_name if name is None else name], shape=shape, name=what)
+            for name, what, shape in found
+            if name is None or name in class_ids  # no background
+        ]
         records.append(record)
     return Annotations(SOURCE, [(number, name) for name, number in class_ids.items()], records)
 
@@ -214,62 +207,65 @@ def _has_colors(file):
 
 # --- Colors --------------------------------------------------------------------------------------
 def _code(rgb):
-    values = [int(value) for value in rgb]
-    if len(values) != 3 or not all(0 <= value <= 255 for value in values):
+    values = [value for value in rgb if isinstance(value, (int, np.integer)) and 0 <= value <= 255]
+    if len(values) != 3 or len(rgb) != 3:
         raise ValueError(f"A color is (red, green, blue) from 0 to 255, got {shorten(rgb)}.")
-    return values[0] << 16 | values[1] << 8 | values[2]
+    return int(values[0]) << 16 | int(values[1]) << 8 | int(values[2])
 
 
 def _rgb(code):
     return code >> 16, code >> 8 & 255, code & 255
 
 
-def _instances(record, mask, layout, codes, background):
-    """Yields (label, class name or None, shape) of each color of a mask."""
-    if layout.classes is not None:
-        yield from _numbered(record, mask, layout.classes, codes)
-        return
-    colors = _colors.read_colors(mask)
-    record.height, record.width = colors.shape
+def _instances(record, mask, layout, codes, background, split):
+    """Yields (class name or None, label, shape) of each object of a mask."""
+    if layout.classes is None:
+        values = colors = _colors.read_colors(mask)
+        nothing = [] if codes is not None and background in codes else [background]
+        _check_colors(colors, codes, background, mask)
+    else:
+        values, nothing = _colors.read_numbers(mask), [0, VOID]
+        colors = _colors.read_colors(layout.classes / mask.name)
+        if colors.shape != values.shape:
+            raise ValueError(f"{mask}: its size is not that of the file in {layout.classes.name}.")
+    record.height, record.width = values.shape
     with reading(mask, "a color mask"):
-        found = dict(_colors.regions(colors))
-    if codes is None:
-        _check_solid(colors, found.keys(), background, mask)
-    for color, shape in found.items():
-        if codes is not None and color not in codes and color != background:
-            y, x = np.argwhere(colors == color)[0].tolist()
-            raise ValueError(
-                f"{mask}: the color {_rgb(color)} at row {y}, column {x} is not in the list of "
-                "classes. Add it there; or, if the mask was smoothed or compressed with loss, "
-                "export it again as PNG without smoothing."
-            )
-        if color != background or (codes is not None and color in codes):
-            yield f"color {_rgb(color)}", None if codes is None else codes[color], shape
+        if split:
+            from skimage.measure import label  # takes half a second to import
 
-
-def _numbered(record, mask, class_folder, codes):
-    """Yields the instances of SegmentationObject; SegmentationClass has their classes."""
-    numbers = _colors.read_numbers(mask)
-    record.height, record.width = numbers.shape
-    classes = _colors.read_colors(class_folder / f"{mask.stem}{mask.suffix}")
-    if classes.shape != numbers.shape:
-        raise ValueError(f"{mask}: its size is not that of the file in {class_folder.name}.")
-    with reading(mask, "a mask of instances"):
-        found = dict(_colors.regions(numbers))
-    for number, shape in found.items():
-        if number in (0, VOID):
-            continue
-        inside = decode_rle({"size": shape.size, "counts": shape.counts})
-        values, counts = np.unique(classes[inside], return_counts=True)
-        color = int(values[counts.argmax()])
-        label = f"region {number}"
+            # parts are numbered from 1
+            values = np.where(np.isin(values, nothing), -1, values.astype(np.int32))
+            values = label(values, background=-1, connectivity=2)
+            nothing = [0]
+        found = [region for region in regions(values) if region.value not in nothing]
+        color_of = most_frequent(values, colors)
+    for region in found:
+        color = color_of[region.value]
+        name = f"color {_rgb(color)}" if layout.classes is None else f"region {region.value}"
         if codes is not None and color not in codes:
-            reason = f"its color {_rgb(color)} in {class_folder.name} is not in the list of classes"
-            raise broken(record, label, reason)
-        yield label, None if codes is None else codes[color], shape
+            folder = layout.classes.name
+            reason = f"its color {_rgb(color)} in {folder} is not in the list of classes"
+            raise broken(record, name, reason)
+        yield None if codes is None else codes[color], name, region.shape
 
 
-def _check_solid(colors, found, background, mask):
+def _check_colors(colors, codes, background, mask):
+    """Refuses colors that stand for no class, or for no object."""
+    if codes is None:
+        _check_solid(colors, background, mask)
+        return
+    known = np.array(sorted({background, *codes}), np.uint32)
+    unknown = np.argwhere(~np.isin(colors, known))
+    if len(unknown):
+        y, x = unknown[0].tolist()
+        raise ValueError(
+            f"{mask}: the color {_rgb(int(colors[y, x]))} at row {y}, column {x} is not in the "
+            "list of classes. Add it there; or, if the mask was smoothed or compressed with loss, "
+            "export it again as PNG without smoothing."
+        )
+
+
+def _check_solid(colors, background, mask):
     """Refuses a mask with smoothed edges: each of their colors would be taken for an instance.
 
     A color is solid if it fills a square of 2x2 pixels somewhere. Smoothing adds colors that are
@@ -278,7 +274,7 @@ def _check_solid(colors, found, background, mask):
     corner = colors[:-1, :-1]
     filled = (corner == colors[1:, :-1]) & (corner == colors[:-1, 1:]) & (corner == colors[1:, 1:])
     solid = {background, *np.unique(corner[filled]).tolist()}
-    thin = sorted(set(found) - solid)
+    thin = sorted(set(np.unique(colors).tolist()) - solid)
     if len(thin) < max(2, len(solid)):
         return
     points = np.array([_rgb(color) for color in thin], np.float64)
@@ -296,10 +292,3 @@ def _check_solid(colors, found, background, mask):
             "(anti-aliased) or compressed with loss, so that they belong to no object. Export it "
             "again as PNG without smoothing."
         )
-
-
-def _parts(shape):
-    """Returns the parts of a shape that do not touch each other."""
-    mask = decode_rle({"size": shape.size, "counts": shape.counts})
-    labels, _ = ndimage.label(mask, TOUCHING)
-    return [part for number, part in _colors.regions(labels) if number]

@@ -14,11 +14,11 @@ import os
 from pathlib import Path
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from mrcnn.data.annotations import Annotations, Image, Instance, Rle, broken
 from mrcnn.data.formats import _folders
 from mrcnn.data.formats._files import image_size, read_text
+from mrcnn.data.formats._runs import encode_runs
 from mrcnn.data.formats.coco import ImageFinder
 from mrcnn.errors import reading, shorten
 from mrcnn.images.atomic import write_text
@@ -137,8 +137,8 @@ def _rows(file):
     expected = "a CSV file of run-length codes"
     text = read_text(file, expected)
     with reading(file, expected):
-        lines = text.splitlines()
-        header = _cells(lines[0]) if lines else []
+        lines = text.split("\n")
+        header = _cells(lines[0])
         columns = _columns(header)
         if "code" not in columns or "image" not in columns:
             raise ValueError(f"it needs columns ImageId and EncodedPixels, got {shorten(header)}")
@@ -203,7 +203,7 @@ def _columns(header) -> dict[str, int]:
 def _files(folder):
     """Returns the files with codes; a sample of what to hand in has codes without a meaning."""
     files = sorted(entry for entry in folder.iterdir() if _has_codes(entry))
-    return [file for file in files if not file.name.startswith("sample_submission")]
+    return [file for file in files if "sample_submission" not in file.name]
 
 
 def _has_codes(path):
@@ -287,18 +287,12 @@ def _shape(code, image, name, order):
         raise broken(image, name, f"its code has a pixel twice: {shorten(code)}")
     first = np.ones(len(starts), bool)  # runs that touch become one
     first[1:] = ends[:-1] < starts[1:]
-    edges = np.zeros(2 * int(first.sum()) + 2, np.int64)
-    edges[1:-1:2] = starts[first]
-    edges[2:-1:2] = ends[np.append(first[1:], True)]
-    edges[-1] = height * width
-    counts = np.diff(edges)
-    size = [height, width] if order == "columns" else [width, height]
-    shape = {"size": size, "counts": counts[: len(counts) - (counts[-1] == 0)].tolist()}
-    if order == "columns":
-        found = coco_mask.frPyObjects(shape, height, width)
-    else:
-        found = mask_to_rle(decode_rle(shape).T)
-    return Rle([height, width], found["counts"])
+    size = (height, width) if order == "columns" else (width, height)
+    shape = encode_runs(starts[first], ends[np.append(first[1:], True)], size)
+    if order == "rows":
+        turned = decode_rle({"size": shape.size, "counts": shape.counts}).T
+        shape = Rle([height, width], mask_to_rle(turned)["counts"])
+    return shape
 
 
 def _code(mask):

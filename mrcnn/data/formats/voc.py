@@ -9,25 +9,22 @@ left and above; `first_pixel=0` takes them as they were drawn.
 from __future__ import annotations
 
 import logging
-import math
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 from PIL import Image as PillowImage
 from scipy import ndimage
 
-from mrcnn.data.annotations import Annotations, Image, Instance, Rle, broken
+from mrcnn.data.annotations import Annotations, Image, Instance, broken
 from mrcnn.data.formats import _colors, _folders
-from mrcnn.data.formats._files import image_size, read_text, read_xml
+from mrcnn.data.formats._files import read_text
+from mrcnn.data.formats._runs import most_frequent, regions
+from mrcnn.data.formats._voc_xml import VocObject, annotation_text, read_annotation
 from mrcnn.data.formats.coco import ImageFinder
-from mrcnn.errors import reading, shorten
+from mrcnn.errors import reading
 from mrcnn.images.atomic import atomic_path, write_text
-from mrcnn.images.masks import mask_bounds
-from mrcnn.images.rle import decode_rle
 
 NAME = "voc"
 SOURCE = "voc"
@@ -98,14 +95,19 @@ def read(
         )
     root = _root(Path(path))
     labelmap = root / "labelmap.txt"
-    colors = _colors.read_labelmap(labelmap) if labelmap.is_file() else None
+    colors = None
+    if labelmap.is_file():
+        colors = _colors.read_labelmap(_folders.inside(labelmap, root))
+        colors.pop("background", None)
     finder = _Images(root, None if images is None else Path(images))
     pngs = _pngs(root, "SegmentationObject") if masks else {}
     class_pngs = _pngs(root, "SegmentationClass") if pngs else {}
     parsed = {}
     for image_id, file in _xml_files(Path(path), root).items():
-        parsed[image_id] = _annotation(file, image_id, finder, first_pixel)
+        parsed[image_id] = read_annotation(file, image_id, finder.record, first_pixel)
     names = {item.name for _, items in parsed.values() for item in items}
+    if colors is None and pngs.keys() - parsed.keys():  # only SegmentationClass has their classes
+        names |= set(CLASSES)
     classes = _classes(names, colors)
     class_ids = {name: number for number, name in classes}
     chosen = _split(root, split)
@@ -115,13 +117,17 @@ def read(
             continue
         record, items = parsed.get(image_id) or (finder.record(image_id, pngs[image_id]), [])
         if pngs:
-            shapes = _shapes(record, pngs[image_id])
-            items = _match(record, items, shapes, class_pngs.get(image_id), colors)
+            items = _masks(record, items, pngs[image_id], class_pngs.get(image_id), colors)
+            for item in items:
+                if item.name not in class_ids:
+                    raise broken(record, item.label, f"no XML file has its class {item.name!r}")
+        else:
+            items = [item for item in items if item.box is not None]
         record.instances = [
             Instance(
                 class_ids[item.name],
                 crowd=item.difficult and difficult == "ignore",
-                box=item.box if item.shape is None else None,
+                box=item.box,
                 shape=item.shape,
                 name=item.label,
             )
@@ -172,7 +178,7 @@ def write(annotations: Annotations, path: str | os.PathLike) -> None:
         else:
             instances = [instance for instance, _ in _folders.objects(image)]
             boxes = [instance.box for instance in instances if instance.box is not None]
-        text = _xml(image, [names[i.class_id - 1] for i in instances], boxes, instances)
+        text = annotation_text(image, [names[i.class_id - 1] for i in instances], boxes, instances)
         write_text(folder / "Annotations" / f"{stem}.xml", text)
         _folders.copy_image(image, folder / "JPEGImages")
 
@@ -260,128 +266,41 @@ def _is_annotation(file):
     )
 
 
-# --- XML -----------------------------------------------------------------------------------------
-@dataclass
-class _Object:
-    """An object of an XML file, or one with the mask of SegmentationObject."""
-
-    name: str
-    box: tuple[float, float, float, float]
-    difficult: bool
-    label: str
-    shape: Rle | None = None
-
-
-def _annotation(file, image_id, finder, first_pixel):
-    """Reads an XML file, as the record of its image and its objects."""
-    root = read_xml(file, "a VOC annotation")
-    if root.tag != "annotation":
-        raise ValueError(f"{file}: expected <annotation>, got <{shorten(root.tag)}>.")
-    record = finder.record(image_id, file, (root.findtext("filename") or "").strip())
-    sides = [_integer(root.findtext(f"size/{side}")) for side in ("height", "width")]
-    if min(sides) > 0:
-        record.height, record.width = sides
-    elif os.path.isfile(record.path):  # older tools write 0
-        record.height, record.width = image_size(record.path)
-    items = []
-    for number, element in enumerate(root.findall("object"), 1):
-        label = f"object {number}"
-        name = (element.findtext("name") or "").strip()
-        if not name:
-            raise broken(record, label, "it has no <name>")
-        corners = element.find("bndbox")
-        if corners is None:
-            raise broken(record, label, "it has no <bndbox>; only boxes are read")
-        found = [_number(corners.findtext(key)) for key in ("ymin", "xmin", "ymax", "xmax")]
-        y1, x1, y2, x2 = found
-        if not all(map(math.isfinite, found)) or y2 < y1 or x2 < x1:
-            text = ElementTree.tostring(corners, "unicode")
-            raise broken(record, label, f"its box is damaged: {shorten(' '.join(text.split()))}")
-        difficult = _integer(element.findtext("difficult")) == 1
-        box = (y1 - first_pixel, x1 - first_pixel, y2, x2)
-        items.append(_Object(name, box, difficult, label))
-    return record, items
-
-
-def _number(text):
-    try:
-        return float(text)
-    except (TypeError, ValueError):
-        return math.nan
-
-
-def _integer(text):
-    number = _number(text)
-    return int(number) if math.isfinite(number) and abs(number) < 2**31 else 0
-
-
-def _xml(image, names, boxes, instances):
-    """Returns the text of an XML file, with the elements of LabelImg in its order."""
-    height, width = _folders.size_of(image)
-    root = ElementTree.Element("annotation")
-
-    def add(parent, tag, value=None):
-        element = ElementTree.SubElement(parent, tag)
-        element.text = None if value is None else str(value)
-        return element
-
-    add(root, "folder", "JPEGImages")
-    add(root, "filename", Path(image.path).name)
-    add(add(root, "source"), "database", "Unknown")
-    size = add(root, "size")
-    for tag, value in (("width", width), ("height", height), ("depth", 3)):
-        add(size, tag, value)
-    add(root, "segmented", int(any(instance.shape is not None for instance in instances)))
-    for name, (y1, x1, y2, x2), instance in zip(names, boxes, instances, strict=True):
-        element = add(root, "object")
-        add(element, "name", name)
-        add(element, "pose", "Unspecified")
-        add(element, "truncated", int(y1 <= 0 or x1 <= 0 or y2 >= height or x2 >= width))
-        add(element, "difficult", int(instance.crowd))
-        box = add(element, "bndbox")
-        for tag, value in (("xmin", x1 + 1), ("ymin", y1 + 1), ("xmax", x2), ("ymax", y2)):
-            add(box, tag, f"{value:.10g}")
-    ElementTree.indent(root, "\t")
-    return ElementTree.tostring(root, "unicode") + "\n"
-
-
 # --- Masks ---------------------------------------------------------------------------------------
-def _shapes(record, png):
-    """Returns the regions of SegmentationObject by number, and sets the size of the image."""
+def _masks(record, items, png, class_png, colors):
+    """Reads SegmentationObject, and sets the size of the image.
+
+    The class of a region is that of SegmentationClass where its names are known, or else that of
+    the object of its number in the XML file.
+    """
     numbers = _colors.read_numbers(png)
     record.file = str(png)
     record.height, record.width = numbers.shape
-    with reading(png, "SegmentationObject of VOC"):
-        found = dict(_colors.regions(numbers))
-    return {number: shape for number, shape in found.items() if number not in (0, VOID)}
-
-
-def _match(record, items, shapes, class_png, colors):
-    """Gives each region its class: from SegmentationClass where its names are known, or the XML."""
     classes = None
+    with reading(png, "SegmentationObject of VOC"):
+        found = [region for region in regions(numbers) if region.value not in (0, VOID)]
     if class_png is not None and (colors is not None or not items):
-        read_classes = _colors.read_numbers if colors is None else _colors.read_colors
-        classes = read_classes(class_png)
-        if classes.shape != (record.height, record.width):
-            raise ValueError(f"{class_png}: its size is not that of {record.file}.")
-    found = []
-    for number, shape in shapes.items():
-        label = f"region {number}"
-        mask = decode_rle({"size": shape.size, "counts": shape.counts})
-        item = items[number - 1] if number <= len(items) else None
-        if item is not None and not _covers(item.box, mask_bounds(mask)):
+        values = (_colors.read_numbers if colors is None else _colors.read_colors)(class_png)
+        if values.shape != numbers.shape:
+            raise ValueError(f"{class_png}: its size is not that of {png}.")
+        with reading(class_png, "SegmentationClass of VOC"):
+            classes = most_frequent(numbers, values)
+    objects = []
+    for region in found:
+        label = f"region {region.value}"
+        item = items[region.value - 1] if region.value <= len(items) else None
+        if item is not None and item.box is not None and not _covers(item.box, region.bounds):
             item = None
         if classes is not None:
-            values, counts = np.unique(classes[mask], return_counts=True)
-            name = _class_name(int(values[counts.argmax()]), colors)
+            name = _class_name(classes[region.value], colors)
         else:
             name = None if item is None else item.name
         if name is None:
             reason = "neither SegmentationClass nor the object of that number in the XML fits it"
             raise broken(record, label, reason)
-        box = item.box if item is not None else (0.0, 0.0, 0.0, 0.0)
-        found.append(_Object(name, box, item is not None and item.difficult, label, shape))
-    return found
+        difficult = item is not None and item.difficult
+        objects.append(VocObject(name, None, difficult, label, region.shape))
+    return objects
 
 
 def _covers(box, bounds):
@@ -400,10 +319,10 @@ def _class_name(value, colors):
 
 
 def _classes(names, colors):
-    """Returns (number, name): those of labelmap.txt, of the XML files, or of VOC, from 1."""
-    listed = [name for name in colors or () if name != "background"]
+    """Returns (number, name): those of labelmap.txt, then the others sorted."""
+    listed = list(colors or ())
     listed += sorted(names - set(listed), key=_folders.natural)
-    return list(enumerate(listed or CLASSES, 1))
+    return list(enumerate(listed, 1))
 
 
 def _warn_of_difficult(records, classes, path):

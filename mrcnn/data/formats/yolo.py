@@ -138,7 +138,10 @@ def write(annotations: Annotations, path: str | os.PathLike) -> None:
         write_text(folder / "labels" / f"{stem}.txt", "".join(rows))
         _folders.copy_image(image, folder / "images")
     labels = [str(name) for _, name in annotations.classes]
-    names = "".join(f"  {number}: {json.dumps(name)}\n" for number, name in enumerate(labels))
+    names = "".join(
+        f"  {number}: {json.dumps(name, ensure_ascii=False)}\n"
+        for number, name in enumerate(labels)
+    )
     text = f"path: .\ntrain: images\nval: images\n\nnc: {len(labels)}\nnames:\n{names}"
     write_text(folder / "data.yaml", text)
 
@@ -167,13 +170,11 @@ def _layout(path):
     images = _folders.subfolder(root, "images") or root
     parts = [_folders.subfolder(images, name) for name in SPLITS]
     splits = {part.name: _folders.files_below(part) for part in parts if part is not None}
-    if not splits or not all(splits.values()) or any(map(_is_image, images.iterdir())):
-        splits = {"": _folders.files_below(images)}
-    return root, splits, names
+    return root, {"": _folders.files_below(images), **splits}, names
 
 
 def _chosen(splits, split, path):
-    """Returns the images of one split or of all, each once."""
+    """Returns the images of one split, or of all; each once."""
     if split is None:
         return list(dict.fromkeys(file for files in splits.values() for file in files))
     for name in {"val": ("val", "valid"), "valid": ("valid", "val")}.get(split, (split,)):
@@ -251,7 +252,7 @@ def _is_data_yaml(file):
     """Whether a YAML file names classes and where the images for training are."""
     with file.open("rb") as stream:
         text = stream.read(2**16)  # thousands of names
-    return all(re.search(rb"(?m)^" + key + rb"\s*:", text) for key in (b"names", b"train|val"))
+    return all(re.search(rb"(?m)^" + key + rb"\s*:", text) for key in (b"names", b"(?:train|val)"))
 
 
 def _names_file(root):
@@ -283,10 +284,6 @@ def _has_image(label, root):
         for stem in stems
         for suffix in (*IMAGE_SUFFIXES, *map(str.upper, IMAGE_SUFFIXES))
     )
-
-
-def _is_image(path):
-    return path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def _mirrored(relative):

@@ -61,8 +61,9 @@ def test_a_palette_makes_classes(tmp_path):
     assert color_masks.read(folder, palette=file).classes == [(1, "a dog"), (2, "cat")]
     with pytest.raises(ValueError, match=r"a\.png: the color \(10, 200, 30\) at row 2, column 3"):
         color_masks.read(folder, palette={"dog": RED})
-    with pytest.raises(ValueError, match="A color is"):
-        color_masks.read(folder, palette={"dog": (1, 2, 300)})
+    for color in ((1, 2, 300), (1, 2), (1, 2, 3, 4), "#ff0000", (1, 2, "3")):
+        with pytest.raises(ValueError, match="A color is"):
+            color_masks.read(folder, palette={"dog": color})
 
 
 def test_another_background_and_palette_files(tmp_path):

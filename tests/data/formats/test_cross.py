@@ -55,6 +55,13 @@ def test_a_fixture_is_opened_without_options(tmp_path, fixture):
     assert objects
 
 
+@pytest.mark.parametrize("fixture", FIXTURES)
+def test_a_folder_of_images_that_does_not_exist_is_named(tmp_path, fixture):
+    path = FIXTURES[fixture](tmp_path)
+    with pytest.raises((FileNotFoundError, ValueError), match="nowhere"):
+        formats.read(path, images=tmp_path / "nowhere")
+
+
 def test_files_of_no_format_are_not_claimed(tmp_path):
     (tmp_path / "notes.txt").write_text("1 2 3 4 5\n")
     (tmp_path / "settings.yaml").write_text("names: x\n")

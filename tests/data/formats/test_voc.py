@@ -70,6 +70,13 @@ def test_classes_without_xml_are_the_twenty(tmp_path):
     assert masks_of(found)[1].tolist() == [8, 12]
 
 
+def test_some_masks_without_xml(tmp_path):
+    folder = fixtures.voc_devkit(tmp_path) / "VOC2012"
+    (folder / "Annotations" / "a.xml").unlink()
+    found = voc.read(folder)
+    assert len(found.classes) == 20 and masks_of(found)[1].tolist() == [8, 12]
+
+
 def test_masks_of_colors_as_cvat_exports_them(tmp_path):
     folder = fixtures.voc_devkit(tmp_path) / "VOC2012"
     text(
@@ -196,7 +203,6 @@ def test_what_voc_cannot_hold_is_refused(tmp_path):
         ("<xmin>4</xmin>", "<xmin>40</xmin>", "object 1 .*box is damaged"),
         ("<xmin>4</xmin>", "<xmin>nan</xmin>", "object 1 .*box is damaged"),
         ("<xmin>4</xmin>", "<xmin>" + "9" * 9999 + "</xmin>", "object 1 .*box is damaged"),
-        ("bndbox", "robndbox", "object 1 .*no <bndbox>"),
         ("<name>cat</name>", "", "object 1 .*no <name>"),
         ("annotation>", "annotations>", "expected <annotation>"),
         ("a.png", "../a.png", "leaves the image folder"),
@@ -215,6 +221,17 @@ def test_damaged_and_hostile_xml(tmp_path, before, after, words):
     with pytest.raises(ValueError, match=rf"(?s)x\.xml.*{words}") as caught:
         voc.read(folder)
     assert len(str(caught.value)) < 1200
+
+
+def test_objects_that_are_no_boxes_are_left_out_and_counted(tmp_path, caplog):
+    folder = fixtures.voc_labelimg(tmp_path)
+    content = (folder / "a.xml").read_text()
+    text(folder / "a.xml", content.replace("bndbox>", "robndbox>", 2))  # the first of two
+    with caplog.at_level(logging.WARNING, "mrcnn"):
+        found = voc.read(folder)
+    assert [instance.name for instance in found.images[0].instances] == ["object 2"]
+    (record,) = caplog.records
+    assert "a.xml: 1 objects are no boxes: <robndbox> (object 1)." in record.getMessage()
 
 
 def test_a_missing_image_is_kept_and_named_by_its_file(tmp_path):
@@ -236,7 +253,9 @@ def test_links_that_lead_outside_are_refused(tmp_path, link):
         voc.read(folder)
 
 
-@pytest.mark.parametrize("kind", ["truncated", "text", "photograph", "size", "order", "class"])
+@pytest.mark.parametrize(
+    "kind", ["truncated", "text", "photograph", "size", "order", "class", "background"]
+)
 def test_damaged_masks(tmp_path, kind):
     root = fixtures.voc_devkit(tmp_path) / "VOC2012"
     png = root / "SegmentationObject" / "a.png"
@@ -253,6 +272,9 @@ def test_damaged_masks(tmp_path, kind):
         (root / "Annotations" / "a.xml").unlink()
     elif kind == "order":
         fixtures.voc_palette(png, (2 * mask(CAT) + 1 * mask(DOG)))  # against the XML file
+    elif kind == "background":
+        text(root / "labelmap.txt", "background:0,0,0::\ncat:1,2,3::\n")
+        fixtures.voc_palette(root / "SegmentationClass" / "a.png", 0 * mask(CAT))
     else:
         fixtures.voc_palette(root / "SegmentationClass" / "a.png", 77 * mask(CAT))
         (root / "Annotations" / "a.xml").unlink()
