@@ -40,6 +40,8 @@ def regions(values: np.ndarray) -> list[Region]:
     Raises:
         ValueError: if there are more than 65,535 values, or 8 million runs of equal pixels.
     """
+    if not values.size:
+        return []
     flat = values.T.ravel()  # COCO counts down the columns
     found, of_run, starts, lengths = _runs(flat)
     order = np.argsort(of_run, kind="stable")
@@ -49,6 +51,16 @@ def regions(values: np.ndarray) -> list[Region]:
         _region(int(value), starts[runs], ends[runs], values.shape)
         for value, runs in zip(found, np.split(order, last), strict=True)
     ]
+
+
+def distinct(values: np.ndarray) -> list[int]:
+    """Returns the different values of an image, in ascending order.
+
+    Args:
+        values: int array of any shape.
+    """
+    flat = values.ravel()
+    return np.unique(np.append(flat[:1], flat[1:][flat[1:] != flat[:-1]])).tolist()
 
 
 def most_frequent(values: np.ndarray, others: np.ndarray) -> dict[int, int]:
@@ -88,7 +100,7 @@ def encode_runs(starts: np.ndarray, ends: np.ndarray, size: tuple[int, int]) -> 
 def _runs(flat):
     """Returns the values, and the index of the value, start and length of each run."""
     starts = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    starts = np.append(0, starts) if flat.size else starts
+    starts = np.append(0, starts)
     if len(starts) > MAX_RUNS:
         raise ValueError(f"it has more than {MAX_RUNS} runs of equal pixels: it is no mask")
     found, of_run = np.unique(flat[starts], return_inverse=True)

@@ -17,7 +17,7 @@ from PIL import Image as PillowImage
 
 from mrcnn.data.annotations import Annotations, Image, Instance, broken
 from mrcnn.data.formats import _colors, _folders
-from mrcnn.data.formats._runs import most_frequent, regions
+from mrcnn.data.formats._runs import distinct, most_frequent, regions
 from mrcnn.errors import reading, shorten
 from mrcnn.images.atomic import atomic_path, write_text
 
@@ -238,9 +238,9 @@ def _instances(record, mask, layout, codes, background, split):
             values = label(values, background=-1, connectivity=2)
             nothing = [0]
         found = [region for region in regions(values) if region.value not in nothing]
-        color_of = most_frequent(values, colors)
+        color_of = None if values is colors else most_frequent(values, colors)
     for region in found:
-        color = color_of[region.value]
+        color = region.value if color_of is None else color_of[region.value]
         name = f"color {_rgb(color)}" if layout.classes is None else f"region {region.value}"
         if codes is not None and color not in codes:
             folder = layout.classes.name
@@ -254,12 +254,12 @@ def _check_colors(colors, codes, background, mask):
     if codes is None:
         _check_solid(colors, background, mask)
         return
-    known = np.array(sorted({background, *codes}), np.uint32)
-    unknown = np.argwhere(~np.isin(colors, known))
-    if len(unknown):
-        y, x = unknown[0].tolist()
+    unknown = set(distinct(colors)) - {background, *codes}
+    if unknown:
+        color = min(unknown)
+        y, x = np.argwhere(colors == color)[0].tolist()
         raise ValueError(
-            f"{mask}: the color {_rgb(int(colors[y, x]))} at row {y}, column {x} is not in the "
+            f"{mask}: the color {_rgb(color)} at row {y}, column {x} is not in the "
             "list of classes. Add it there; or, if the mask was smoothed or compressed with loss, "
             "export it again as PNG without smoothing."
         )
@@ -273,8 +273,8 @@ def _check_solid(colors, background, mask):
     """
     corner = colors[:-1, :-1]
     filled = (corner == colors[1:, :-1]) & (corner == colors[:-1, 1:]) & (corner == colors[1:, 1:])
-    solid = {background, *np.unique(corner[filled]).tolist()}
-    thin = sorted(set(np.unique(colors).tolist()) - solid)
+    solid = {background, *distinct(corner[filled])}
+    thin = sorted(set(distinct(colors)) - solid)
     if len(thin) < max(2, len(solid)):
         return
     points = np.array([_rgb(color) for color in thin], np.float64)
