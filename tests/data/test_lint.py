@@ -186,6 +186,7 @@ def test_a_polygon_with_a_slit_to_its_hole_does_not_cross_itself():
     for _ in range(20):
         mask = rng.random((9, 9)) < 0.6
         assert crossing([outline.ravel().tolist() for outline, _ in trace(mask)]) is None
+        assert crossing([one_ring(trace(mask)).ravel().tolist()]) is None
 
 
 def test_boxes_alone_are_checked(tmp_path):

@@ -26,7 +26,8 @@ def overhang(polygons: Any, size: tuple[int, int]) -> float:
 def crossing(polygons: Any) -> np.ndarray | None:
     """Returns a point near which sides of one polygon cross, or None.
 
-    Sides that only touch do not cross, so that a polygon with a slit to a hole is sound.
+    Sides that only touch do not cross. A side that is walked back again is a slit to a hole or to
+    another part of the object: it has no area and may cross others.
 
     Args:
         polygons: the points of a shape; see `annotations.Polygons`.
@@ -38,15 +39,24 @@ def crossing(polygons: Any) -> np.ndarray | None:
         if not 4 <= len(points) <= MAX_POINTS:
             continue
         along = np.roll(points, -1, axis=0) - points
+        slit = _walked_back(points)
         # [sides, points]: the cross product tells on which side of each side a point lies
         offset = points[None] - points[:, None]
         start = along[:, None, 0] * offset[..., 1] - along[:, None, 1] * offset[..., 0]
         end = np.roll(start, -1, axis=1)
         apart = (start * end) < 0  # both ends of a side lie on different sides of the other
+        apart[slit] = False
         pairs = np.argwhere(np.triu(apart & apart.T, 2))
         if len(pairs):
             return points[pairs[0, 0]]
     return None
+
+
+def _walked_back(points):
+    """Returns which sides of a polygon are also walked in the other direction, bool [num_points]."""
+    sides = np.concatenate([points, np.roll(points, -1, axis=0)], axis=1)
+    walked = set(map(tuple, sides.tolist()))
+    return np.array([(x2, y2, x1, y1) in walked for x1, y1, x2, y2 in sides.tolist()])
 
 
 def _rings(polygons) -> list[np.ndarray]:
