@@ -53,7 +53,7 @@ def crossing(polygons: Any) -> np.ndarray | None:
 
 
 def _walked_back(points):
-    """Returns which sides of a polygon are also walked in the other direction, bool [num_points]."""
+    """Returns which sides of a polygon are walked back as well, bool [num_points]."""
     sides = np.concatenate([points, np.roll(points, -1, axis=0)], axis=1)
     walked = set(map(tuple, sides.tolist()))
     return np.array([(x2, y2, x1, y1) in walked for x1, y1, x2, y2 in sides.tolist()])
