@@ -100,7 +100,7 @@ class MaskRCNN:
         model = cls(mode, config, model_dir=path.parent)
         opened = ModelFolder(path, config.NAME)
         model.class_names = opened.class_names() or model.class_names
-        model._read(opened.weights(latest=mode == "training"), exclude=None)
+        model._read(opened.weights(latest=mode == "training"), exclude=None, complete=True)
         if mode == "training" and opened.stages():
             model._resume_in(opened)
         return model
@@ -144,11 +144,7 @@ class MaskRCNN:
             name = re.sub(r"[^\w-]+", "_", path.stem)
             settings = {"NAME": name, "NUMERICS": source.dialect} | source.settings | overrides
             model = cls(mode, Config(**settings), model_dir)
-            report = loading.load(source, model.network.layers, exclude)
-            if report.missing:
-                raise ValueError(
-                    f"{path} is incomplete: it has nothing for {', '.join(report.missing[:8])}."
-                )
+            loading.load(source, model.network.layers, exclude, complete=True)
             if source.class_names and len(source.class_names) == model.config.NUM_CLASSES:
                 model.class_names = list(source.class_names)
         return model
@@ -220,12 +216,12 @@ class MaskRCNN:
             self._continue_from(path, *found)
         return report
 
-    def _read(self, path, exclude) -> LoadReport:
+    def _read(self, path, exclude, complete=False) -> LoadReport:
         if not path.is_file():
             raise FileNotFoundError(f"No weights file {path}.")
         with open_source(path) as source:
             self._adopt(source)
-            return loading.load(source, self.network.layers, exclude)
+            return loading.load(source, self.network.layers, exclude, complete=complete)
 
     def _continue_from(self, path, run, epoch):
         """Continues the run of a numbered checkpoint: with its epoch, in a folder of its name."""

@@ -171,7 +171,7 @@ def test_truncated(saved, share):
     path, _ = saved
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(ValueError, match="a.h5 cannot be read.*copy or download it again"):
+    with pytest.raises(ValueError, match="a.h5 cannot be read.*damaged.*copy, download or"):
         loading.load_weights(path, network().layers)
 
 

@@ -189,18 +189,18 @@ def test_safetensors(tmp_path):
 @pytest.mark.parametrize(
     "header, message",
     [
-        (b"{", "header"),
+        (b"{ ", "a safetensors file: Expecting"),
         (b"[1]", "header"),
         ({"a": 1}, "header"),
         ({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 800]}}, "800 bytes"),
-        ({"a": {"dtype": "F32", "shape": [200], "data_offsets": [0, 800]}}, "beyond the end"),
+        ({"a": {"dtype": "F32", "shape": [200], "data_offsets": [0, 800]}}, "end at byte 800"),
         ({"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, -4]}}, "shape"),
         ({"a": {"dtype": "OBJ", "shape": [1], "data_offsets": [0, 4]}}, "OBJ"),
     ],
 )
 def test_damaged_safetensors(tmp_path, header, message):
     path = write_safe(tmp_path / "a.safetensors", header, b"1234")
-    with pytest.raises(ValueError, match=f"a.safetensors is damaged.*{message}"):
+    with pytest.raises(ValueError, match=f"a.safetensors cannot be read.*{message}"):
         read_safetensors(path)
     path.write_bytes(struct.pack("<Q", 2**60) + b"{}")
     with pytest.raises(ValueError, match="its header has"):
