@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 
 from mrcnn.errors import reading, shorten
+from mrcnn.weights.files.heaps import check_heaps
 
 # Weights in a file, and layers in it. ResNet-101 with all heads has 690 in 240 layers.
 MAX_WEIGHTS = 10_000
@@ -86,7 +87,7 @@ def open_weights(path: str | os.PathLike) -> Iterator[dict[str, LayerWeights]]:
     path = _existing(path)
     with ExitStack() as stack:
         with reading(path, _EXPECTED):
-            layers = _layers(stack.enter_context(h5py.File(path, "r")), path)
+            layers = _layers(stack.enter_context(_open(path)), path)
         yield layers
 
 
@@ -143,8 +144,13 @@ def open_file(path: str | os.PathLike) -> Iterator[h5py.File]:
         ValueError: not HDF5, or damaged. The message names the file.
     """
     path = _existing(path)
-    with reading(path, _EXPECTED), h5py.File(path, "r") as file:
+    with reading(path, _EXPECTED), _open(path) as file:
         yield file
+
+
+def _open(path) -> h5py.File:
+    check_heaps(path)
+    return h5py.File(path, "r")
 
 
 def _existing(path) -> Path:
