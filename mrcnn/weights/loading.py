@@ -103,9 +103,9 @@ def load(
         LoadReport.
 
     Raises:
-        ValueError: a missing layer if `complete`, a layer with another shape, no common layer, weights for less than half of the
-            backbone, values that are not finite, or an excluded name that neither file nor model
-            has.
+        ValueError: a missing layer if `complete`, a layer with another shape, no common layer,
+            weights for less than half of the backbone, values that are not finite, or an excluded
+            name that neither file nor model has.
     """
     path, file = source.path, source.layers
     report = LoadReport(path=path, ignored=source.ignored)

@@ -28,8 +28,8 @@ class Shapes(dict):
 
     def __missing__(self, name):
         raise ValueError(
-            f"{self.path} has no tensor {shorten(name)}, which every Mask R-CNN of this kind has. The "
-            "file belongs to another network, or is incomplete."
+            f"{self.path} has no tensor {shorten(name)}, which every Mask R-CNN of this kind has. "
+            "The file belongs to another network, or is incomplete."
         )
 
     def rows(self, name: str) -> int:

@@ -1,8 +1,8 @@
 """Reads mutants in a process with a limit of memory, and says what came of each.
 
-It reads the folder of one mutant per line, and answers with a line of JSON: how it ended ("refused",
-"equal", "other" or "fault"), and a text. A crash or a hang ends the process; the parent starts
-another one.
+It reads the folder of one mutant per line, and answers with a line of JSON: how it ended
+("refused", "equal", "other" or "fault"), and a text. A crash or a hang ends the process; the parent
+starts another one.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """200 mutants of each kind of file, and all that once failed."""
 
 import pytest
-from fuzz.child import digest
+
 from fuzz.kinds import KINDS
-from fuzz.run import Child, run, run_saved, saved
+from fuzz.run import run, run_saved, saved
 
 COUNT = 200
 

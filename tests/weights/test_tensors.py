@@ -9,6 +9,7 @@ from writers import write_old, write_safe, write_zip
 
 from mrcnn.weights.files.tensors import read_safetensors, read_torch
 
+
 def example():
     rng = np.random.default_rng(0)
     return {

@@ -18,9 +18,9 @@ import numpy as np
 from mrcnn.errors import reading, shorten
 
 # Steps of the program. A checkpoint takes about 40 per tensor, three times as many with the state
-# of its optimizer, so this is enough for 8,000 tensors. A million steps take about two seconds and
-# at most 500 MB.
-MAX_OPCODES = 1_000_000
+# of its optimizer, so this is enough for 4,000 tensors. As many steps take about two seconds and
+# at most 300 MB.
+MAX_OPCODES = 500_000
 # Containers in containers. A state dict needs three levels.
 MAX_DEPTH = 100
 # Axes of an array, as in NumPy 1.

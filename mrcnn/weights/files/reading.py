@@ -204,8 +204,11 @@ def _read_names(item, name, path) -> list[str]:
 
 
 def _attribute(item, key, path) -> Any:
-    """Returns an attribute, unless it claims to be larger than the file."""
+    """Returns an attribute of text, unless it claims to be larger than the file."""
     attribute = item.attrs.get_id(key)
+    # The HDF5 library can crash in sequences of variable length that are no text.
+    if not isinstance(attribute.get_type(), h5py.h5t.TypeStringID):
+        raise ValueError(f"{path}: the attribute {shorten(key)} is not text.")
     claimed = math.prod(attribute.shape) * attribute.dtype.itemsize
     if claimed > os.path.getsize(path):
         raise ValueError(f"{path}: the attribute {shorten(key)} claims {claimed:,} bytes.")

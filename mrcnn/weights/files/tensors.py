@@ -28,7 +28,7 @@ _PROTOCOL = 1001  # the second one
 # has 200 KB.
 MAX_PICKLE_BYTES = 64 * 2**20
 # The header of 1,000 tensors has 100 KB. JSON takes up to 30 times its size while it is read.
-MAX_HEADER_BYTES = 8 * 2**20
+MAX_HEADER_BYTES = 4 * 2**20
 _MAX_DIGITS = 19  # of a number in that header
 _BFLOAT16 = NumberType("<u2", is_bfloat16=True)
 _STORAGES = {

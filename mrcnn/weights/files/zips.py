@@ -65,7 +65,7 @@ def members(file: MappedFile) -> dict[str, tuple[int, int]]:
             raise ValueError(f"{shorten(name)} is compressed, which torch.save never does")
         start = _start(file, header, (flags, method, checksum, size, raw_name))
         data = file.bytes[start : start + size]
-        if len(data) != size or zlib.crc32(data) != checksum:
+        if len(data) != size or zlib.crc32(memoryview(data)) != checksum:
             raise ValueError(f"the checksum of {shorten(name)} is wrong, or its end is missing")
         release(data)
         found[name] = (start, size)
@@ -89,9 +89,9 @@ def _directory(file):
         wide = _END_64.unpack(file.read(end, _END_64.size))
         if wide[0] != b"PK\6\6" or end + _END_64.size != locator or wide[6] != wide[7]:
             raise ValueError("its directory of more than 4 GB is damaged")
-        for narrow, large, most in zip((count, size, start), wide[7:], (0xFFFF, _MANY, _MANY)):
-            if narrow not in (large, most):
-                raise ValueError("its two directories differ")
+        narrow, most = (count, size, start), (0xFFFF, _MANY, _MANY)
+        if any(n not in pair for n, *pair in zip(narrow, wide[7:], most, strict=True)):
+            raise ValueError("its two directories differ")
         count, size, start = wide[7:]
     if start + size != end:
         raise ValueError(f"its directory ends at byte {start + size}, expected {end}")

@@ -37,7 +37,7 @@ def settings(path: str | os.PathLike, layers: Mapping[str, Any]) -> dict[str, An
         "TOP_DOWN_PYRAMID_SIZE": outputs.get("fpn_p2"),
         "FPN_CLASSIF_FC_LAYERS_SIZE": outputs.get("mrcnn_class_conv1"),
         "POOL_SIZE": kernels["mrcnn_class_conv1"][0],
-        "IMAGE_CHANNEL_COUNT": kernels["conv1"][-2] if "conv1" in kernels else None,
+        "IMAGE_CHANNEL_COUNT": kernels["conv1"][2] if len(kernels.get("conv1", ())) == 4 else None,
         "USE_MASKS": "mrcnn_mask" in layers,
     }
     if "res4f_branch2a" in layers:
