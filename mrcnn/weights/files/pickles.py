@@ -35,6 +35,8 @@ _DTYPES = {
     name: np.dtype(name)
     for name in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
 }
+# Of "=" and "|", the order is that of the machine, or there is none.
+_ORDERS: dict[str, Any] = {"<": "<", ">": ">", "=": "=", "|": "|"}
 
 
 class Refused(ValueError):
@@ -71,8 +73,8 @@ class _DType:
     def set_state(self, state, encode):
         """Sets the byte order. The rest of the state does not matter for numbers."""
         order: Any = state[1] if isinstance(state, tuple) and len(state) > 1 else "="
-        if isinstance(order, str) and order in ("<", ">", "=", "|"):
-            self.value = self.value.newbyteorder(order)
+        if isinstance(order, str) and order in _ORDERS:
+            self.value = self.value.newbyteorder(_ORDERS[order])
 
 
 def _scalar(dtype, data):
@@ -218,15 +220,15 @@ class _Unpickler(pickle._Unpickler):
 
     def load_setitem(self):
         _check_keys(self.stack[-2:-1])
-        super().load_setitem()
+        super().load_setitem()  # type: ignore[misc]
 
     def load_setitems(self):
         _check_keys(self.stack[::2])
-        super().load_setitems()
+        super().load_setitems()  # type: ignore[misc]
 
     def load_dict(self):
         _check_keys(self.stack[::2])
-        super().load_dict()
+        super().load_dict()  # type: ignore[misc]
 
     dispatch: ClassVar[dict[int, Any]]  # filled below
 

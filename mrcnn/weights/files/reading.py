@@ -295,8 +295,8 @@ def finite(path: str | os.PathLike, name: str, value: np.ndarray) -> np.ndarray:
     # The sum comes first. It needs no memory, and it is not finite if one of the values is not.
     with np.errstate(all="ignore"):
         total = np.sum(value, dtype=np.float64)
-        if np.isfinite(total) and value.dtype.itemsize > 4:  # weights are float32
-            total = np.float32(np.max(np.abs(value), initial=0))
+        if value.dtype.itemsize > 4:  # weights are float32, so that large numbers become infinite
+            total = total + np.float32(np.max(np.abs(value), initial=0))
         if not np.isfinite(total) and not np.isfinite(value.astype(np.float32)).all():
             raise ValueError(f"{path}: layer {name} has NaN or infinite weights. Use another file.")
     return value

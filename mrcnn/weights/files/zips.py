@@ -64,15 +64,21 @@ def members(file: MappedFile) -> dict[str, tuple[int, int]]:
         if method or flags & _ENCRYPTED or packed != size:
             raise ValueError(f"{shorten(name)} is compressed, which torch.save never does")
         start = _start(file, header, (flags, method, checksum, size, raw_name))
-        data = file.bytes[start : start + size]
-        if len(data) != size or zlib.crc32(memoryview(data)) != checksum:
+        if start + size > len(file) or _checksum(file, start, size) != checksum:
             raise ValueError(f"the checksum of {shorten(name)} is wrong, or its end is missing")
-        release(data)
         found[name] = (start, size)
         spans.append((header, start + size))
     if position != end:
         raise ValueError(f"its directory ends at byte {position}, expected {end}")
     _check_apart(spans, end)
+    return found
+
+
+def _checksum(file, start, size):
+    """Returns the checksum of some bytes, and frees the memory that reading them took."""
+    with memoryview(file.memory)[start : start + size] as data:
+        found = zlib.crc32(data)
+    release(file.bytes[start : start + size])
     return found
 
 

@@ -61,7 +61,10 @@ def _check(kernels, found):
     kernels.expect({name: shape for name, shape in expected.items() if name in kernels})
     if "NUM_CLASSES" in found:
         classes = min(found["NUM_CLASSES"], MAX_CLASSES)
-        heads = {"mrcnn_class_logits": (units, classes), "mrcnn_bbox_fc": (units, 4 * classes)}
+        heads: dict[str, tuple[int, ...]] = {
+            "mrcnn_class_logits": (units, classes),
+            "mrcnn_bbox_fc": (units, 4 * classes),
+        }
         if found["USE_MASKS"]:
             heads["mrcnn_mask"] = (1, 1, kernels["mrcnn_mask"][-2], classes)
         kernels.expect(heads)
