@@ -9,7 +9,6 @@ import json
 import pickle
 import struct
 import zipfile
-import zlib
 
 import h5py
 import numpy as np
@@ -440,7 +439,7 @@ HDF5 = {
     "links to one array": (links, "claim"),
     "links to one group": (many_links, "claim"),
     "a layer twice": (lambda p: layered(p, {"a": CLAIM}, ["a", "a"]), "expected each once"),
-    "layers": (lambda p: layered(p, {}, [f"{i}" for i in range(10_001)]), "at most 10000"),
+    "layers": (lambda p: layered(p, {}, [f"{i}" for i in range(4001)]), "at most 4000"),
     "dots": (lambda p: layered(p, {"a": {"w": ((1,), {})}}, ["a/../a"]), None),
     "a user block": (lambda p: p.write_bytes(bytes(512) + b"\x89HDF\r\n\x1a\n"), "an HDF5"),
     "deep metadata": (metadata("[" * 60_000), "not valid JSON"),
@@ -535,5 +534,5 @@ def test_the_limits_are_above_the_published_files():
     """ResNet-101 with all heads: 690 weights, 257 MB."""
     from mrcnn.weights.files import reading
 
-    assert reading.MAX_WEIGHTS > 10 * 690 and reading.MAX_UNSTORED_BYTES > 64_158_584 * 4
-    assert matterport.MAX_CLASSES > 21_842 and zlib.crc32(b"") == 0
+    assert reading.MAX_WEIGHTS > 5 * 690 and reading.MAX_UNSTORED_BYTES > 64_158_584 * 4
+    assert matterport.MAX_CLASSES > 21_842

@@ -21,7 +21,7 @@ from mrcnn.errors import reading, shorten
 from mrcnn.weights.files.heaps import check_heaps
 
 # Weights in a file, and layers in it. ResNet-101 with all heads has 690 in 240 layers.
-MAX_WEIGHTS = 10_000
+MAX_WEIGHTS = 4_000
 # HDF5 need not store what is constant, and can compress the rest. The arrays of a file may be
 # larger than the file by this much: enough for all weights of a ResNet-101.
 MAX_UNSTORED_BYTES = 2**28
