@@ -17,7 +17,7 @@ def main() -> int:
     parser.add_argument("--kind", choices=[*KINDS, "all"], default="all")
     parser.add_argument("--count", type=int, default=1000, help="mutants per kind (default: 1000)")
     parser.add_argument("--seed", type=int, default=0, help="another one makes other mutants")
-    parser.add_argument("--save", action="store_true", help="save faults as seeds of the tests")
+    parser.add_argument("--no-save", action="store_true", help="do not save one file per fault")
     args = parser.parse_args()
     failed = False
     for kind in KINDS if args.kind == "all" else [args.kind]:
@@ -31,7 +31,7 @@ def main() -> int:
         for faults in groups.values():
             print(f"  {len(faults)} times, such as {faults[0].seed}/{faults[0].name}")
             print(f"    {faults[0].text[:500]}")
-            if args.save:
+            if not args.no_save:
                 smallest = min(faults, key=lambda fault: len(fault.data))
                 print(f"    saved as {smallest.save()}")
         failed |= bool(report.faults)

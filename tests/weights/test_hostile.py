@@ -141,6 +141,8 @@ PROGRAMS = {
         "whose size is not that",
     ),
     "order": (NUMBER + b"(K\x03" + SHARED + b"tb.", "_DType"),
+    # Names
+    "a name twice": (b"}(" + text("a") + b"N" + text("a") + b"Nu.", "a key twice"),
     # The end
     "more": (b"}." + b"N", "1 bytes follow the end"),
     "nothing": (b"", "a.pkl"),
@@ -440,6 +442,10 @@ HDF5 = {
     "links to one group": (many_links, "claim"),
     "a layer twice": (lambda p: layered(p, {"a": CLAIM}, ["a", "a"]), "expected each once"),
     "layers": (lambda p: layered(p, {}, [f"{i}" for i in range(4001)]), "at most 4000"),
+    "a name with a damaged letter": (
+        lambda p: layered(p, {"conv1": {"w": ((1,), {})}}, ["conv2"]),
+        "which it does not list",
+    ),
     "dots": (lambda p: layered(p, {"a": {"w": ((1,), {})}}, ["a/../a"]), None),
     "a user block": (lambda p: p.write_bytes(bytes(512) + b"\x89HDF\r\n\x1a\n"), "an HDF5"),
     "deep metadata": (metadata("[" * 60_000), "not valid JSON"),

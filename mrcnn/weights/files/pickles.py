@@ -223,8 +223,11 @@ class _Unpickler(pickle._Unpickler):
         super().load_setitem()  # type: ignore[misc]
 
     def load_setitems(self):
-        _check_keys(self.stack[::2])
+        keys = self.stack[::2]
+        _check_keys(keys)
         super().load_setitems()  # type: ignore[misc]
+        if len(self.stack[-1]) < len(keys):  # Python writes up to 1,000 items at once
+            raise Refused("a dict with a key twice")
 
     def load_dict(self):
         _check_keys(self.stack[::2])

@@ -25,6 +25,8 @@ MAX_WEIGHTS = 4_000
 # HDF5 need not store what is constant, and can compress the rest. The arrays of a file may be
 # larger than the file by this much: enough for all weights of a ResNet-101.
 MAX_UNSTORED_BYTES = 2**28
+# Groups beside those of the layers, in files of ours and of Keras.
+_NO_LAYERS = {"optimizer_weights", "top_level_model_weights"}
 _EXPECTED = "an HDF5 file of weights"
 # In Matterport's files, the layers of the RPN are a nested model and share one group.
 NESTED = dict.fromkeys(("rpn_conv_shared", "rpn_class_raw", "rpn_bbox_pred"), "rpn_model")
@@ -169,7 +171,15 @@ def _layers(file, path) -> dict[str, LayerWeights]:
     if "model_weights" in file and not any(key.startswith("layer_names") for key in file.attrs):
         root = own(file, "model_weights", path)  # a complete model, saved by Keras
     count = size = 0
-    for name in _read_names(root, "layer_names", path):
+    names = _read_names(root, "layer_names", path)
+    lost = [name for name in names if name not in root]
+    unlisted = sorted(set(root) - set(names) - _NO_LAYERS)
+    if lost and unlisted:
+        raise ValueError(
+            f"{path} is damaged: it lists the layer {shorten(lost[0])}, which it does not have, "
+            f"and has {shorten(unlisted[0])}, which it does not list. Copy or download it again."
+        )
+    for name in names:
         datasets = _layer(root, name, path) if name in root else {}
         for weight, dataset in datasets.items():
             count += 1
