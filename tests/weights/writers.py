@@ -83,3 +83,20 @@ def write_safe(path, header, data=b""):
     text = json.dumps(header).encode() if isinstance(header, dict) else header
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)
     return path
+
+
+def zipped(members, method=zipfile.ZIP_STORED):
+    """Returns a zip file of members, which may have the same name."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as target:
+        for name, data in members:
+            target.NameToInfo.pop(name, None)  # Python warns of a name that is there twice
+            target.writestr(zipfile.ZipInfo(name), data, method)
+    return file.getvalue()
+
+
+def replaced(data, old, new, which=0):
+    """Replaces one occurrence; a test that finds none would show nothing."""
+    parts = data.split(old)
+    assert len(parts) > which + 1
+    return old.join(parts[: which + 1]) + new + old.join(parts[which + 1 :])
