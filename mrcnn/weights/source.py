@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 
 from mrcnn import dialects
+from mrcnn.config import Config
 from mrcnn.errors import reading, shorten
 from mrcnn.network.layers.basic import is_head
 from mrcnn.weights.coco import CLASS_NAMES, NAMES_BY_CATEGORY
@@ -76,13 +77,28 @@ def open_source(path: str | os.PathLike) -> Iterator[Source]:
     path = Path(path)
     if path.is_file() and not h5py.is_hdf5(path) and path.suffix not in (".h5", ".hdf5"):
         with reading(path, "weights of torchvision or Detectron2"):
-            source = _of_pytorch(path)
+            source = _checked(_of_pytorch(path))
         yield source
         return
     with open_weights(path) as layers:
         with reading(path, "an HDF5 file of weights"):
-            source = _of_hdf5(path, layers)
+            source = _checked(_of_hdf5(path, layers))
         yield source
+
+
+def _checked(source):
+    """Returns a source whose settings are values that `Config` takes, such as no width of 0.
+
+    Those of a backbone alone are checked when a network adopts them.
+    """
+    if set(source.settings) - {"BACKBONE", "BACKBONE_WIDTH", "IMAGE_CHANNEL_COUNT"}:
+        checks = Config._collect("CHECKS")
+        for name, value in source.settings.items():
+            if name in checks and not checks[name].accepts(value):
+                raise ValueError(
+                    f"it has {name} = {shorten(value)}, expected {checks[name].expected}"
+                )
+    return source
 
 
 # --- Ours and Matterport's -----------------------------------------------------------------------

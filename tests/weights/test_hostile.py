@@ -223,6 +223,15 @@ HDF5 = {
     "10**9 classes": (classes(10**9), "claim"),
     "10**6 classes": (classes(10**6, units=1), "expected (1, 100000)"),
     "other boxes": (classes(1000, mrcnn_bbox_fc=(8, 8)), "expected (1024, 4000)"),
+    "large chunks": (
+        lambda p: layered(p, {"a": {"w": ((1,), {"maxshape": (None,), "chunks": (2**27,)})}}),
+        "claims chunks of",
+    ),
+    "no units": (classes(3, units=0), "FPN_CLASSIF_FC_LAYERS_SIZE = 0, expected a whole"),
+    "an epsilon of text": (
+        metadata('{"numerics": "matterport", "batch_norm_epsilon": "1"}'),
+        "BATCH_NORM_EPSILON = '1', expected",
+    ),
     "channels": (classes(3, conv1=(7, 7, 10**5, 4)), "expected (7, 7, 1024, 4)"),
     "a number for a kernel": (classes(3, conv1=(1,)), "expected"),
 }

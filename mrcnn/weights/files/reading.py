@@ -262,6 +262,10 @@ def numbers(group: h5py.Group, name: str, path: str | os.PathLike) -> h5py.Datas
     is_array = isinstance(dataset, h5py.Dataset) and dataset.shape is not None
     if not is_array or dataset.dtype.kind not in "fiu":
         raise ValueError(f"{path}: {place} is not an array of numbers.")
+    # A chunk is read as a whole, whatever part of it belongs to the array.
+    chunk = math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize
+    if chunk > os.path.getsize(path) + MAX_UNSTORED_BYTES:
+        raise ValueError(f"{path}: {place} claims chunks of {chunk:,} bytes. Do not use this file.")
     if dataset.external or dataset.is_virtual:
         raise ValueError(f"{path}: {place} has its data in another file, which is refused.")
     return dataset
