@@ -319,3 +319,10 @@ def test_drop_optimizer(saved, tmp_path):
     bare = whole.read_bytes()
     h5.drop_optimizer(whole)  # there is no optimizer any more
     assert whole.read_bytes() == bare
+
+
+def test_a_name_that_is_not_there_is_a_key_error(saved):
+    with reading.open_weights(saved[0]) as layers:
+        assert "nothing" not in layers["conv1"] and layers["conv1"].get("nothing") is None
+        with pytest.raises(KeyError):
+            layers["conv1"]["nothing"]

@@ -48,8 +48,9 @@ class LayerWeights(Mapping):
         self._path = path
 
     def __getitem__(self, name) -> np.ndarray:
+        dataset = self._datasets[name]  # a KeyError is no fault of the file
         with reading(self._path, "a file of weights"):
-            return self._datasets[name][()]
+            return dataset[()]
 
     def __iter__(self):
         return iter(self._datasets)
