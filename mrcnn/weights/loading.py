@@ -121,12 +121,8 @@ def load(
             "file was trained with."
         )
     _raise_without_backbone(path, report, matches, excluded, model)
-    lost = [name for name in report.missing if name not in excluded]
-    if complete and lost:
-        raise ValueError(
-            f"{path} is incomplete: it has nothing for {_some(lost)}, which would stay random. "
-            "Copy or download it again."
-        )
+    if complete:
+        _raise_if_incomplete(path, [name for name in report.missing if name not in excluded])
     # Everything is checked before the first weight changes.
     for name, pairs in matches.items():
         for key, _ in pairs:
@@ -221,6 +217,15 @@ def _raise_without_backbone(path, report, matches, excluded, model):
             f"layers of the backbone; most of it would stay random. Missing are {_some(missing)}."
             f"{instead} Set BACKBONE to what the file was trained with, or exclude the layers that "
             "should be trained from scratch."
+        )
+
+
+def _raise_if_incomplete(path, lost):
+    """Refuses a file that has nothing for some layers."""
+    if lost:
+        raise ValueError(
+            f"{path} is incomplete: it has nothing for {_some(lost)}, which would stay random. "
+            "Copy or download it again."
         )
 
 
