@@ -289,7 +289,7 @@ def _read_bytes(path):
 def _decode(data, header):
     """Decodes what is not TIFF in color: [H, W, 3], or [H, W] for deep gray images of Pillow."""
     if header.kind in ("png", "jpeg", "pnm"):
-        image = _decode_with_opencv(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        image = _decode_with_opencv(data, header, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
         return image[..., ::-1]  # BGR to RGB
     return pillow.color_pixels(pillow.open_image(io.BytesIO(data), header.kind))
 
@@ -298,19 +298,19 @@ def _decode_labels(data, header):
     """Decodes the values that are stored in a file other than TIFF."""
     if header.palette or header.kind not in ("png", "pnm"):
         return pillow.stored_pixels(pillow.open_image(io.BytesIO(data), header.kind))
-    labels = _decode_with_opencv(data, cv2.IMREAD_UNCHANGED)
+    labels = _decode_with_opencv(data, header, cv2.IMREAD_UNCHANGED)
     if header.kind == "png" and header.bits in (2, 4):
         labels = labels // np.uint8(255 // (2**header.bits - 1))  # OpenCV spreads them over 0..255
     return labels
 
 
-def _decode_with_opencv(data, flags):
+def _decode_with_opencv(data, header, flags):
     # The rotation is left to `_turn`, so that images and labels of all formats follow one rule.
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
         image = None
-    if image is None:
+    if image is None or image.shape[:2] != (header.height, header.width):
         raise damaged("its pixels cannot be decoded")
     return image
 

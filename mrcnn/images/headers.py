@@ -21,6 +21,8 @@ MAX_BYTES_PILLOW = MAX_BYTES // 3
 # A progressive JPEG visits all its pixels once per scan. Ten scans are common; a small file can
 # hold thousands of empty ones.
 MAX_SCANNED_PIXELS = 2**31
+# Parts of a PNG or JPEG file: a PNG of a gigabyte in parts of 8 KiB has 131,072.
+MAX_PARTS = 2**18
 LABEL_SAMPLE_BYTES = 2  # a label image becomes int32: it counts as 16 bits in color
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -38,7 +40,8 @@ _SIGNATURES = {
 }
 ENDS = {_PNG: b"IEND", _JPEG: b"\xff\xd9"}  # found in the last bytes of most files
 # Width, height and largest value (not of P1 and P4), with comments between them.
-_PNM = re.compile(rb"P([1-6])" + rb"(?:\s|#[^\n]*\n)+(\d{1,9})" * 2 + rb"(?:\s|#[^\n]*\n)+(\d{1,5})?")
+_SPACE = rb"(?:\s|#[^\r\n]*[\r\n])+"
+_PNM = re.compile(rb"P([1-6])%b(\d{1,9})%b(\d{1,9})%b(\d{1,5})?" % (_SPACE, _SPACE, _SPACE))
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # of JPEG; restarts inside a scan are none
 _ALONE = {0x01, 0xD8}  # the JPEG markers without a body
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # the JPEG markers that hold the size
@@ -148,7 +151,10 @@ def _read_png(data: bytes) -> Header:
     """Walks the chunks (length, kind, data, checksum) up to the end chunk."""
     position = len(_PNG)
     header, exif = None, b""
-    while position + 12 <= len(data):
+    parts = 0
+    has_palette = False
+    while position + 12 <= len(data) and parts < MAX_PARTS:
+        parts += 1
         length = int.from_bytes(data[position : position + 4], "big")
         kind = data[position + 4 : position + 8]
         end = position + 8 + length
@@ -167,9 +173,13 @@ def _read_png(data: bytes) -> Header:
             check_size(height, width, 2 if bits == 16 else 1, 4 if color == 6 else 3)
         elif header is None:
             raise damaged("the PNG header is missing")
+        elif kind == b"PLTE":
+            has_palette = True
         elif kind == b"eXIf":
             exif = data[body:end]
         elif kind == b"IEND":
+            if header.palette and not has_palette:
+                raise damaged("its palette is missing")
             return header._replace(exif=exif)
         position = end + 4
     raise damaged("the PNG data end too early")
@@ -182,9 +192,10 @@ def _read_jpeg(data: bytes) -> Header:
     What follows the end, such as the video of a motion photo, is ignored.
     """
     header, exif = None, b""
-    scans = 0
+    parts = scans = 0
     found = _MARKER.search(data, 2)
-    while found is not None:
+    while found is not None and parts < MAX_PARTS:
+        parts += 1
         position = found.start()
         marker = data[position + 1]
         if marker == 0xD9:

@@ -38,7 +38,9 @@ def shown(pixels, inverted=False):
 
 def check(path, pixels, inverted=False):
     """Compares what is read with what was written, and what tifffile reads."""
-    np.testing.assert_array_equal(np.squeeze(tifffile.imread(path)), np.squeeze(channels_last(path)))
+    np.testing.assert_array_equal(
+        np.squeeze(tifffile.imread(path)), np.squeeze(channels_last(path))
+    )
     image = image_files.read_image(path)
     expected = shown(pixels, inverted)
     assert image.dtype == expected.dtype and image.dtype.isnative and image.flags.c_contiguous
@@ -199,7 +201,14 @@ def test_lzw_of_every_layout(tmp_path, dtype, layout, predictor, planar):
     tags |= {259: [5], 317: [predictor]}
     file = tiff_bytes(chunks, tags)
     if 322 in tags:
-        file = tiff_bytes(chunks, {**tags, 324: [8 + sum(map(len, chunks[:n])) for n in range(len(chunks))], 325: list(map(len, chunks))})
+        file = tiff_bytes(
+            chunks,
+            {
+                **tags,
+                324: [8 + sum(map(len, chunks[:n])) for n in range(len(chunks))],
+                325: list(map(len, chunks)),
+            },
+        )
     (tmp_path / "a.tif").write_bytes(file)
     np.testing.assert_array_equal(image_files.read_image(tmp_path / "a.tif"), pixels)
 
@@ -259,9 +268,7 @@ def test_packed_bits(tmp_path, bits, inverted, order):
     pixels[0, :2] = 0, 2**bits - 1
     text = ["".join(f"{value:0{bits}b}" for value in row) for row in pixels]
     size = -(-13 * bits // 8)
-    packed = b"".join(
-        int(row.ljust(8 * size, "0"), 2).to_bytes(size, "big") for row in text
-    )
+    packed = b"".join(int(row.ljust(8 * size, "0"), 2).to_bytes(size, "big") for row in text)
     tags = {256: [13], 257: [11], 258: [bits], 259: [1], 262: [0 if inverted else 1]}
     (tmp_path / "a.tif").write_bytes(tiff_bytes([packed], tags, order))
     np.testing.assert_array_equal(image_files.read_label_image(tmp_path / "a.tif"), pixels)
@@ -365,7 +372,7 @@ PLAIN = {256: [7], 257: [5], 258: [8], 259: [1], 262: [1]}
         ({258: [33]}, "33 bits"),
         ({258: [0]}, "0 bits"),
         ({277: [0]}, "volumes"),
-        ({277: [60000]}, "MiB|behind|places"),
+        ({277: [60000]}, "fewer pixels"),
         ({278: [0]}, "no pixels"),
         ({339: [6], 258: [64]}, "format 6"),
         ({259: [12345]}, "compression 12345"),
