@@ -1,7 +1,7 @@
 """Image files: finds them, reads them upright, and refuses damaged ones.
 
-`headers` and `tiff` say what a file holds before anything is decoded. PNG, JPEG and PNM are decoded
-by OpenCV, TIFF by `tiff`, the other formats by Pillow.
+What a file holds is read from its header before anything is decoded. PNG, JPEG and PNM are decoded
+by OpenCV, TIFF by `images.tiff`, the other formats by Pillow.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ import cv2
 import numpy as np
 
 from mrcnn.errors import printable, reading
-from mrcnn.images import headers, pillow, tiff
+from mrcnn.images import headers, pillow
 from mrcnn.images.headers import ImageError, damaged
+from mrcnn.images.tiff import pixels, tags
 from mrcnn.images.values import to_channels
 
 # The formats that `read_image` reads. The only list: folders are searched for these.
@@ -92,7 +93,8 @@ def find_images(inputs: Iterable[str | os.PathLike]) -> list[Path]:
         FileNotFoundError: an input that matches nothing.
     """
     found = {}
-    for text in map(os.fspath, inputs):
+    for entry in inputs:
+        text = os.fspath(entry)
         path = Path(text)
         if path.is_dir():
             matches = list_images(path)
@@ -176,13 +178,13 @@ def read_image(path: str | os.PathLike, upright: bool = True) -> np.ndarray:
     with _naming(path):
         data = _read_bytes(path)
         if headers.kind_of(data) == "tiff":
-            page = tiff.read_page(data)
-            image = tiff.show(tiff.read_pixels(data, page), page)
+            page = tags.read_page(data)
+            image = pixels.show(pixels.read_pixels(data, page), page)
             orientation = page.orientation
         else:
             header = headers.read_header(data)
             image = _decode(data, header)
-            orientation = tiff.orientation(header.exif)
+            orientation = tags.orientation(header.exif)
         image = _in_color(image)
         return np.ascontiguousarray(_turn(image, orientation) if upright else image)
 
@@ -210,13 +212,13 @@ def read_label_image(path: str | os.PathLike) -> np.ndarray:
     with _naming(path):
         data = _read_bytes(path)
         if headers.kind_of(data) == "tiff":
-            page = tiff.read_page(data)
+            page = tags.read_page(data)
             _check_label(page.height, page.width, page.lossy)
-            labels, orientation = tiff.read_pixels(data, page), page.orientation
+            labels, orientation = pixels.read_pixels(data, page), page.orientation
         else:
             header = headers.read_header(data)
             _check_label(header.height, header.width, header.lossy)
-            labels, orientation = _decode_labels(data, header), tiff.orientation(header.exif)
+            labels, orientation = _decode_labels(data, header), tags.orientation(header.exif)
         if labels.ndim == 3:
             labels = _one_channel(labels)
         return np.ascontiguousarray(_turn(labels, orientation))
@@ -249,7 +251,7 @@ def check_image_file(path: str | os.PathLike) -> None:
         data = _read_bytes(path)
         kind = headers.kind_of(data)
         if kind == "tiff":
-            tiff.read_page(data)
+            tags.read_page(data)
         elif kind in ("png", "jpeg", "pnm"):
             headers.read_header(data)
         else:

@@ -42,7 +42,8 @@ def bit_depth(image: np.ndarray) -> int:
         logger.warning(
             "A uint16 image has no value above %d, so it is taken as an image of %d bits: 0 to %d "
             "become 0 to 255. The depth is found for each image by itself. If the images of a data "
-            "set differ in it, set IMAGE_STRETCH, for example to (1, 99.8), or scale them to uint8.",
+            "set differ in it, set IMAGE_STRETCH, for example to (1, 99.8), or scale them to "
+            "uint8 before.",
             most,
             bits,
             2**bits - 1,

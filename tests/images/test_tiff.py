@@ -9,7 +9,8 @@ import tifffile
 from PIL import Image
 
 from mrcnn.images import files as image_files
-from mrcnn.images import tiff
+from mrcnn.images.tiff import pixels as tiff_pixels
+from mrcnn.images.tiff import tags as tiff_tags
 
 DTYPES = ("u1", "u2", "u4", "i1", "i2", "i4", "f2", "f4", "f8", "bool")
 
@@ -54,8 +55,8 @@ def check(path, pixels, inverted=False):
 def channels_last(path):
     """What `tiff` reads, in the axes of tifffile."""
     data = path.read_bytes()
-    page = tiff.read_page(data)
-    pixels = tiff.read_pixels(data, page)
+    page = tiff_tags.read_page(data)
+    pixels = tiff_pixels.read_pixels(data, page)
     return np.moveaxis(pixels, -1, 0) if page.planes > 1 else pixels
 
 
@@ -169,7 +170,12 @@ def test_compression_of_other_programs(tmp_path, mode, codec):
     pixels = values("u2" if mode == "I;16" else "u1", shape)
     pixels[40:80] = 7  # something to compress
     Image.fromarray(pixels).save(tmp_path / "a.tif", compression=codec)
-    assert tiff.read_page((tmp_path / "a.tif").read_bytes()).compression in (5, 32773, 50000, 8)
+    assert tiff_tags.read_page((tmp_path / "a.tif").read_bytes()).compression in (
+        5,
+        32773,
+        50000,
+        8,
+    )
     image = image_files.read_image(tmp_path / "a.tif")
     np.testing.assert_array_equal(image, shown(pixels))
 
@@ -244,17 +250,21 @@ def test_inverted_images_are_shown_as_they_look_but_labels_are_as_stored(tmp_pat
     np.testing.assert_array_equal(image, shown(expected, inverted=dtype != "bool"))
 
 
-@pytest.mark.parametrize("bits", [1, 4, 8])
+def packed(pixels, bits):
+    """Returns the bytes of big-endian samples of any number of bits; each row starts at a byte."""
+    size = -(-pixels.shape[1] * bits // 8)
+    rows = ["".join(f"{value:0{bits}b}" for value in row).ljust(8 * size, "0") for row in pixels]
+    return b"".join(int(row, 2).to_bytes(size, "big") for row in rows)
+
+
+@pytest.mark.parametrize("bits", [1, 4, 8, 16])
 def test_palette(tmp_path, bits):
-    pixels = np.random.default_rng(0).integers(0, 2**bits, (21, 34), np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 2**bits, (21, 34))
     colors = np.random.default_rng(1).integers(0, 256, (2**bits, 3), np.uint8)
     colors[: 2**bits // 2] = colors[0]  # equal colors are different labels
-    packed = np.packbits(
-        np.unpackbits(pixels[..., None], axis=2)[..., 8 - bits :].reshape(21, -1), axis=1
-    )
     tags = {256: [34], 257: [21], 258: [bits], 259: [1], 262: [3]}
     tags[320] = (colors.T.astype(int) * 257).ravel().tolist()
-    (tmp_path / "a.tif").write_bytes(tiff_bytes([packed.tobytes()], tags))
+    (tmp_path / "a.tif").write_bytes(tiff_bytes([packed(pixels, bits)], tags, ">"))
     np.testing.assert_array_equal(image_files.read_image(tmp_path / "a.tif"), colors[pixels])
     label = image_files.read_label_image(tmp_path / "a.tif")
     np.testing.assert_array_equal(label, pixels)
@@ -266,11 +276,8 @@ def test_palette(tmp_path, bits):
 def test_packed_bits(tmp_path, bits, inverted, order):
     pixels = np.random.default_rng(0).integers(0, 2**bits, (11, 13))
     pixels[0, :2] = 0, 2**bits - 1
-    text = ["".join(f"{value:0{bits}b}" for value in row) for row in pixels]
-    size = -(-13 * bits // 8)
-    packed = b"".join(int(row.ljust(8 * size, "0"), 2).to_bytes(size, "big") for row in text)
     tags = {256: [13], 257: [11], 258: [bits], 259: [1], 262: [0 if inverted else 1]}
-    (tmp_path / "a.tif").write_bytes(tiff_bytes([packed], tags, order))
+    (tmp_path / "a.tif").write_bytes(tiff_bytes([packed(pixels, bits)], tags, order))
     np.testing.assert_array_equal(image_files.read_label_image(tmp_path / "a.tif"), pixels)
     image = image_files.read_image(tmp_path / "a.tif")[..., 0]
     top = np.iinfo(image.dtype).max
