@@ -63,6 +63,7 @@ def list_images(folder: str | os.PathLike, what: str = "image folder") -> list[P
     if not folder.is_dir():
         raise FileNotFoundError(f"{printable(folder)}: no such {what}. Check the path.")
     visible = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    found = [path for path in visible if is_image_name(path)]
     left_out = [path.name for path in visible if not is_image_name(path) and path.is_file()]
     if left_out:
         logger.warning(
@@ -70,11 +71,11 @@ def list_images(folder: str | os.PathLike, what: str = "image folder") -> list[P
             "(%s): %s",
             printable(folder),
             len(left_out),
-            len(visible),
+            len(left_out) + len(found),
             " ".join(IMAGE_SUFFIXES),
             printable(", ".join(left_out[:5]) + ", ..." * (len(left_out) > 5)),
         )
-    return [path for path in visible if is_image_name(path)]
+    return found
 
 
 def find_images(inputs: Iterable[str | os.PathLike]) -> list[Path]:
@@ -301,7 +302,7 @@ def _decode_labels(data, header):
     if header.palette or header.kind not in ("png", "pnm"):
         return pillow.stored_pixels(pillow.open_image(io.BytesIO(data), header.kind))
     labels = _decode_with_opencv(data, header, cv2.IMREAD_UNCHANGED)
-    if header.kind == "png" and header.bits in (2, 4):
+    if header.kind == "png" and header.bits < 8:
         labels = labels // np.uint8(255 // (2**header.bits - 1))  # OpenCV spreads them over 0..255
     return labels
 

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image, features
+from pngs import chunk, ihdr, png
 
 from mrcnn.images import files
 
@@ -51,19 +52,6 @@ print(json.dumps(result))
 
 
 # --- PNG ------------------------------------------------------------------------------------------
-def chunk(kind, data):
-    body = kind + data
-    return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
-
-
-def ihdr(width, height, bits=8, color=2):
-    return chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0))
-
-
-def png(*chunks):
-    return b"".join([b"\x89PNG\r\n\x1a\n", *chunks, chunk(b"IEND", b"")])
-
-
 def zeros(size):
     """Returns deflated zeros, a thousandth of their size."""
     packer = zlib.compressobj(1)

@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageOps
 
 from mrcnn.images import files as image_files
 from mrcnn.images.tiff import pixels as tiff_pixels
@@ -332,8 +332,6 @@ def test_orientation(tmp_path, orientation):
 
 
 def turn_with_pillow(pixels, orientation):
-    from PIL import ImageOps
-
     image = Image.fromarray(pixels)
     image.getexif()[0x0112] = orientation
     return ImageOps.exif_transpose(image)

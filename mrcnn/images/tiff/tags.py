@@ -168,6 +168,8 @@ def orientation(exif: bytes) -> int:
     Args:
         exif: bytes. The EXIF data, which have the form of a TIFF file.
     """
+    if exif[:2] not in (b"II", b"MM"):
+        return 1
     try:
         return _orientation(next(_directories(exif), {}))
     except (ImageError, struct.error):
