@@ -294,6 +294,8 @@ def _read_numbers(path):
 def _read_consecutive(path):
     """Reads a label image and numbers its values 1, 2, ... in ascending order, int32 [H, W]."""
     labels = _read_numbers(path)
-    values = np.unique(labels)
-    numbers = np.searchsorted(values[values > 0], labels) + 1
-    return np.where(labels > 0, numbers, 0).astype(np.int32)
+    values = np.unique(np.append(np.unique(labels), labels.dtype.type(0)))
+    numbers = np.empty(labels.shape, np.int32)
+    for row, stored in enumerate(labels):  # row by row, because the search makes int64
+        numbers[row] = np.searchsorted(values, stored)
+    return numbers

@@ -136,7 +136,7 @@ class NameIndex:
         """
         found = [os.fspath(folder)]
         for part in parts:
-            key = _same_name(part)
+            key = same_name(part)
             found = [os.path.join(at, name) for at in found for name in self._list(at).get(key, ())]
         return [path for path in found if os.path.isfile(path)]
 
@@ -145,12 +145,17 @@ class NameIndex:
             names: dict[str, list[str]] = {}
             with contextlib.suppress(OSError):  # not a folder, or one that may not be read
                 for name in sorted(os.listdir(folder)):
-                    names.setdefault(_same_name(name), []).append(name)
+                    names.setdefault(same_name(name), []).append(name)
             self._names[folder] = names
         return self._names[folder]
 
 
-def _same_name(name):
+def same_name(name: str) -> str:
+    """Returns what all spellings of a file name have in common; see `NameIndex`.
+
+    Args:
+        name: str. The name of a file or folder, without separators.
+    """
     return unicodedata.normalize("NFC", unquote(name)).casefold()
 
 
@@ -223,6 +228,31 @@ def read_label_image(path: str | os.PathLike) -> np.ndarray:
         if labels.ndim == 3:
             labels = _one_channel(labels)
         return np.ascontiguousarray(_turn(labels, orientation))
+
+
+def read_size(path: str | os.PathLike, upright: bool = True) -> tuple[int, int]:
+    """Reads the size of an image from its header, without decoding it.
+
+    Args:
+        path: str or path. The file.
+        upright: bool. As in `read_image`. Defaults to True.
+
+    Returns:
+        (height, width) in pixels of what `read_image` returns.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: as `read_image`, but damaged pixels are not found.
+    """
+    path = _existing(path)
+    with _naming(path):
+        data = _read_bytes(path)
+        if headers.kind_of(data) == "tiff":
+            page = tags.read_page(data)
+            size, orientation = (page.height, page.width), page.orientation
+        else:
+            header = headers.read_header(data)
+            size, orientation = (header.height, header.width), tags.orientation(header.exif)
+        return size[::-1] if upright and orientation > 4 else size
 
 
 def check_image_file(path: str | os.PathLike) -> None:
