@@ -323,7 +323,7 @@ def _decode(data, header):
     """Decodes what is not TIFF in color: [H, W, 3], or [H, W] for deep gray images of Pillow."""
     if header.kind in ("png", "jpeg", "pnm"):
         image = _decode_with_opencv(data, header, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-        return image[..., ::-1]  # BGR to RGB
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     return pillow.color_pixels(pillow.open_image(io.BytesIO(data), header.kind))
 
 

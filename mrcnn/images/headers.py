@@ -35,7 +35,7 @@ _SIGNATURES = {
     "gif": re.compile(rb"GIF8[79]a"),
     "webp": re.compile(rb"RIFF....WEBP", re.DOTALL),
     "jpeg2000": re.compile(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"),
-    "avif": re.compile(rb"....ftypavi[fs]", re.DOTALL),
+    "avif": re.compile(rb"....ftyp(avi[fs]|mif1|msf1)", re.DOTALL),
     "pnm": re.compile(rb"P[1-6][\s#]"),
 }
 ENDS = {_PNG: b"IEND", _JPEG: b"\xff\xd9"}  # found in the last bytes of most files

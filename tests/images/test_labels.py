@@ -34,7 +34,7 @@ INVERTED = [[255 - index] * 3 for index in range(256)]
 @pytest.mark.parametrize("colors", [GRAY, VOC, INVERTED], ids=["gray", "voc", "inverted"])
 @pytest.mark.parametrize("suffix", ["png", "gif", "bmp", "tif"])
 def test_the_numbers_of_a_palette_are_the_labels(tmp_path, suffix, colors):
-    options = {"optimize": False} if suffix == "gif" else {}  # else Pillow numbers them anew
+    options = {"optimize": False} if suffix == "gif" else {}  # or Pillow renumbers them
     path = save(tmp_path / f"a.{suffix}", with_palette(LABELS, colors), **options)
     np.testing.assert_array_equal(files.read_label_image(path), LABELS)
     image = files.read_image(path)  # but an image shows the colors
