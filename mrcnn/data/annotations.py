@@ -295,7 +295,8 @@ def _read_consecutive(path):
     """Reads a label image and numbers its values 1, 2, ... in ascending order, int32 [H, W]."""
     labels = _read_numbers(path)
     values = np.unique(np.append(np.unique(labels), labels.dtype.type(0)))
-    numbers = np.empty(labels.shape, np.int32)
-    for row, stored in enumerate(labels):  # row by row, because the search makes int64
-        numbers[row] = np.searchsorted(values, stored)
-    return numbers
+    stored, numbers = labels.reshape(-1), np.empty(labels.size, np.int32)
+    for start in range(0, labels.size, 2**20):  # in blocks, because the search makes int64
+        block = slice(start, start + 2**20)
+        numbers[block] = np.searchsorted(values, stored[block])
+    return numbers.reshape(labels.shape)

@@ -12,6 +12,8 @@ from mrcnn.images.headers import MAX_BYTES_PILLOW, ImageError, check_size
 from mrcnn.images.tiff.segments import read_segments
 from mrcnn.images.tiff.tags import ADVICE, FAX, WHITE_IS_ZERO, Page
 
+_BLOCK_BYTES = 2**20  # of packed bits that are unpacked at once
+
 
 def read_pixels(data: bytes, page: Page) -> np.ndarray:
     """Decodes the values as they are stored: nothing is inverted, colored, scaled or turned.
@@ -98,10 +100,13 @@ def _unpack_bits(segment, shape, page):
     rows, width, samples = shape
     packed = np.frombuffer(segment, np.uint8, rows * page.row_bytes).reshape(rows, -1)
     values = np.zeros((rows, width * samples), page.dtype)
-    for row in range(rows):  # row by row, because the bits take eight times the memory
-        bits = np.unpackbits(packed[row])[: width * samples * page.bits].reshape(-1, page.bits)
-        for column in range(page.bits):
-            values[row] = values[row] << 1 | bits[:, column]
+    step = max(1, _BLOCK_BYTES // page.row_bytes)
+    for top in range(0, rows, step):  # in blocks, because the bits take eight times the memory
+        block = values[top : top + step]
+        bits = np.unpackbits(packed[top : top + step], axis=1)[:, : block.shape[1] * page.bits]
+        bits = bits.reshape(*block.shape, page.bits)
+        for number in range(page.bits):
+            np.bitwise_or(block << 1, bits[..., number], out=block)
     return values.reshape(shape)
 
 
@@ -115,9 +120,9 @@ def _add_float_differences(raw, shape, size):
 
 
 def _read_with_pillow(data, page):
-    size = page.height * page.width * max(page.samples, 3)
-    if size * page.dtype.itemsize > MAX_BYTES_PILLOW:
-        check_size(page.height, page.width, page.dtype.itemsize, limit=MAX_BYTES_PILLOW)
+    check_size(
+        page.height, page.width, page.dtype.itemsize, channels=page.samples, limit=MAX_BYTES_PILLOW
+    )
     if page.bits > 8:
         raise ImageError(
             f"a TIFF file of {page.bits} bits with the photometric interpretation "

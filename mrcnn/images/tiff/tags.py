@@ -15,7 +15,7 @@ import numpy as np
 from mrcnn.images.headers import MAX_BYTES, ImageError, check_size, damaged
 
 MAX_PAGES = 100  # a file may hold smaller copies of its image; more are not looked for
-MAX_SEGMENTS = 2**18  # strips and tiles of one image: one row each still makes 262,144 rows
+MAX_SEGMENTS = 2**17  # strips and tiles of one image: one row each still makes 131,072 rows
 ADVICE = "Save it as TIFF with 8 or 16 bits per sample in gray or RGB, or as PNG."
 
 SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
