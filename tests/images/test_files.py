@@ -96,8 +96,9 @@ def test_read_image_truncated_behind_a_thumbnail(tmp_path):
     segment = b"\xff\xe2" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
     path = tmp_path / "cut.jpg"
     path.write_bytes((data[:2] + segment + data[2:])[: len(data) // 2])
-    with pytest.raises(ValueError, match="too early"):
-        image_files.read_image(path)
+    for read in (image_files.read_image, image_files.check_image_file):
+        with pytest.raises(ValueError, match="too early"):
+            read(path)
 
 
 def test_read_image_damaged_png_and_text(tmp_path):
