@@ -180,7 +180,7 @@ def _folders() -> dict[str, Files]:
     from mrcnn.config import Config
 
     history = "epoch,loss,val_loss\n1,2.5,2.75\n2,1.5,1.75\n"
-    stage = {"epochs": 2, "layers": "heads", "learning_rate": 0.01, "start": 0}
+    stage = {"start": 0, "epochs": 2, "layers": "heads", "learning_rate": 0.01, "finished": False}
     return {
         "run": {
             "config.json": Config(NAME="cells").to_json().encode(),
