@@ -217,6 +217,7 @@ def new_inputs(inputs: Sequence[Any], config: Any) -> dict[str, np.ndarray]:
         batch.GT_CLASS_IDS: class_ids,
         batch.GT_BOXES: boxes,
         batch.GT_MASKS: np.moveaxis(masks, -1, 1),  # [batch, instance, height, width]
+        batch.LEFT_OUT: np.zeros((len(molded), batch.LEFT_OUT_ROWS, 4)),  # unknown here
         batch.ACTIVE_CLASSES: meta[:, META_COLUMNS["active_class_ids"]],
     }
     specs = training_specs(config)

@@ -78,14 +78,16 @@ def detections(parts: Parts, trunk: Trunk, window: Any) -> dict[str, Any]:
 def losses(parts: Parts, trunk: Trunk, inputs: dict[str, Any]) -> dict[str, Any]:
     """Pyramid and ground truth to the five losses; without masks there are four."""
     class_ids, pixel_boxes = inputs[batch.GT_CLASS_IDS], inputs[batch.GT_BOXES]
+    left_out = inputs[batch.LEFT_OUT]
     rpn_targets = parts.rpn_targets(
-        keras.ops.concatenate(trunk.pixel_anchors, axis=0), class_ids, pixel_boxes
+        keras.ops.concatenate(trunk.pixel_anchors, axis=0), class_ids, pixel_boxes, left_out
     )
     found = parts.rpn_losses(trunk.rpn, *rpn_targets)
     boxes = parts.coordinates(trunk.image, pixel_boxes)
     window = parts.coordinates(trunk.image, inputs[batch.WINDOW])
     proposals = parts.training_proposals(trunk.rpn.scores, trunk.rpn.deltas, trunk.anchors, window)
-    rois = parts.roi_targets(proposals, class_ids, boxes)
+    left_out = parts.coordinates(trunk.image, left_out)
+    rois = parts.roi_targets(proposals, class_ids, boxes, left_out)
     logits, _, deltas = parts.box_head(parts.pool_boxes(trunk.pyramid[:4], rois["rois"]))
     found |= parts.box_losses(rois, logits, deltas, inputs.get(batch.ACTIVE_CLASSES))
     if not parts.has_masks:

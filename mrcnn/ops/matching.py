@@ -6,6 +6,9 @@ from typing import Any
 
 from keras import ops
 
+from mrcnn.ops import boxes as box_ops
+from mrcnn.ops import kernels
+
 # Labels of anchors, and kinds of sampled rows.
 POSITIVE = 1
 NEGATIVE = 0
@@ -56,9 +59,7 @@ def match(
         labels = ops.where(on_crowd, IGNORE, labels)
     positive = best >= high
     if low_quality:
-        best_of_gt = ops.max(iou, axis=1, keepdims=True)  # [batch, 1, gt]
-        ties = ops.logical_and(iou >= best_of_gt * (1 - TIE), best_of_gt > 0)
-        positive = ops.logical_or(positive, ops.any(ties, axis=-1))
+        positive = ops.logical_or(positive, ops.any(_ties(iou), axis=-1))
     return matched, ops.cast(ops.where(positive, POSITIVE, labels), "int32")
 
 
@@ -75,6 +76,47 @@ def crowd_overlap(iou: Any, gt_class_ids: Any) -> Any:
     if iou.shape[-1] == 0:
         return ops.zeros(ops.shape(iou)[:2], dtype="float32")
     return ops.max(ops.where((gt_class_ids < 0)[:, None, :], iou, 0.0), axis=-1)
+
+
+def ignore_left_out(
+    labels: Any, boxes: Any, left_out: Any, high: float, low_quality: bool = False
+) -> Any:
+    """Ignores the negatives that would not be negative if some more instances were known.
+
+    The instances are looked at one after another, so that time and memory follow their number, and
+    not the number of rows.
+
+    Args:
+        labels: int32 tensor `[batch, num_anchors]`, as `match` returns them.
+        boxes: tensor `[batch, num_anchors, 4]`. The anchors or proposals.
+        left_out: tensor `[batch, rows, 4]`. Boxes of the further instances, then zeros.
+        high: float in 0..1. Negatives with at least this IoU with one of them are ignored.
+        low_quality: bool. Whether those that tie the best IoU of one of them are ignored too, as
+            in `match`. Defaults to False.
+
+    Returns:
+        int32 tensor `[batch, num_anchors]`.
+    """
+    boxes, left_out = ops.stop_gradient(boxes), ops.stop_gradient(left_out)
+    numbers = ops.arange(1, left_out.shape[1] + 1, dtype="int32")
+    rows = ops.max(ops.where(ops.any(left_out != 0, axis=-1), numbers, 0))  # up to the last box
+
+    def add_row(row, near):
+        box = ops.take(left_out, row, axis=1)[:, None]  # [batch, 1, 4]
+        iou = box_ops.iou(boxes, box)[..., 0]  # [batch, num_anchors]
+        near = ops.logical_or(near, iou >= high)
+        if low_quality:
+            near = ops.logical_or(near, _ties(iou))
+        return near
+
+    near = kernels.repeat(rows, add_row, ops.zeros_like(labels, dtype="bool"))
+    return ops.where(ops.logical_and(labels == NEGATIVE, near), IGNORE, labels)
+
+
+def _ties(iou):
+    """Returns which anchors (axis 1 of `iou`) tie the best IoU of an instance, if above 0."""
+    best = ops.max(iou, axis=1, keepdims=True)
+    return ops.logical_and(iou >= best * (1 - TIE), best > 0)
 
 
 def sample(labels: Any, count: int, positive_fraction: float, random: Any) -> tuple[Any, Any]:

@@ -86,6 +86,7 @@ def example(objects=1, side=None, masks=(28, 28), channels=3):
         batch.GT_BOXES: (np.concatenate([corner, corner + size], -1) * real[:, None]).astype(
             "float32"
         ),
+        batch.LEFT_OUT: np.zeros((2, batch.LEFT_OUT_ROWS, 4), "float32"),
     }
     if masks:
         masks = np.full((2, OBJECTS, *masks), 255, "uint8")

@@ -271,3 +271,42 @@ def test_full_masks_give_what_mini_masks_give():
     b = targets(proposals, [[1]], boxes, full, append_gt=False, full_masks=True)
     assert a["masks"].sum() > 100
     np.testing.assert_array_equal(a["masks"], b["masks"])
+
+
+# --- Instances without a row of ground truth ---------------------------------------------------
+def crowded(kept=10, instances=40):
+    """Boxes of many instances, of which the first have a row."""
+    rng = np.random.default_rng(0)
+    boxes = random_boxes(rng, (1, instances))
+    ids, rows = np.ones((1, kept), "int32"), np.zeros((1, 64, 4), "float32")
+    rows[0, : instances - kept] = boxes[0, kept:]
+    return boxes, ids, rows
+
+
+def test_no_anchor_is_negative_that_would_be_positive_with_room_for_all():
+    boxes, ids, left_out = crowded()
+    anchors, many = grid_anchors(), np.ones((1, 40), "int32")
+    layer = RPNTargets(5000, STD, seed=0)  # takes all
+    every, clear, _ = map(numpy, layer(anchors, many, boxes))
+    positive, negative, _ = map(numpy, layer(anchors, ids, boxes[:, :10], left_out))
+    _, careless, _ = map(numpy, layer(anchors, ids, boxes[:, :10]))
+    assert (every & careless).any() and not (every & negative).any()
+    np.testing.assert_array_equal(negative, clear & ~positive)  # not one more than needed is lost
+    nothing = map(numpy, layer(anchors, ids, boxes[:, :10], np.zeros_like(left_out)))
+    for found, expected in zip(nothing, layer(anchors, ids, boxes[:, :10]), strict=True):
+        np.testing.assert_array_equal(found, numpy(expected))
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_no_roi_on_an_instance_left_out_is_background(balanced):
+    boxes, ids, left_out = crowded()
+    layer = DetectionTargets(64, 0.5, STD, seed=0, balanced=balanced)
+    proposals = np.concatenate([boxes, random_boxes(np.random.default_rng(1), (1, 200))], axis=1)
+    found = layer(proposals, ids, boxes[:, :10], left_out)
+    rois, kind = numpy(found["rois"])[0], numpy(found["class_ids"])[0]
+    background = rois[numpy(found["valid"])[0] & (kind == 0)]
+    low = np.maximum(background[:, None, :2], boxes[0, :, :2])
+    high = np.minimum(background[:, None, 2:], boxes[0, :, 2:])
+    both = np.clip(high - low, 0, None).prod(-1)
+    areas = [(b[:, 2:] - b[:, :2]).prod(-1) for b in (background, boxes[0])]
+    assert len(background) and (both / (areas[0][:, None] + areas[1] - both) < 0.5).all()
