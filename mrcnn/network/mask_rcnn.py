@@ -98,7 +98,10 @@ def losses(parts: Parts, trunk: Trunk, inputs: dict[str, Any]) -> dict[str, Any]
         trunk.image, boxes, inputs[batch.GT_MASKS], positives["rois"], positives["matched"]
     )
     masks = parts.mask_head(parts.pool_masks(trunk.pyramid[:4], positives["rois"]))
-    return found | {"mrcnn_mask_loss": parts.mask_loss(targets, positives["class_ids"], masks)}
+    # A RoI that sees no cell of its instance would teach that there is none: it has no mask loss.
+    seen = keras.ops.any(targets > 0, axis=(2, 3))
+    class_ids = keras.ops.where(seen, positives["class_ids"], 0)
+    return found | {"mrcnn_mask_loss": parts.mask_loss(targets, class_ids, masks)}
 
 
 # --- The parts -----------------------------------------------------------------------------------

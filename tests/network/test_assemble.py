@@ -145,6 +145,13 @@ def test_losses_and_gradients_are_finite(network, arrays):
         assert losses["mrcnn_mask_loss"] > 0 and losses["mrcnn_bbox_loss"] > 0
 
 
+def test_a_roi_that_sees_nothing_of_its_instance_has_no_mask_loss(network):
+    arrays = example(2)
+    arrays[batch.GT_MASKS][:] = 0
+    losses, _, _ = losses_and_gradient_norm(network.training, arrays)
+    assert losses["mrcnn_mask_loss"] == 0 and losses["mrcnn_bbox_loss"] > 0
+
+
 def test_the_total_is_the_weighted_sum(network):
     outputs = network.training(example(2), training=True)
     values = {name: float(value) for name, value in numpy(outputs).items()}

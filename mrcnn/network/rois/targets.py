@@ -204,7 +204,7 @@ class DetectionTargets(_Sampler):
 
 @keras.saving.register_keras_serializable("mrcnn")
 class MaskTargets(Unweighted):
-    """Cuts what each RoI sees of the mask of its instance.
+    """Cuts what each RoI sees of the mask of its instance, so that thin instances keep a mask.
 
     Args:
         mask_shape: sequence of int. Height and width of a mask target.
@@ -233,7 +233,7 @@ class MaskTargets(Unweighted):
             frames = ops.zeros_like(gt_boxes) + frame
         masks = ops.cast(gt_masks, "float32") / 255.0
         soft = self.crop(masks, frames, rois, matched, self.mask_shape)
-        return ops.stop_gradient(ops.cast(soft >= 0.5, "float32"))
+        return ops.stop_gradient(binary_masks(soft))
 
     def whole_image(self, image: Any) -> list:
         """Returns the frame of a mask that covers the image: y1, x1, y2, x2."""
@@ -252,3 +252,29 @@ class MaskTargets(Unweighted):
             "mask_shape": self.mask_shape,
             "full_masks": self.full_masks,
         }
+
+
+def binary_masks(soft: Any) -> Any:
+    """Makes mask targets of the share of each cell that an instance covers.
+
+    Cells that are covered by at least half are inside. Of a thin instance, such as a line of one
+    pixel in a large box, these are few or none, which would teach the mask head that there is
+    nothing. So the threshold is then half of the usual share instead, where "usual" is the mean
+    over the cells, weighted by the shares themselves. An instance is thin if more than a third of
+    the cells above that threshold are not covered by half.
+
+    Args:
+        soft: tensor `[batch, rois, height, width]`, in 0..1.
+
+    Returns:
+        float32 tensor of the same shape, of 0 and 1. A mask is empty only where `soft` is all 0.
+    """
+
+    def cells(x):
+        return ops.sum(x, axis=(2, 3), keepdims=True)
+
+    usual = cells(soft * soft) / ops.maximum(cells(soft), 1e-9)
+    covered = ops.cast(soft >= 0.5, "float32")
+    # No share is 0 here, even if there is nothing.
+    shown = ops.cast(soft >= ops.maximum(0.5 * usual, 1e-9), "float32")
+    return ops.where(3.0 * cells(covered) < 2.0 * cells(shown), shown, covered)
