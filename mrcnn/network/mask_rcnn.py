@@ -288,6 +288,9 @@ class Network:
     Args:
         config: Config. It was checked by `validate`.
 
+    Raises:
+        ValueError: the dtype policy of Keras has weights of another dtype than float32.
+
     Attributes:
         parts: Parts. The layers that the graphs are made of.
         image: tensor. The input `[batch, height, width, channels]`, pixels in 0..255, sides
@@ -296,6 +299,13 @@ class Network:
     """
 
     def __init__(self, config: Any):
+        policy = keras.config.dtype_policy()
+        if policy.variable_dtype != "float32":
+            raise ValueError(
+                f"Keras' dtype policy is {policy.name!r}, but the weights of Mask R-CNN are float32. "
+                "Call keras.config.set_dtype_policy('float32') before the model is built; "
+                "'mixed_bfloat16' and 'mixed_float16' compute in 16 bits."
+            )
         self.config = config
         self.parts = Parts(config)
         self.image = keras.Input((None, None, config.IMAGE_CHANNEL_COUNT), name=batch.IMAGE)

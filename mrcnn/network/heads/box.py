@@ -49,23 +49,27 @@ def build_box_head(
         hidden = _convolutional(width, norm, epsilon, size)
     else:
         hidden = _dense(width)
+    # What the head returns is float32 in any dtype policy: 16 bits are not enough for it.
     # Small final weights: training starts from even odds and unmoved boxes (Fast R-CNN 3.1).
     classify = layers.Dense(
         num_classes,
         kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
+        dtype="float32",
         name="mrcnn_class_logits",
     )
     regress = layers.Dense(
         4 * num_classes,
         kernel_initializer=keras.initializers.RandomNormal(stddev=0.001),
+        dtype="float32",
         name="mrcnn_bbox_fc",
     )
-    softmax = layers.Softmax(name="mrcnn_class")
+    softmax = layers.Softmax(dtype="float32", name="mrcnn_class")
 
     def apply(pooled):
         x = hidden(pooled)  # [batch, rois, width]
         logits = classify(x)
-        deltas = layers.Reshape((pooled.shape[1], num_classes, 4), name="mrcnn_bbox")(regress(x))
+        shape = (pooled.shape[1], num_classes, 4)
+        deltas = layers.Reshape(shape, dtype="float32", name="mrcnn_bbox")(regress(x))
         return logits, softmax(logits), deltas
 
     return apply
