@@ -59,8 +59,8 @@ def training_specs(
         - `input_gt_boxes`: float32 `[G, 4]`, y1, x1, y2, x2 in pixels. Zeros in padding.
         - `input_gt_masks`: uint8 `[G, mask height, mask width]` in 0..255, with soft edges. A mask
           covers its box (mini-masks) or the whole image.
-        - `input_left_out_boxes`: float32 `[LEFT_OUT_ROWS, 4]`, as `input_gt_boxes`: instances beyond
-          G. What lies on them teaches nothing.
+        - `input_left_out_boxes`: float32 `[LEFT_OUT_ROWS, 4]`, as `input_gt_boxes`: the instances
+          beyond G. What lies on them teaches nothing.
         - `input_active_class_ids`: float32 `[active_classes]`, 1 for the classes that the source of
           the image has.
     """

@@ -302,7 +302,7 @@ class Network:
         policy = keras.config.dtype_policy()
         if policy.variable_dtype != "float32":
             raise ValueError(
-                f"Keras' dtype policy is {policy.name!r}, but the weights of Mask R-CNN are float32. "
+                f"Keras' dtype policy is {policy.name!r}, but the weights of MaskRCNN are float32. "
                 "Call keras.config.set_dtype_policy('float32') before the model is built; "
                 "'mixed_bfloat16' and 'mixed_float16' compute in 16 bits."
             )

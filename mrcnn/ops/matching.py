@@ -31,20 +31,20 @@ def match(
     """Matches every anchor with its best instance (Ren et al. 2015, section 3.1.2).
 
     Args:
-        iou: tensor [batch, num_anchors, num_gt].
-        gt_valid: bool tensor [batch, num_gt]. False for padding and crowds, which match nothing.
+        iou: tensor `[batch, num_anchors, num_gt]`.
+        gt_valid: bool tensor `[batch, num_gt]`. False for padding and crowds, which match nothing.
         high: float in 0..1. Anchors with at least this IoU are positive.
         low: float in 0..1. Anchors below this IoU are negative; those between `low` and `high` are
             ignored.
         low_quality: bool. Whether every anchor that ties the best IoU of an instance is positive
             too, provided that this IoU is above 0.
-        crowd_iou: tensor [batch, num_anchors] or None. Largest IoU of each anchor with a crowd. A
+        crowd_iou: tensor `[batch, num_anchors]` or None. Largest IoU of each anchor with a crowd. A
             negative with at least 0.001 is ignored instead. Defaults to None, no crowds.
 
     Returns:
-        matched: int32 [batch, num_anchors], index of the instance with the largest IoU, 0 where
+        matched: int32 `[batch, num_anchors]`, index of the instance with the largest IoU, 0 where
             there is no valid instance.
-        labels: int32 [batch, num_anchors], 1 positive, 0 negative, -1 ignored. An image without
+        labels: int32 `[batch, num_anchors]`, 1 positive, 0 negative, -1 ignored. An image without
             valid instances has only negatives, and ignored anchors on crowds.
     """
     if iou.shape[-1] == 0:
@@ -67,11 +67,11 @@ def crowd_overlap(iou: Any, gt_class_ids: Any) -> Any:
     """Returns the largest IoU of each anchor with a crowd.
 
     Args:
-        iou: tensor [batch, num_anchors, num_gt].
-        gt_class_ids: int32 tensor [batch, num_gt], negative for crowds.
+        iou: tensor `[batch, num_anchors, num_gt]`.
+        gt_class_ids: int32 tensor `[batch, num_gt]`, negative for crowds.
 
     Returns:
-        [batch, num_anchors], 0 where there are no crowds.
+        `[batch, num_anchors]`, 0 where there are no crowds.
     """
     if iou.shape[-1] == 0:
         return ops.zeros(ops.shape(iou)[:2], dtype="float32")
@@ -123,15 +123,15 @@ def sample(labels: Any, count: int, positive_fraction: float, random: Any) -> tu
     """Draws a random sample of the anchors and returns it as masks.
 
     Args:
-        labels: int32 tensor [batch, num_anchors]. 1 positive, 0 negative, -1 never chosen.
+        labels: int32 tensor `[batch, num_anchors]`. 1 positive, 0 negative, -1 never chosen.
         count: int. Anchors to choose per image; fewer are chosen where there are not enough.
         positive_fraction: float in 0..1. At most int(count * positive_fraction) of them are
             positive; negatives fill the rest.
-        random: tensor [batch, num_anchors], uniform in 0..1. The only source of randomness.
+        random: tensor `[batch, num_anchors]`, uniform in 0..1. The only source of randomness.
 
     Returns:
-        positives: bool [batch, num_anchors], the chosen positives.
-        negatives: bool [batch, num_anchors], the chosen negatives.
+        positives: bool `[batch, num_anchors]`, the chosen positives.
+        negatives: bool `[batch, num_anchors]`, the chosen negatives.
     """
     max_positives = int(count * positive_fraction)
     index, real = _draw(labels == POSITIVE, random, max_positives)
@@ -151,19 +151,19 @@ def sample_indices(
     Given the same arguments, it chooses the same rows as `sample` does.
 
     Args:
-        labels: int32 tensor [batch, num_proposals]. 1 positive, 0 negative, -1 never chosen.
+        labels: int32 tensor `[batch, num_proposals]`. 1 positive, 0 negative, -1 never chosen.
         count: int. Proposals to choose per image; fewer are chosen where there are not enough.
         positive_fraction: float in 0..1. At most int(count * positive_fraction) of them are
             positive; negatives fill the rest.
-        random: tensor [batch, num_proposals], uniform in 0..1. The only source of randomness.
+        random: tensor `[batch, num_proposals]`, uniform in 0..1. The only source of randomness.
         balanced: bool. Whether to keep `positive_fraction` even where there are few positives, by
             choosing at most int(positives / positive_fraction) - positives negatives: none if
             there are no positives (Matterport's rule). Defaults to False.
 
     Returns:
-        index: int32 [batch, count], the chosen positives first (so within the first
+        index: int32 `[batch, count]`, the chosen positives first (so within the first
             int(count * positive_fraction) rows), then the negatives, then padding (index 0).
-        kind: int32 [batch, count], 1 positive, 0 negative, -1 padding.
+        kind: int32 `[batch, count]`, 1 positive, 0 negative, -1 padding.
     """
     max_positives = int(count * positive_fraction)
     positives, real_positive = _draw(labels == POSITIVE, random, max_positives)
@@ -187,10 +187,10 @@ def sample_indices(
 
 
 def _draw(candidate, random, count):
-    """Draws up to `count` of the candidates [batch, n] at random.
+    """Draws up to `count` of the candidates `[batch, n]` at random.
 
     Returns:
-        int32 [batch, count], the indices; bool [batch, count], which of them are candidates.
+        int32 `[batch, count]`, the indices; bool `[batch, count]`, which of them are candidates.
     """
     keys = ops.where(candidate, random, -1.0)
     known = keys.shape[1]
@@ -201,7 +201,7 @@ def _draw(candidate, random, count):
 
 
 def _mask_of(index, real, like):
-    """Returns a bool mask of the shape of `like`, True at the real ones of `index` [batch, n]."""
+    """Returns a bool mask of the shape of `like`, True at the real ones of `index` `[batch, n]`."""
     # A single scatter into the flattened mask. Entries that are not real add 0 to element 0.
     batch, anchors = ops.shape(like)
     flat = ops.where(real, index + ops.arange(batch, dtype="int32")[:, None] * anchors, 0)

@@ -133,7 +133,8 @@ def test_tensorflow_graph_with_unknown_sizes():
 def boxes_of(seed, count, side=60):
     rng = np.random.default_rng(seed)
     corner = rng.uniform(0, side, (2, count, 2))
-    return np.concatenate([corner, corner + rng.uniform(2, 30, (2, count, 2))], -1).astype("float32")
+    sides = rng.uniform(2, 30, (2, count, 2))
+    return np.concatenate([corner, corner + sides], -1).astype("float32")
 
 
 def iou_of(a, b):

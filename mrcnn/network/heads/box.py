@@ -49,12 +49,11 @@ def build_box_head(
         hidden = _convolutional(width, norm, epsilon, size)
     else:
         hidden = _dense(width)
-    # What the head returns is float32 in any dtype policy: 16 bits are not enough for it.
     # Small final weights: training starts from even odds and unmoved boxes (Fast R-CNN 3.1).
     classify = layers.Dense(
         num_classes,
         kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
-        dtype="float32",
+        dtype="float32",  # in any dtype policy, as all that a head returns
         name="mrcnn_class_logits",
     )
     regress = layers.Dense(

@@ -111,7 +111,7 @@ def rpn_model(
             kernel_initializer="he_normal",
             name="rpn_conv_shared" if first else f"rpn_conv_shared{number}",
         )(shared)
-    # What the head returns is float32 in any dtype policy: 16 bits are not enough for it.
+    # In any dtype policy, as all that a head returns: 16 bits are not enough for it.
     exact = {"dtype": "float32"}
     predict = functools.partial(layers.Conv2D, kernel_size=1, kernel_initializer=small, **exact)
     raw = predict(anchors_per_cell * (2 if softmax else 1), name="rpn_class_raw")(shared)
