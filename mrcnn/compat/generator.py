@@ -139,8 +139,7 @@ def data_generator(
         random_rois: int. Number of random proposals per image. Defaults to 0.
         batch_size: int. Images per batch. Defaults to 1.
         detection_targets: bool. Whether `random_rois` get targets of the heads. Defaults to False.
-        no_augmentation_sources: sequence of str or None. Sources whose images are never augmented.
-            Defaults to None.
+        no_augmentation_sources: sequence of str. Sources that are not augmented. Defaults to None.
 
     Yields:
         inputs: list of arrays. Images float32 `[batch, height, width, channels]` without their mean
