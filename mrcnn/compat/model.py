@@ -400,7 +400,7 @@ class OldMethods(_Mixin):
             images, image_metas, _ = self.mold_inputs(images)
         graph = keras.Model(self.keras_model.inputs, list(outputs.values()))
         arrays = [np.asarray(a, "float32") for a in self._arrays(np.asarray(images), image_metas)]
-        values = graph(arrays, training=False)
+        values = keras.tree.flatten(graph(arrays, training=False))  # one output comes without list
         results = collections.OrderedDict(
             (name, keras.ops.convert_to_numpy(value))
             for name, value in zip(outputs, values, strict=True)
