@@ -277,17 +277,18 @@ def draw_rois(
     """
     import matplotlib.pyplot as plt
 
+    rng = np.random.default_rng()  # the global generator is the user's
     class_ids = np.asarray(class_ids)
     ids = np.arange(len(rois))
     title = f"{len(ids)} ROIs"
     if len(ids) > limit:
         title = f"Showing {limit} random ROIs out of {len(ids)}"
-        ids = np.random.choice(ids, limit, replace=False)
+        ids = rng.choice(ids, limit, replace=False)
     _, ax = plt.subplots(1, figsize=(12, 12))
     canvas = to_display(image)
     prepare_axes(ax, canvas.shape, title, margin=20)
     for index in ids:
-        color = np.random.rand(3)
+        color = rng.random(3)
         add_box(ax, rois[index], color if class_ids[index] else "gray", linestyle="dashed")
         if class_ids[index]:
             add_refined(ax, rois[index], refined_rois[index], color)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.data.dataset import Dataset
+from mrcnn.data.dataset import Dataset, describe_image
 from mrcnn.data.sample import load_fitted_instances, load_sample
 from mrcnn.images.files import check_image_file
 
@@ -73,6 +73,7 @@ class _Counts:
     vanished = 0
     crowded_images = 0  # with more instances than MAX_GT_INSTANCES
     most = 0  # instances in one image
+    fullest = 0  # the id of that image
 
 
 def _count_instances(dataset, config):
@@ -90,7 +91,8 @@ def _count_instances(dataset, config):
         counts.crowds += int((class_ids < 0).sum())
         counts.vanished += int((class_ids > 0).sum() - (left > 0).sum())
         counts.crowded_images += len(left) > config.MAX_GT_INSTANCES
-        counts.most = max(counts.most, len(left))
+        if len(left) > counts.most:
+            counts.most, counts.fullest = len(left), int(image_id)
         if time.monotonic() > end:
             break
     return counts
@@ -127,16 +129,43 @@ def _warn_of_instances(counts, dataset, config, name):
         )
     if counts.crowded_images:
         logger.warning(
-            "%s: %d of %d images hold more instances than MAX_GT_INSTANCES = %d, up to %d: the "
-            "rest is left out, another choice in each epoch. Set MAX_GT_INSTANCES = %d%s.",
+            "%s: %d of %d images hold more instances than MAX_GT_INSTANCES = %d, up to %d (image "
+            "%s): the rest teaches nothing, neither as objects nor as background, with another "
+            "choice in each epoch. Set MAX_GT_INSTANCES = %d%s.",
             name,
             counts.crowded_images,
             counts.images,
             config.MAX_GT_INSTANCES,
             counts.most,
+            describe_image(dataset, counts.fullest),
             counts.most,
             "" if counts.images == dataset.num_images else f" or more ({seen})",
         )
+        dataset._left_out_told = True  # type: ignore[attr-defined]
+
+
+def warn_of_left_out(dataset: Dataset, config: Any, image_id: int, left_out: np.ndarray) -> None:
+    """Warns of an image with more instances than MAX_GT_INSTANCES, once per dataset.
+
+    Args:
+        dataset: Dataset.
+        config: Config.
+        image_id: int. Number of the image.
+        left_out: array `[LEFT_OUT_ROWS, 4]`. Boxes of the instances left out of its sample.
+    """
+    if getattr(dataset, "_left_out_told", False) or not left_out.any():
+        return
+    dataset._left_out_told = True  # type: ignore[attr-defined]
+    total = config.MAX_GT_INSTANCES + int(left_out.any(axis=1).sum())
+    logger.warning(
+        "Image %s holds %d instances, but MAX_GT_INSTANCES = %d: the rest teaches nothing, neither "
+        "as objects nor as background, with another choice in each epoch. Set MAX_GT_INSTANCES = "
+        "%d or more. Further images are not mentioned.",
+        describe_image(dataset, image_id),
+        total,
+        config.MAX_GT_INSTANCES,
+        total,
+    )
 
 
 def _check_files(dataset, name):

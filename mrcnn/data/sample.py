@@ -58,15 +58,29 @@ def load_sample(
         instances = from_masks(masks, class_ids, plan)
     else:
         instances = from_labels(masks[..., 0], class_ids, plan)
+    left_out = np.zeros((contract.LEFT_OUT_ROWS, 4), np.float32)
     if len(instances.crops) > config.MAX_GT_INSTANCES:
-        # Another choice in each epoch, so that no instance is left out for good.
-        rows = rng.choice(len(instances.crops), config.MAX_GT_INSTANCES, replace=False)
-        instances = instances.take(np.sort(rows))
+        rows = _choose(instances.class_ids, config.MAX_GT_INSTANCES, rng)
+        boxes = np.delete(instances.boxes, rows, axis=0)[: len(left_out)]
+        left_out[: len(boxes)] = boxes
+        instances = instances.take(rows)
     sample = pad_sample(fitted.image, instances, config)
+    sample[contract.LEFT_OUT] = left_out
     sample[contract.WINDOW] = frame.window(fitted)
     if dialects.of(config).active_classes:
         sample[contract.ACTIVE_CLASSES] = _active_classes(dataset, image_id, config)
     return sample
+
+
+def _choose(class_ids, count, rng):
+    """Returns the rows of the instances that have room: crowds, at most half, and the rest drawn.
+
+    There is another choice in each epoch, so that no instance is left out for good. A crowd covers
+    what nothing else in the batch does.
+    """
+    crowds = np.flatnonzero(class_ids < 0)[: count // 2]
+    others = np.delete(np.arange(len(class_ids)), crowds)
+    return np.sort(np.append(crowds, rng.choice(others, count - len(crowds), replace=False)))
 
 
 def load_fitted_instances(

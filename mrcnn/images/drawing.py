@@ -134,7 +134,7 @@ def random_colors(N: int, bright: bool = True) -> list[tuple[float, float, float
     """
     value = 1.0 if bright else 0.7
     colors = [colorsys.hsv_to_rgb(index / N, 1, value) for index in range(N)]
-    random.shuffle(colors)
+    random.Random().shuffle(colors)  # not the generator that the user may have seeded
     return colors
 
 

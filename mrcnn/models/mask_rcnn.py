@@ -64,9 +64,8 @@ class MaskRCNN:
             raise ValueError(f"mode must be 'training' or 'inference', got {mode!r}.")
         config = config() if isinstance(config, type) else config
         config = self._own(config)
-        if config.SEED is not None:
-            seed = runtime.make_repeatable if mode == "training" else keras.utils.set_random_seed
-            seed(config.SEED)
+        if mode == "training" and config.SEED is not None:
+            runtime.compute_serially()
         self.model_dir = os.fspath(model_dir)
         self.keras_model = self.build(mode, config)
         self.class_names = ["BG"] + [f"class {i}" for i in range(1, config.NUM_CLASSES)]
@@ -268,7 +267,7 @@ class MaskRCNN:
         self.mode, self.config = mode, config
         self._predict: Callable | None = None
         self.devices = runtime.devices_scope(config.GPU_COUNT if mode == "training" else 1)
-        with self.devices():
+        with runtime.building, runtime.seeded(config.SEED), self.devices():
             self.network = self._network()
             return self._graph()
 
