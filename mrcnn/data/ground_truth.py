@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from pycocotools import mask as coco_mask
-from scipy.ndimage import find_objects
 
 from mrcnn.data.dataset import Dataset, describe_image, image_size
 from mrcnn.images.overlaps import to_xywh
-from mrcnn.images.rle import encode_rle, masks_to_rles, text_rle
+from mrcnn.images.rle import labels_to_rles, masks_to_rles, text_rle
 
 
 def coco_ground_truth(
@@ -128,9 +127,13 @@ def _objects(dataset, image_id, masks):
         boxes, class_ids = dataset.load_boxes(image_id)
         height, width = image_size(dataset, image_id)
         return height, width, [(c, b, None) for c, b in zip(class_ids, to_xywh(boxes), strict=True)]
-    if dataset.has("labels"):  # hundreds of instances never become one array [H, W, N]
+    if dataset.has("instances"):  # hundreds of instances never become one array [H, W, N]
+        rles, boxes, class_ids = dataset.load_instances(image_id)
+        height, width = rles[0]["size"] if rles else image_size(dataset, image_id)
+        return height, width, list(zip(class_ids, to_xywh(boxes), rles, strict=True))
+    if dataset.has("labels"):
         labels, class_ids = dataset.load_label(image_id)
-        shape, rles = labels.shape, _label_rles(labels, len(class_ids))
+        shape, rles = labels.shape, labels_to_rles(labels, len(class_ids))
     else:
         stack, class_ids = dataset.load_mask(image_id)
         stack = np.asarray(stack)
@@ -154,12 +157,3 @@ def _own_boxes(dataset, image_id, objects):
     if list(class_ids) != [class_id for class_id, _, _ in objects]:
         return objects
     return [(c, box, rle) for (c, _, rle), box in zip(objects, to_xywh(boxes), strict=True)]
-
-
-def _label_rles(labels, count):
-    rles = []
-    for number, place in enumerate(find_objects(labels, max_label=count), 1):
-        rows, cols = place or (slice(0, 0), slice(0, 0))
-        region = (rows.start, cols.start, rows.stop, cols.stop)
-        rles.append(encode_rle(labels[rows, cols] == number, region, labels.shape))
-    return rles
