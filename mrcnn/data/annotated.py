@@ -19,6 +19,7 @@ from mrcnn.data.annotations import (
     read_labels,
 )
 from mrcnn.data.dataset import ABILITIES, Dataset, image_size, read_cached
+from mrcnn.data.review import review
 from mrcnn.images.files import read_image, read_size
 
 
@@ -34,14 +35,18 @@ class AnnotatedDataset(Dataset):
 
     @classmethod
     def from_annotations(cls, annotations: Annotations) -> AnnotatedDataset:
-        """Makes a prepared dataset.
+        """Makes a prepared dataset; every annotation is checked, see `data.review`.
 
         Args:
             annotations: Annotations.
 
         Returns:
             A dataset of this class.
+
+        Raises:
+            ValueError: if an annotation is damaged.
         """
+        annotations = review(annotations)
         dataset = cls()
         for class_id, name in annotations.classes:
             dataset.add_class(annotations.source, class_id, name)

@@ -19,8 +19,8 @@ def coco_ground_truth(
     """Returns the ground truth of a dataset as COCO instances.
 
     Only the masks of one image are in memory at a time. Image and category ids are those of the
-    source if all of them are different whole numbers above 0 (as in COCO), and otherwise the
-    numbers of the dataset. Instances without a pixel are left out.
+    source if all of them are different whole numbers (as in COCO), and otherwise the numbers of the
+    dataset. Instances without a pixel are left out.
 
     Args:
         dataset: Dataset. A prepared one.
@@ -104,21 +104,29 @@ def checked_image_ids(dataset: Dataset, image_ids: Iterable[int] | None = None) 
     return image_ids
 
 
-def image_numbers(dataset: Dataset) -> list[int]:
-    """Returns the id of each image in a COCO file: the one of its source, or its number."""
-    return _whole_numbers([info.get("id") for info in dataset.image_info])
+def image_numbers(dataset: Dataset) -> list:
+    """Returns the id of each image in a COCO file: the one of its source, or its number.
+
+    The ids of the source are taken if they are different whole numbers, of any size and sign. The
+    ids of a COCO file are always taken, also if they are text.
+    """
+    from_coco = all(info["source"] == "coco" for info in dataset.image_info)
+    ids = [info.get("id") for info in dataset.image_info]
+    return _own_ids(ids, (int, np.integer, str) if from_coco else (int, np.integer))
 
 
 def category_numbers(dataset: Dataset) -> list[int]:
     """Returns the id of each class in a COCO file, 0 for the background."""
-    return [0, *_whole_numbers([info.get("id") for info in dataset.class_info[1:]], first=1)]
+    ids = [info.get("id") for info in dataset.class_info[1:]]
+    return [0, *_own_ids(ids, (int, np.integer), first=1)]
 
 
-def _whole_numbers(ids, first=0):
-    """The ids themselves if all are different whole numbers above 0, else first, first + 1, ..."""
-    whole = all(isinstance(i, (int, np.integer)) and not isinstance(i, bool) and i > 0 for i in ids)
-    usable = whole and len(set(ids)) == len(ids)
-    return [int(i) for i in ids] if usable else list(range(first, first + len(ids)))
+def _own_ids(ids, kinds, first=0):
+    """The ids themselves if all are different and of these kinds, else first, first + 1, ..."""
+    usable = all(isinstance(i, kinds) and not isinstance(i, bool) for i in ids)
+    if not usable or len(set(ids)) != len(ids):
+        return list(range(first, first + len(ids)))
+    return [i if isinstance(i, str) else int(i) for i in ids]
 
 
 def _objects(dataset, image_id, masks):

@@ -11,7 +11,6 @@ The numbers are those of pycocotools itself (Lin et al. 2014), with two settings
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 import math
 from collections import Counter
@@ -109,15 +108,24 @@ def _most_in_one_image(annotations, rows):
 def _run_coco(truth, rows, kind, limit):
     """The evaluated COCOeval of one kind, with nothing printed."""
     other = "segmentation" if kind == "bbox" else "bbox"
-    rows = [{key: value for key, value in row.items() if key != other} for row in rows]
+    # Ids of images may be anything that a file holds; pycocotools sorts them as one array.
+    ids = sorted((image["id"] for image in truth["images"]), key=lambda i: (isinstance(i, str), i))
+    places = {image_id: place for place, image_id in enumerate(ids, 1)}
+    rows = [
+        {k: v for k, v in row.items() if k != other} | {"image_id": places[row["image_id"]]}
+        for row in rows
+    ]
     with contextlib.redirect_stdout(io.StringIO()):
         coco_truth, coco_rows = COCO(), COCO()
-        coco_truth.dataset = copy.deepcopy(truth)  # pycocotools writes into what it is given
+        # Copies, because pycocotools writes into what it is given.
+        images = [entry | {"id": places[entry["id"]]} for entry in truth["images"]]
+        objects = [a | {"image_id": places[a["image_id"]]} for a in truth["annotations"]]
+        coco_truth.dataset = truth | {"images": images, "annotations": objects}
         coco_truth.createIndex()
         if rows:
             coco_rows = coco_truth.loadRes(rows)
         else:  # loadRes cannot take an empty list
-            coco_rows.dataset = {**truth, "annotations": []}
+            coco_rows.dataset = coco_truth.dataset | {"annotations": []}
             coco_rows.createIndex()
         table = COCOeval(coco_truth, coco_rows, kind)
         table.params.maxDets = [limit]

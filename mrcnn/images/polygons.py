@@ -50,6 +50,35 @@ def polygon_parts(points: Any) -> tuple[list[np.ndarray], int]:
 _EXPECTED = "a polygon needs at least three points [x1, y1, x2, y2, ...]"
 
 
+def near_parts(parts: list[np.ndarray], size: tuple[int, int]) -> list[np.ndarray]:
+    """Clips polygons to the neighborhood of their image: one more image on each side.
+
+    Every pixel of an outline costs memory, also outside the image.
+
+    Args:
+        parts: list of float64 [points, 2], x and y in pixels.
+        size: (height, width) of the image.
+
+    Returns:
+        list of float64 [points, 2], without parts that are far outside.
+
+    Raises:
+        ValueError: if an outline is longer than MAX_OUTLINE pixels.
+    """
+    height, width = size
+    near = [clip_polygon(part, (-width, -height), (2 * width, 2 * height)) for part in parts]
+    for part in near:
+        if len(part) * 3 * max(size) <= MAX_OUTLINE:
+            continue  # no edge is longer than three images
+        length = np.abs(part - np.roll(part, 1, axis=0)).max(axis=1, initial=0).sum()
+        if length > MAX_OUTLINE:
+            raise ValueError(
+                f"the outline of a polygon is {length:.0f} pixels long, more than {MAX_OUTLINE}. "
+                "Simplify it, or cut the image into tiles"
+            )
+    return [part for part in near if len(part) >= 3]
+
+
 def draw_polygons(parts: list[np.ndarray], size: tuple[int, int]) -> dict:
     """Draws the union of polygons as pycocotools does.
 
@@ -61,22 +90,10 @@ def draw_polygons(parts: list[np.ndarray], size: tuple[int, int]) -> dict:
         A run-length code, {"size": [height, width], "counts": bytes}.
 
     Raises:
-        ValueError: if an outline is longer than MAX_OUTLINE pixels.
+        ValueError: as `near_parts`.
     """
-    height, width = size
-    # Each pixel of an outline costs memory, also outside the image: keep it near.
-    near = [clip_polygon(part, (-width, -height), (2 * width, 2 * height)) for part in parts]
-    for part in near:
-        length = np.abs(part - np.roll(part, 1, axis=0)).max(axis=1, initial=0).sum()
-        if length > MAX_OUTLINE:
-            raise ValueError(
-                f"the outline of a polygon is {length:.0f} pixels long, more than {MAX_OUTLINE}. "
-                "Simplify it, or cut the image into tiles"
-            )
-    flat = [part.ravel().tolist() for part in near if len(part) >= 3]
-    if not flat:
-        flat = [[0.0] * 6]  # all of it is far outside: nothing is drawn
-    return coco_mask.merge(coco_mask.frPyObjects(flat, height, width))
+    flat = [part.ravel().tolist() for part in near_parts(parts, size)]
+    return coco_mask.merge(coco_mask.frPyObjects(flat or [[0.0] * 6], *size))
 
 
 def clip_polygon(points: np.ndarray, low: Any, high: Any) -> np.ndarray:

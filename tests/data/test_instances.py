@@ -92,12 +92,12 @@ def lines(side=2048):
 
 
 def test_thin_objects_stay_in_both_paths():
-    masks = lines(1024)
+    masks = lines()
     class_ids = np.arange(masks.shape[-1]) + 1
     labels = np.zeros(masks.shape[:2], np.int32)
     for n in class_ids:
         labels[masks[..., n - 1]] = n
-    plan = plan_fit(masks.shape, mode="square", min_dim=128, max_dim=128)
+    plan = plan_fit(masks.shape, mode="square", min_dim=256, max_dim=256)
     for found in (
         from_masks(SourceMasks.from_stack(masks, class_ids), plan),
         from_labels(labels, class_ids, plan),
