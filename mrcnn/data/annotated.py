@@ -11,8 +11,10 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from mrcnn.data.annotations import (
+    NO_SHAPE,
     Annotations,
     annotated_size,
+    broken,
     is_label_image,
     iterate_rles,
     rasterize,
@@ -175,6 +177,19 @@ class AnnotatedDataset(Dataset):
         found = np.asarray(boxes, np.float32).reshape(-1, 4)
         return rles, found, np.asarray(class_ids, np.int32)
 
+    def check_shapes(self) -> None:
+        """Refuses annotations that have no mask, unless a subclass brings masks of its own.
+
+        Raises:
+            ValueError: for the first such annotation, naming it.
+        """
+        if not self.has("instances"):
+            return
+        for info in self.image_info:
+            for instance in info["record"].instances:
+                if instance.shape is None:
+                    raise broken(info["record"], instance.name, NO_SHAPE)
+
     def _clipped_box(self, image_id, instance):
         """Returns the annotated box of an instance, y1, x1, y2, x2, inside its image."""
         size = annotated_size(self.image_info[image_id]["record"]) or image_size(self, image_id)
@@ -188,7 +203,7 @@ class AnnotatedDataset(Dataset):
 
 
 def _bounds(code):
-    """Returns the bounds of a run-length code, float64 [4], y1, x1, y2, x2; zeros if it is empty."""
+    """Returns the bounds of a code, float64 [4], y1, x1, y2, x2; zeros if it is empty."""
     x, y, width, height = coco_mask.toBbox(code)
     return np.array([y, x, y + height, x + width])
 

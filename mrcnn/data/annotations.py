@@ -20,6 +20,7 @@ from mrcnn.images.rle import checked_rle, crop_rle, decode_rle, labels_to_rles, 
 
 # Of all masks of one image as one array, which only load_mask makes: 700 masks of 4000x3000.
 MAX_STACK_BYTES = 2**33
+NO_SHAPE = "it has no segmentation. Add one, or set USE_MASKS = False (boxes alone)"
 
 
 # --- The record ----------------------------------------------------------------------------------
@@ -225,8 +226,7 @@ def _draw(image, instance, files):
     """Draws one instance as a run-length code."""
     shape, size = instance.shape, annotated_size(image)
     if shape is None:
-        reason = "it has no segmentation. Add one, or set USE_MASKS = False (boxes alone)"
-        raise broken(image, instance.name, reason)
+        raise broken(image, instance.name, NO_SHAPE)
     if size is None:
         reason = "the size of its image is missing: give height and width"
         raise broken(image, instance.name, reason)

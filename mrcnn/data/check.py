@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn.data.annotated import AnnotatedDataset
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.sample import load_fitted_instances, load_sample
 from mrcnn.images.files import check_image_file
@@ -38,8 +39,8 @@ def check_dataset(dataset: Dataset, config: Any, name: str = "dataset") -> None:
     """Checks a dataset before the first step of training.
 
     It also warns (logger "mrcnn") of what training would silently leave out: instances that are
-    thinner than a pixel of the network's input, images with more instances than MAX_GT_INSTANCES, and data
-    without any instance. For these, at most `SAMPLED_IMAGES` images are looked at.
+    thinner than a pixel of the network's input, images with more instances than MAX_GT_INSTANCES,
+    and data without any instance. For these, at most `SAMPLED_IMAGES` images are looked at.
 
     Args:
         dataset: Dataset. The dataset to check.
@@ -60,6 +61,8 @@ def check_dataset(dataset: Dataset, config: Any, name: str = "dataset") -> None:
         )
     if dataset.has("files"):
         _check_files(dataset, name)
+    if config.USE_MASKS and isinstance(dataset, AnnotatedDataset):
+        dataset.check_shapes()
     load_sample(dataset, config, int(np.asarray(dataset.image_ids)[0]))
     _warn_of_instances(_count_instances(dataset, config), dataset, config, name)
 

@@ -203,7 +203,8 @@ class Dataset:
         Args:
             ability: str. "masks" or "boxes": `load_mask` or `load_boxes` brings its own. "labels":
                 the instances of an image never overlap, and `load_label` returns them as one label
-                image. "instances": `load_instances` returns them run-length coded. "files": the images are files, and `load_image` reads them.
+                image. "instances": `load_instances` returns them run-length coded. "files": the
+                images are files, and `load_image` reads them.
 
         Returns:
             bool.

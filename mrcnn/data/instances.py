@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from pycocotools import mask as coco_mask
 from scipy.ndimage import find_objects
 
 from mrcnn.data.augment import move, move_region
@@ -19,7 +20,7 @@ from mrcnn.images.rle import crop_rle
 
 # In the boxes of all masks of one image: decoding that many takes a few seconds. A file of 100 KB
 # can name a thousand masks that each cover a large image.
-MAX_MASK_PIXELS = 2**31
+MAX_MASK_PIXELS = 2**30
 
 Region = tuple[int, int, int, int]  # y1, x1, y2, x2 in pixels, upper bounds exclusive
 
@@ -33,12 +34,14 @@ class SourceMasks:
         class_ids: int [N], negative for crowds.
         read: callable. Takes the number of an instance and returns its mask, bool [h, w], and the
             region of it; every pixel outside is False.
+        pixels: int. Of all regions together, which are not in memory yet. Defaults to 0.
     """
 
-    def __init__(self, shape: tuple[int, ...], class_ids: Any, read: Callable):
+    def __init__(self, shape: tuple[int, ...], class_ids: Any, read: Callable, pixels: int = 0):
         self.shape = (int(shape[0]), int(shape[1]))
         self.class_ids = np.asarray(class_ids)
         self.read = read
+        self.pixels = pixels
 
     @classmethod
     def from_stack(cls, masks: np.ndarray, class_ids: Any) -> SourceMasks:
@@ -55,7 +58,8 @@ class SourceMasks:
     @classmethod
     def from_rles(cls, rles: list[dict], class_ids: Any, shape: tuple[int, ...]) -> SourceMasks:
         """Takes run-length codes of masks that are not empty."""
-        return cls(shape, class_ids, lambda index: crop_rle(rles[index]))
+        pixels = sum(int(w) * int(h) for _, _, w, h in map(coco_mask.toBbox, rles))
+        return cls(shape, class_ids, lambda index: crop_rle(rles[index]), pixels)
 
     @classmethod
     def from_boxes(cls, boxes: np.ndarray, class_ids: Any, shape: tuple[int, ...]) -> SourceMasks:
@@ -74,7 +78,8 @@ class SourceMasks:
             (y1, x1), (y2, x2) = low[filled[index]].tolist(), high[filled[index]].tolist()
             return np.broadcast_to(True, (y2 - y1, x2 - x1)), (y1, x1, y2, x2)
 
-        return cls(shape, np.asarray(class_ids)[filled], read)
+        pixels = int(np.prod((high - low)[filled], axis=1).sum())
+        return cls(shape, np.asarray(class_ids)[filled], read, pixels)
 
     def moved(self, left_right: bool, up_down: bool, turns: int) -> SourceMasks:
         """Returns the masks flipped and rotated; see `augment.move`."""
@@ -85,7 +90,7 @@ class SourceMasks:
             return move(crop, *moves), move_region(region, self.shape, *moves)
 
         shape = self.shape[::-1] if turns % 2 else self.shape
-        return SourceMasks(shape, self.class_ids, read)
+        return SourceMasks(shape, self.class_ids, read, self.pixels)
 
     def stack(self) -> np.ndarray:
         """Returns the masks as one array, bool [H, W, N]."""
@@ -149,15 +154,14 @@ def from_masks(masks: SourceMasks, plan: FitPlan) -> Instances:
     Raises:
         ValueError: if the masks are too many and too large to be decoded.
     """
-    found, pixels = [], 0
+    if masks.pixels > MAX_MASK_PIXELS:
+        raise ValueError(
+            f"the boxes of its masks have {masks.pixels} pixels together, more than "
+            f"{MAX_MASK_PIXELS}. Cut the image into tiles."
+        )
+    found = []
     for index, class_id in enumerate(masks.class_ids.tolist()):
         crop, region = masks.read(index)
-        pixels += crop.size
-        if pixels > MAX_MASK_PIXELS:
-            raise ValueError(
-                f"the boxes of its masks have more than {MAX_MASK_PIXELS} pixels together. Cut the "
-                "image into tiles."
-            )
         fitted = _fit_crop(crop, region, masks.shape, plan)
         if fitted is not None:
             found.append((class_id, *fitted))

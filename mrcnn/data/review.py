@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -146,7 +147,7 @@ def _reviewed(image, instance: Instance, found):
 def _compare(instance, bounds, size, found):
     """Compares the box of an instance with the bounds of its mask, or with its image."""
     y1, x1, y2, x2 = instance.box
-    corners = (y1, x1, y2 - y1, x2 - x1)  # what it would be as [x1, y1, x2, y2]
+    corners: Any = (y1, x1, y2 - y1, x2 - x1)  # what it would be as [x1, y1, x2, y2]
     if bounds is None:
         found.boxes += 1
         found.leaving += x2 > size[1] + 1 or y2 > size[0] + 1
@@ -156,7 +157,7 @@ def _compare(instance, bounds, size, found):
     found.compared += 1
     limit = (*size, *size)
     box, bounds, corners = (
-        [min(max(value, 0), most) for value, most in zip(values, limit, strict=True)]
+        tuple(min(max(value, 0), most) for value, most in zip(values, limit, strict=True))
         for values in (instance.box, bounds, corners)
     )
     if _distance(box, bounds) <= ROUNDING:

@@ -21,7 +21,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mrcnn.data.dataset import Dataset
-from mrcnn.data.ground_truth import checked_image_ids, coco_ground_truth
+from mrcnn.data.ground_truth import category_numbers, checked_image_ids, coco_ground_truth
 from mrcnn.evaluation.detections import check_sizes, collect_results
 from mrcnn.evaluation.pooled import pooled_counts
 from mrcnn.evaluation.report import Evaluation
@@ -48,6 +48,7 @@ def evaluate(
     *,
     max_detections: int | None = None,
     score_threshold: float = 0.5,
+    class_ids: Iterable[int] | None = None,
 ) -> Evaluation:
     """Scores detections against a data set.
 
@@ -62,6 +63,8 @@ def evaluate(
             None: 100, or the largest number of objects or detections in an image if that is more.
         score_threshold: float. Lowest score that counts in the pooled score. AP considers all.
             Defaults to 0.5.
+        class_ids: iterable of int or None. Classes of the data set to score; objects and detections
+            of others are left out. Defaults to None: all.
 
     Returns:
         The `Evaluation`.
@@ -73,6 +76,8 @@ def evaluate(
     rows, has_masks = collect_results(dataset, results, image_ids)
     has_masks = has_masks and (dataset.has("masks") or dataset.has("labels"))
     truth = coco_ground_truth(dataset, image_ids, masks=has_masks)
+    if class_ids is not None:
+        truth, rows = _of_classes(dataset, truth, rows, class_ids)
     kinds = ["bbox", "segm"] if has_masks else ["bbox"]
     if has_masks:
         check_sizes(truth, rows)
@@ -94,6 +99,16 @@ def evaluate(
         score_threshold=score_threshold,
         precision_recall={kind: _curves(table) for kind, table in tables.items()},
     )
+
+
+def _of_classes(dataset, truth, rows, class_ids):
+    """Returns the ground truth and the detections of some classes."""
+    categories = category_numbers(dataset)
+    kept = {categories[class_id] for class_id in class_ids}
+    annotations = [a for a in truth["annotations"] if a["category_id"] in kept]
+    listed = [category for category in truth["categories"] if category["id"] in kept]
+    rows = [row for row in rows if row["category_id"] in kept]
+    return truth | {"annotations": annotations, "categories": listed}, rows
 
 
 # --- COCO AP -------------------------------------------------------------------------------------
@@ -152,9 +167,10 @@ def _per_class(dataset, truth, rows, tables) -> list[dict]:
     objects = Counter(a["category_id"] for a in truth["annotations"] if not a["iscrowd"])
     detections = Counter(row["category_id"] for row in rows)
     listed = []
-    for class_id, category in enumerate(truth["categories"], 1):
+    numbers = category_numbers(dataset)
+    for category in truth["categories"]:
         row = {
-            "class_id": class_id,
+            "class_id": numbers.index(category["id"], 1),
             "name": category["name"],
             "objects": objects[category["id"]],
             "detections": detections[category["id"]],

@@ -9,8 +9,8 @@ from pycocotools import mask as coco_mask
 
 from mrcnn.errors import shorten
 
-# pycocotools keeps 40 bytes per fifth of a pixel of an outline: 2**22 pixels take 800 MB. An outline
-# of that length would fill every fourth row of an image of 4000x4000.
+# pycocotools keeps 40 bytes per fifth of a pixel of an outline: 2**22 pixels take 800 MB. An
+# outline of that length would fill every fourth row of an image of 4000x4000.
 MAX_OUTLINE = 2**22
 FARTHEST = 1e15  # of a coordinate, in pixels: float64 is exact up to there
 

@@ -11,6 +11,7 @@ from mrcnn.images.masks import instances_first, mask_bounds
 
 # A larger mask in a file is refused: decoding it could use up the memory of the machine.
 MAX_RLE_PIXELS = 2**28
+MAX_RLE_LENGTH = 2**23  # of the counts: decompressing takes about 80 bytes per character
 MAX_CHARACTERS = 7  # of one number in a compressed code: 35 bits hold MAX_RLE_PIXELS and its sign
 _DAMAGED = "the compressed RLE counts are damaged. Export or download the annotations again."
 
@@ -72,6 +73,11 @@ def rle_counts(rle: dict) -> np.ndarray:
     """
     height, width = _checked_size(rle["size"])
     counts = rle["counts"]
+    if isinstance(counts, (list, tuple, str, bytes)) and len(counts) > MAX_RLE_LENGTH:
+        raise ValueError(
+            f"the RLE counts are {len(counts)} long, more than {MAX_RLE_LENGTH}. Cut the image "
+            "into tiles."
+        )
     if isinstance(counts, (list, tuple)):
         whole = all(type(n) is int or isinstance(n, np.integer) for n in counts)
         if not whole or min(counts, default=0) < 0:

@@ -87,7 +87,12 @@ def test_one_pixel_object_survives_enlarging():
     masks = np.zeros((9, 9, 1), bool)
     masks[4, 5] = True
     plan = plan_fit((9, 9), mode="none", min_dim=0, max_dim=0, scale_factor=4)
-    assert from_masks(SourceMasks.from_stack(masks, [1]), plan).boxes[0].tolist() == [16, 20, 20, 24]
+    assert from_masks(SourceMasks.from_stack(masks, [1]), plan).boxes[0].tolist() == [
+        16,
+        20,
+        20,
+        24,
+    ]
 
 
 def test_brightness_and_contrast():

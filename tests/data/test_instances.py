@@ -203,7 +203,7 @@ def test_masks_that_cover_too_much_are_refused(monkeypatch):
     monkeypatch.setattr(limits, "MAX_MASK_PIXELS", 2000)
     monkeypatch.setattr(record, "MAX_STACK_BYTES", 10**6)
     dataset.load_image = lambda image_id: np.zeros((400, 400, 3), np.uint8)
-    with pytest.raises(ValueError, match="more than 2000 pixels together. Cut"):
+    with pytest.raises(ValueError, match="pixels together, more than 2000. Cut"):
         load_sample(dataset, Config(NUM_CLASSES=2), 0)
     with pytest.raises(ValueError, match="30 masks .*400x400.*1000000 bytes.*load_instances"):
         dataset.load_mask(0)
