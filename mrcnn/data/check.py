@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn.data.annotated import AnnotatedDataset
 from mrcnn.data.dataset import Dataset, describe_image
 from mrcnn.data.sample import load_fitted_instances, load_sample
 from mrcnn.images.files import check_image_file
@@ -37,9 +38,9 @@ def _check_prepared(dataset, name="dataset"):
 def check_dataset(dataset: Dataset, config: Any, name: str = "dataset") -> None:
     """Checks a dataset before the first step of training.
 
-    It also warns (logger "mrcnn") of what training would silently leave out: instances that vanish
-    at the size of the network's input, images with more instances than MAX_GT_INSTANCES, and data
-    without any instance. For these, at most `SAMPLED_IMAGES` images are looked at.
+    It also warns (logger "mrcnn") of what training would silently leave out: instances that are
+    thinner than a pixel of the network's input, images with more instances than MAX_GT_INSTANCES,
+    and data without any instance. For these, at most `SAMPLED_IMAGES` images are looked at.
 
     Args:
         dataset: Dataset. The dataset to check.
@@ -60,6 +61,8 @@ def check_dataset(dataset: Dataset, config: Any, name: str = "dataset") -> None:
         )
     if dataset.has("files"):
         _check_files(dataset, name)
+    if config.USE_MASKS and isinstance(dataset, AnnotatedDataset):
+        dataset.check_shapes()
     load_sample(dataset, config, int(np.asarray(dataset.image_ids)[0]))
     _warn_of_instances(_count_instances(dataset, config), dataset, config, name)
 
@@ -70,7 +73,7 @@ class _Counts:
     images = 0
     instances = 0  # those that training could use if they were large enough
     crowds = 0
-    vanished = 0
+    thin = 0  # those that would lose most of their pixels, or all, at the network's input
     crowded_images = 0  # with more instances than MAX_GT_INSTANCES
     most = 0  # instances in one image
     fullest = 0  # the id of that image
@@ -85,11 +88,12 @@ def _count_instances(dataset, config):
     order = np.random.default_rng(0).permutation(np.asarray(dataset.image_ids))
     end = time.monotonic() + SAMPLED_SECONDS
     for image_id in order[:SAMPLED_IMAGES]:
-        class_ids, left = load_fitted_instances(dataset, config, int(image_id))
+        class_ids, fitted = load_fitted_instances(dataset, config, int(image_id))
+        left = fitted.class_ids
         counts.images += 1
         counts.instances += int((class_ids > 0).sum())
         counts.crowds += int((class_ids < 0).sum())
-        counts.vanished += int((class_ids > 0).sum() - (left > 0).sum())
+        counts.thin += int(((left > 0) & fitted.thin).sum())
         counts.crowded_images += len(left) > config.MAX_GT_INSTANCES
         if len(left) > counts.most:
             counts.most, counts.fullest = len(left), int(image_id)
@@ -114,13 +118,14 @@ def _warn_of_instances(counts, dataset, config, name):
             seen,
             crowds if counts.crowds else "",
         )
-    if counts.vanished:
+    if counts.thin:
         logger.warning(
-            "%s: %d of %d instances (in %s) vanish when the image is scaled with IMAGE_RESIZE_MODE "
-            "= %r, IMAGE_MIN_DIM = %s, IMAGE_MAX_DIM = %s: training never sees them. Raise "
-            "IMAGE_MAX_DIM (and IMAGE_MIN_DIM), or cut the images into tiles.",
+            "%s: %d of %d instances (in %s) are thinner than a pixel when the image is scaled with "
+            "IMAGE_RESIZE_MODE = %r, IMAGE_MIN_DIM = %s, IMAGE_MAX_DIM = %s: each keeps at least "
+            "one pixel, but little is learned from it. Raise IMAGE_MAX_DIM (and IMAGE_MIN_DIM), or "
+            "cut the images into tiles.",
             name,
-            counts.vanished,
+            counts.thin,
             counts.instances,
             seen,
             config.IMAGE_RESIZE_MODE,

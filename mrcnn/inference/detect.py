@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mrcnn import dialects
+from mrcnn.data.classes import match_classes
 from mrcnn.images import rle, values
 from mrcnn.images.fit import FittedImage
 
@@ -150,20 +151,18 @@ def to_result(
 def in_classes(result: dict, ours: Sequence[str], theirs: Sequence[str]) -> dict:
     """Returns a result in the class ids of a data set.
 
-    Classes are matched by name if the model knows every class name of the data set, as a model of
-    COCO's category ids does. Otherwise they are matched by id. Detections of other classes are
+    Classes are matched by name; see `data.classes.match_classes`. Detections of other classes are
     dropped.
 
     Args:
         result: dict. A result of `detect` with `rles`, or without masks.
         ours: sequence of str. Class names of the model, the background first.
         theirs: sequence of str. Class names of the data set, the background first.
+
+    Raises:
+        ValueError: if no class has the same name.
     """
-    if set(theirs) <= set(ours) and len(set(theirs)) == len(theirs):
-        names = list(theirs)
-        ids = {number: names.index(name) for number, name in enumerate(ours) if name in names}
-    else:
-        ids = {number: number for number in range(len(theirs))}
+    ids = match_classes(ours, theirs)
     # A network may know more classes than it has names, after training on a part of them.
     class_ids = np.array([ids.get(number, 0) for number in result["class_ids"].tolist()], "int32")
     kept = np.flatnonzero(class_ids)

@@ -14,6 +14,7 @@ import keras
 from mrcnn import dialects, runtime
 from mrcnn.config import Config
 from mrcnn.data.check import check_dataset
+from mrcnn.data.classes import left_out, match_classes, with_classes
 from mrcnn.data.dataset import Dataset
 from mrcnn.evaluation import coco as evaluation
 from mrcnn.evaluation.report import Evaluation
@@ -336,6 +337,7 @@ class MaskRCNN:
             )
         check_dataset(train_dataset, self.config)
         if val_dataset is not None:
+            val_dataset = with_classes(val_dataset, train_dataset.class_names, name="val_dataset")
             check_dataset(val_dataset, self.config, name="val_dataset")
         stage = {
             "epochs": epochs,
@@ -420,7 +422,8 @@ class MaskRCNN:
         """Computes COCO AP and pooled scores on a data set.
 
         Every detection counts, whatever `DETECTION_MIN_CONFIDENCE` is: AP needs the whole ranking.
-        Classes are those of the data set; see `inference.detect.in_classes`.
+        Classes are matched by name; those that the model does not know are not scored, and a
+        warning names them.
 
         Args:
             dataset: Dataset. Prepared.
@@ -431,6 +434,10 @@ class MaskRCNN:
         Returns:
             The `Evaluation`.
         """
+        theirs = list(dataset.class_names)
+        known = set(match_classes(self.class_names, theirs).values())
+        if unknown := left_out(theirs, known):
+            logger.warning("The model does not know the classes %s: they are not scored.", unknown)
         image_ids = list(dataset.image_ids)[:limit]
         results = []
         for start in range(0, len(image_ids), self.config.BATCH_SIZE):
@@ -439,6 +446,5 @@ class MaskRCNN:
             results += detection.detect(self.predict, images, self.config, "rle", min_score=0.0)
             if progress:
                 progress(len(chunk))
-        theirs = list(dataset.class_names)
         results = [detection.in_classes(result, self.class_names, theirs) for result in results]
-        return evaluation.evaluate(dataset, results, image_ids)
+        return evaluation.evaluate(dataset, results, image_ids, class_ids=known)

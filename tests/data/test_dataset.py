@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mrcnn.data.dataset import Dataset, FileCache, describe_image
+from mrcnn.data.dataset import ABILITIES, Dataset, FileCache, describe_image
 
 
 def test_golden_of_the_old_contract():
@@ -124,9 +124,9 @@ class Images(Dataset):
 )
 def test_abilities(kind, abilities):
     dataset = kind()
-    found = {name for name in ("masks", "boxes", "labels", "files") if dataset.has(name)}
+    found = {name for name in ABILITIES if dataset.has(name)}
     assert found == abilities
-    with pytest.raises(ValueError, match="'mask'.*masks, boxes, labels, files"):
+    with pytest.raises(ValueError, match="'mask'.*masks, boxes, labels, instances, files"):
         dataset.has("mask")
 
 
