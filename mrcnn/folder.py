@@ -5,12 +5,14 @@
     runs/cells20261123T1000/
         config.json                  every setting
         classes.json                 class names, background first
-        mask_rcnn_cells_0007.h5      weights after epoch 7; the newest two with the optimizer's state
+        mask_rcnn_cells_0007.h5      weights after epoch 7
         best.h5                      weights of the best epoch
         history.csv                  one row per epoch
         curves.png                   the same as a plot
         training.json                the train() calls so far: what an interrupted run resumes from
         training.lock                while a process trains in the folder; see `images.lock`
+
+The newest two checkpoints hold the state of the optimizer, too.
 
 A folder written by `MaskRCNN.save` holds only config.json, classes.json and weights.h5.
 """
@@ -57,9 +59,7 @@ def _file_name(name: str | None) -> str:
 
 def _run_match(folder_name: str, name: str | None) -> re.Match | None:
     """Matches the folder name of a run: its minute, and its number if the minute has several."""
-    return re.fullmatch(
-        re.escape(_file_name(name)) + r"(\d{8}T\d{4})(?:-(\d{1,9}))?", folder_name
-    )
+    return re.fullmatch(re.escape(_file_name(name)) + r"(\d{8}T\d{4})(?:-(\d{1,9}))?", folder_name)
 
 
 class ModelFolder:
@@ -72,6 +72,7 @@ class ModelFolder:
 
     Attributes:
         path: Path. That of a new run can still change when the folder is made.
+        replayed: list of dict. Finished train() calls of a resumed run that its script repeats.
 
     Raises:
         ValueError: a NAME that cannot be part of a file name.
@@ -81,6 +82,7 @@ class ModelFolder:
         self.path = Path(path)
         self.name = _file_name(name)
         self._lock: FolderLock | None = None
+        self.replayed: list[dict] = []
         self._stem = self.path.name
         self._is_new = False  # a run that has no folder yet
 
@@ -99,8 +101,9 @@ class ModelFolder:
     def _paths(self) -> Iterator[Path]:
         """The names that a new run may take, best first."""
         yield self.path.parent / self._stem
+        stem = re.sub(r"-\d+$", "", self._stem)
         for number in itertools.count(2):
-            yield self.path.parent / f"{self._stem}-{number}"
+            yield self.path.parent / f"{stem}-{number}"
 
     def make(self) -> bool:
         """Makes the folder if there is none. A new run takes a name that no other run has.
@@ -123,6 +126,21 @@ class ModelFolder:
             self.path, self._is_new = path, False
             return True
         raise FileExistsError(f"{self.path.parent}: no free name for a run.")  # never reached
+
+    def in_parent(self, parent: str | os.PathLike) -> ModelFolder:
+        """Returns the folder that continues this run in `parent`: this one, if it is there.
+
+        Otherwise it is a folder of the same name, which is made when it is first written. If
+        another run has the name, it ends with "-2", "-3" and so on.
+        """
+        path = Path(parent) / self.path.name
+        folder = ModelFolder(path, self.name)
+        folder._is_new = path.resolve() != self.path.resolve()
+        return folder
+
+    def exists(self) -> bool:
+        """Returns whether the folder of this run has been made."""
+        return not self._is_new and self.path.is_dir()
 
     # --- One training at a time --------------------------------------------------------------
     def hold(self) -> None:
@@ -164,17 +182,27 @@ class ModelFolder:
         if self._lock is not None:
             self._lock.release()
 
-    def discard(self) -> None:
-        """Removes the description of a run that failed before its first checkpoint.
+    def abandon(self) -> bool:
+        """Ends a training that failed. Without any weights, nothing of the run stays.
 
         What others have put into the folder stays.
+
+        Returns:
+            Whether the folder is a run that can be resumed.
         """
+        if self._lock is None or not self._lock.is_in_use_here():
+            return False
+        if any(self.path.glob("*.h5")):
+            self.release()
+            return True
+        for path in self.path.iterdir() if self.path.is_dir() else ():
+            if _WRITTEN.fullmatch(path.name):
+                path.unlink(missing_ok=True)
         self.release()
-        for name in _DESCRIPTION:
-            (self.path / name).unlink(missing_ok=True)
         if self.path.is_dir() and not any(self.path.iterdir()):
             self.path.rmdir()
             self._is_new = True
+        return False
 
     def is_blank(self) -> bool:
         """Whether a start was killed before it wrote which training it was."""
@@ -183,10 +211,6 @@ class ModelFolder:
             return False
         known = {*_DESCRIPTION, LOCK_FILE}
         return all(name in known or name.startswith(".") for name in names)
-
-    def has_weights(self) -> bool:
-        """Whether the folder holds any weights, so that something would be lost without it."""
-        return any(self.path.glob("*.h5"))
 
     @staticmethod
     def runs(parent: str | os.PathLike, name: str | None) -> list[ModelFolder]:

@@ -69,16 +69,20 @@ class FolderLock:
         handle = _files[self._path]
         return handle is None or _same_file(handle, self._path)
 
+    def is_in_use_here(self) -> bool:
+        """Returns whether this object has the lock."""
+        return _users.get(self._path) is self
+
     def rest(self) -> None:
         """Lets other objects of this process take the lock. Other processes still cannot."""
         with _table:
-            if _users.get(self._path) is self:
+            if self.is_in_use_here():
                 del _users[self._path]
 
     def release(self) -> None:
         """Gives the lock back and removes the lock file."""
         with _table:
-            if _users.get(self._path) is self:
+            if self.is_in_use_here():
                 del _users[self._path]
                 _close(self._path, remove=True)
 
@@ -157,7 +161,8 @@ def _close(path: str, remove: bool = False) -> None:
     if path not in _files:
         return
     handle = _files.pop(path)
-    # Windows cannot remove an open file. Elsewhere it goes first, so that nobody locks it meanwhile.
+    # Windows cannot remove an open file. Elsewhere it is removed while it is locked, so that no
+    # other process can lock it in between.
     if remove and os.name != "nt" and (handle is None or _same_file(handle, path)):
         _remove(path)
     if handle is not None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-REAL = (int, float, np.integer, np.floating)
+REAL: Any = (int, float, np.integer, np.floating)
 _SCALARS = (str, bool, type(None), *REAL, np.bool_)
 _INFINITY = 1e30  # larger numbers overflow in float32
 MOST = 2**31 - 1  # of any count: steps and epochs are 32-bit integers in some backends
@@ -58,7 +58,7 @@ def number(low: float = -math.inf, high: float = math.inf) -> Check:
     elif math.isfinite(low):
         expected = f"a number of at least {low}"
 
-    def accepts(value):
+    def accepts(value: Any) -> bool:
         if not isinstance(value, REAL) or not low <= value <= high:  # NaN is in no range
             return False
         # A whole number can be too large for an array of floats.

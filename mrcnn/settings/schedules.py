@@ -80,14 +80,15 @@ def load(saved: Mapping[str, Any]) -> Any:
     from keras import optimizers, saving
 
     schedules, name = optimizers.schedules, saved.get("class_name")
-    found = None
+    found: Any = None
     if isinstance(name, str):
         found = getattr(schedules, name, None) or saving.get_registered_object(name)
     is_class = isinstance(found, type)
     if not is_class or not issubclass(found, schedules.LearningRateSchedule):
         raise ValueError(
             f"LR_SCHEDULE names {shorten(name)}, which is no schedule of Keras and not registered: "
-            "import the module that defines it, with @keras.saving.register_keras_serializable(), first."
+            "first import the module that defines it with "
+            "@keras.saving.register_keras_serializable()."
         )
     try:
         return found.from_config(dict(saved["config"]))
