@@ -131,6 +131,7 @@ def train(given: dict[str, Any]) -> int:
         if folder is not None:
             model.folder = ModelFolder(folder, model.config.NAME)
     elif model.epoch >= options["epochs"]:
+        model.folder.hold()
         mark_finished(model.folder, model.epoch)
         epochs = options["epochs"]
         print(f"{model.folder.path} has finished its {epochs} epochs; --epochs asks for more.")

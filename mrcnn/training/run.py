@@ -176,13 +176,23 @@ class Run:
         folder = self.model.folder
         write_weights(self.model, folder.checkpoint(epoch), epoch, self.optimizer)
         self.model.epoch = epoch
-        # Training resumes from the newest, or from the one before it if that is damaged.
-        for _, older in folder.checkpoints()[-3:-2]:
-            try:
-                h5.drop_optimizer(older)
-            except (OSError, ValueError) as error:  # it only takes more room
-                logger.warning("The optimizer's state stays in an old checkpoint: %s", error)
+        thin_out(folder.checkpoints()[-3:])
         folder.prune(self.model.config.CHECKPOINTS_TO_KEEP)
+
+
+def thin_out(checkpoints: Sequence[tuple[int, Path]]) -> None:
+    """Drops the optimizer's state from all checkpoints except the newest two.
+
+    Training resumes from the newest, or from the one before it if that is damaged.
+
+    Args:
+        checkpoints: sequence of (epoch, path), oldest first.
+    """
+    for _, older in checkpoints[:-2]:
+        try:
+            h5.drop_optimizer(older)
+        except (OSError, ValueError) as error:  # it only takes more room
+            logger.warning("The optimizer's state stays in an old checkpoint: %s", error)
 
 
 def train(
@@ -229,6 +239,7 @@ def train(
             _resume(model, stage, required=resume is True)
         if model.folder.exists():
             model.folder.hold()
+            _complete_last_epoch(model)
         history = _pass_over(model, stage)
         if history is None:
             run = Run(model, stage, train_dataset, val_dataset, **options)
@@ -265,6 +276,14 @@ def _resume(model, stage, required):
             f"resume=True, but {model.model_dir!r} has no interrupted run of "
             f"NAME={model.config.NAME!r} with this Config and these arguments."
         )
+
+
+def _complete_last_epoch(model):
+    """Does what a killed process may not have done after its last checkpoint."""
+    checkpoints = model.folder.checkpoints()
+    if checkpoints and checkpoints[-1][0] == model.epoch:  # otherwise the newest is not in use
+        thin_out(checkpoints)
+        model.folder.prune(model.config.CHECKPOINTS_TO_KEEP)
 
 
 def _pass_over(model, stage) -> keras.callbacks.History | None:
