@@ -118,14 +118,16 @@ def find_interrupted(
 
 def _take(run, settings, stage) -> bool:
     """Holds the folder of an interrupted run of this call; returns whether it is one."""
+    # A run that this process has trained waits for the next call of the script.
+    waits = lock.held_here(run.path)
     try:
-        if not _is_interrupted(run, settings, stage):
+        if not _is_interrupted(run, settings, stage, waits):
             return False
         if not run.try_hold():
             logger.info("%s is in use by another training.", run.path)
             return False
         # Again, since another process may have finished the run in the meantime.
-        if _is_interrupted(run, settings, stage):
+        if _is_interrupted(run, settings, stage, waits):
             return True
         run.rest()
     except (ValueError, OSError) as error:
@@ -133,14 +135,14 @@ def _take(run, settings, stage) -> bool:
     return False
 
 
-def _is_interrupted(run, settings, stage) -> bool:
+def _is_interrupted(run, settings, stage, waits) -> bool:
     stages = run.stages()
     if not stages:
         return run.is_blank()
     if not any(is_same_call(recorded, stage) for recorded in stages):
         return False
     # Runs of older versions do not say whether they have ended.
-    if stages[-1]["finished"] and (stages[-1].get("ended", True) or lock.held_here(run.path)):
+    if stages[-1]["finished"] and (waits or stages[-1].get("ended", True)):
         return False
     return Config.from_json(run.path / "config.json").to_dict() == settings
 
