@@ -195,14 +195,17 @@ class ModelFolder:
         if any(self.path.glob("*.h5")):
             self.release()
             return True
-        for path in self.path.iterdir() if self.path.is_dir() else ():
-            if _WRITTEN.fullmatch(path.name):
-                path.unlink(missing_ok=True)
+        for name in ("config.json", "classes.json", "training.json", "history.csv", "curves.png"):
+            (self.path / name).unlink(missing_ok=True)
         self.release()
+        self.remove_if_empty()
+        return False
+
+    def remove_if_empty(self) -> None:
+        """Removes the folder of a run in which nothing is."""
         if self.path.is_dir() and not any(self.path.iterdir()):
             self.path.rmdir()
             self._is_new = True
-        return False
 
     def is_blank(self) -> bool:
         """Whether a start was killed before it wrote which training it was."""

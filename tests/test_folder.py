@@ -127,10 +127,10 @@ def test_a_new_run_leaves_a_folder_that_another_took_before_it_was_locked(tmp_pa
 
 
 def test_a_failed_start_removes_what_it_wrote_and_nothing_else(tmp_path):
-    for foreign in ([], ["notes.txt", ".hidden"]):
+    for foreign in ([], ["notes.txt", "command.json", ".hidden"]):
         run = ModelFolder.new(tmp_path, "a")
         run.hold()
-        for name in ("config.json", "training.json", "command.json", "history.csv", *foreign):
+        for name in ("config.json", "training.json", "history.csv", *foreign):
             (run.path / name).touch()
         assert not run.abandon()
         assert run.path.is_dir() == bool(foreign)

@@ -133,13 +133,13 @@ def train(given: dict[str, Any]) -> int:
     elif model.epoch >= options["epochs"]:
         model.folder.hold()
         mark_finished(model.folder, model.epoch)
+        model.folder.rest()
         epochs = options["epochs"]
         print(f"{model.folder.path} has finished its {epochs} epochs; --epochs asks for more.")
         return OK
+    model.folder.hold()
     try:
-        # First of all, so that a run that is killed in any moment resumes with these options. If
-        # the training cannot begin, nothing of a new run stays.
-        model.folder.hold()
+        # First of all, so that a run that is killed at any moment resumes with these options.
         _record(model, options)
         model.train(
             train_set,
@@ -154,8 +154,12 @@ def train(given: dict[str, Any]) -> int:
     except KeyboardInterrupt:
         print(f"mrcnn train: interrupted; {_how_to_resume(model.folder)}", file=sys.stderr)
         return INTERRUPTED
-    finally:
-        model.folder.abandon()  # does nothing unless `train` was never reached
+    except Exception:  # a start that fails must leave nothing that looks like a run
+        model.folder.abandon()
+        if not model.folder.checkpoints():
+            (model.folder.path / OPTIONS_FILE).unlink(missing_ok=True)
+            model.folder.remove_if_empty()
+        raise
     folder = str(model.folder.path)
     print(f"The model is in {folder}. Try: {shlex.join(['mrcnn', 'detect', folder])} IMAGES")
     return OK
