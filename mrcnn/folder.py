@@ -164,11 +164,18 @@ class ModelFolder:
             self._is_new = True  # another process took the folder while it was empty
 
     def try_hold(self) -> bool:
-        """Reserves an existing folder as `hold` does; returns False if it is in use."""
+        """Reserves an existing folder as `hold` does; returns False if it is in use.
+
+        Raises:
+            OSError: the folder cannot be written to.
+        """
         if self._lock is None or not self._lock.is_of(self.path):
             self._lock = FolderLock(self.path)
-        if not self._lock.acquire():
-            return False
+        try:
+            if not self._lock.acquire():
+                return False
+        except OSError as error:
+            raise _cannot("be written to", self.path, error) from error
         remove_leftovers(self.path, _WRITTEN)
         return True
 
@@ -370,9 +377,9 @@ def _make_folders(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OSError(
-            error.errno,
-            f"the folder {path} cannot be made ({error.strerror}). Choose another folder, or free "
-            "disk space",
-            str(path),
-        ) from error
+        raise _cannot("be made", path, error) from error
+
+
+def _cannot(verb: str, path: Path, error: OSError) -> OSError:
+    text = f"the folder {path} cannot {verb} ({error.strerror}). Choose another, or free disk space"
+    return OSError(error.errno, text, str(path))

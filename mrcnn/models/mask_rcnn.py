@@ -145,7 +145,7 @@ class MaskRCNN:
                     f"{path} does not say what network it is of. MaskRCNN.load opens the folder "
                     "that train() or save() wrote; load_weights reads a file into a model."
                 )
-            name = re.sub(r"[^\w-]+", "_", path.stem)
+            name = re.sub(r"[^\w-]+", "_", path.stem)[:40]  # a NAME has at most 120 bytes
             settings = {"NAME": name, "NUMERICS": source.dialect} | source.settings | overrides
             model = cls(mode, Config(**settings), model_dir)
             _refuse_incomplete(loading.load(source, model.network.layers, exclude))

@@ -129,7 +129,7 @@ def _take(run, settings, stage) -> bool:
         # Again, since another process may have finished the run in the meantime.
         if _is_interrupted(run, settings, stage, waits):
             return True
-        run.rest()
+        run.release()
     except (ValueError, OSError) as error:
         logger.warning("Passing over the run %s: %s", run.path, error)
     return False

@@ -213,7 +213,7 @@ def test_every_epoch_is_kept_and_the_newest_two_with_their_optimizers(tmp_path, 
     assert sizes[0] < sizes[1] == sizes[2]  # the second one in case that the newest is damaged
     again = MaskRCNN("inference", TinyConfig())
     assert not again.load_weights(kept[0][1]).missing
-    kept[-1][1].write_bytes(b"damaged since")
+    kept[1][1].write_bytes(b"damaged since")
     with caplog.at_level("WARNING", "mrcnn"):
         model.train(shapes(), epochs=4, verbose=0)
     assert "stays in an old checkpoint" in caplog.text and model.epoch == 4
