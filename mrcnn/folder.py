@@ -123,6 +123,8 @@ class ModelFolder:
                 path.mkdir()  # fails if another process was faster
             except FileExistsError:
                 continue
+            except OSError as error:
+                raise _cannot("be made", path, error) from error
             self.path, self._is_new = path, False
             return True
         raise FileExistsError(f"{self.path.parent}: no free name for a run.")  # never reached

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from mrcnn.folder import FolderInUseError, ModelFolder
+from mrcnn.images import atomic
 
 
 def test_names_have_the_current_time_and_a_number(tmp_path):
@@ -216,3 +217,16 @@ def test_damaged_class_names_are_named(tmp_path, text):
     (tmp_path / "classes.json").write_text(text)
     with pytest.raises(ValueError, match=r"classes\.json"):
         ModelFolder(tmp_path).class_names()
+
+
+def test_a_full_disk_leaves_nothing_of_a_new_run(tmp_path, monkeypatch):
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(atomic, "_flush_to_disk", full)
+    run = ModelFolder.new(tmp_path, "a")
+    run.hold()
+    with pytest.raises(OSError, match=r"cannot write .*training\.json: No space left"):
+        run.write_stages([])
+    run.abandon()
+    assert not list(tmp_path.iterdir())
