@@ -160,8 +160,8 @@ class ModelFolder:
                 return
             if not is_new:
                 raise FolderInUseError(
-                    f"{self.path} is in use: another process or model is training in this folder. "
-                    "Wait until it ends, or start a new run."
+                    f"{self.path} is in use: a process that trains or has trained in this folder, "
+                    "such as a notebook, is still running. End it, or start a new run."
                 )
             self._is_new = True  # another process took the folder while it was empty
 
