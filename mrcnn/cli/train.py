@@ -103,8 +103,9 @@ def run(args: argparse.Namespace) -> int:
     for name in _PATHS:  # a run may be resumed from another folder
         if given.get(name):
             given[name] = str(Path(given[name]).absolute())
-    if Path(given.get("weights", "")).exists() and given.get("weights") not in (None, "", "demo"):
-        given["weights"] = str(Path(given["weights"]).absolute())
+    weights = given.get("weights")
+    if weights not in (None, "none", "demo", "last") and Path(weights).exists():
+        given["weights"] = str(Path(weights).absolute())
     return train(given)
 
 
@@ -219,9 +220,12 @@ def _why_not(path, given):
     from mrcnn.folder import ModelFolder
 
     run = ModelFolder(path)
-    if not run.try_hold():
-        return "is in use by another training"
-    run.release()
+    try:
+        if not run.try_hold():
+            return "is in use by another training"
+        run.release()
+    except OSError:
+        return "cannot be written to"
     checkpoints = run.checkpoints()
     if not checkpoints:
         return "has no finished epoch"
