@@ -143,7 +143,7 @@ def test_batches_of_validation_follow_the_epoch(start_model, tmp_path, monkeypat
     def fake(model, config, batches, val_batches, *, callbacks, **options):
         for epoch in (5, 2):
             for callback in callbacks[:1]:
-                callback.on_epoch_begin(epoch)
+                callback.on_epoch_begin(epoch, {})
             seen.append(val_batches.plan(val_batches.epoch, 0))
         return keras.callbacks.History()
 
