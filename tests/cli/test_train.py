@@ -130,7 +130,8 @@ def interrupted(*words, at=1, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(progress, "EpochLines", Stop)
-        return main([str(word) for word in ["train", "--dataset", "shapes", *SMALL, *words]])
+        data = [] if "--resume" in words else ["--dataset", "shapes", *SMALL]
+        return main([str(word) for word in ["train", *data, *words]])
 
 
 @pytest.mark.slow
