@@ -148,7 +148,7 @@ class MaskRCNN:
             name = re.sub(r"[^\w-]+", "_", path.stem)[:40]  # a NAME has at most 120 bytes
             settings = {"NAME": name, "NUMERICS": source.dialect} | source.settings | overrides
             model = cls(mode, Config(**settings), model_dir)
-            _refuse_incomplete(loading.load(source, model.network.layers, exclude))
+            loading.load(source, model.network.layers, exclude, complete=True)
             if source.class_names and len(source.class_names) == model.config.NUM_CLASSES:
                 model.class_names = list(source.class_names)
         return model
@@ -230,14 +230,14 @@ class MaskRCNN:
             FileNotFoundError: no such file.
             ValueError: a damaged or incomplete file, or one that does not fit the network.
         """
-        _refuse_incomplete(self._read(Path(path), exclude=None))
+        self._read(Path(path), exclude=None, complete=True)
 
-    def _read(self, path, exclude) -> LoadReport:
+    def _read(self, path, exclude, complete=False) -> LoadReport:
         if not path.is_file():
             raise FileNotFoundError(f"No weights file {path}.")
         with open_source(path) as source:
             self._adopt(source)
-            return loading.load(source, self.network.layers, exclude)
+            return loading.load(source, self.network.layers, exclude, complete=complete)
 
     def _continue_from(self, path, run, epoch):
         """Continues the run of a numbered checkpoint: with its epoch, in a folder of its name."""
@@ -414,11 +414,3 @@ class MaskRCNN:
         theirs = list(dataset.class_names)
         results = [detection.in_classes(result, self.class_names, theirs) for result in results]
         return evaluation.evaluate(dataset, results, image_ids)
-
-
-def _refuse_incomplete(report: LoadReport) -> None:
-    if report.missing:
-        raise ValueError(
-            f"{report.path} is incomplete: it has nothing for {', '.join(report.missing[:8])}. "
-            "These layers would stay random. Restore the file, or load it with load_weights."
-        )
