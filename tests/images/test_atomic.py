@@ -1,5 +1,6 @@
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -45,6 +46,20 @@ def test_a_file_where_a_folder_is_needed(tmp_path):
     (tmp_path / "a").write_text("")
     with pytest.raises(OSError, match="cannot write.*a is a file, not a folder"):
         write_text(tmp_path / "a" / "b.txt", "")
+
+
+def test_threads_do_not_change_the_umask(tmp_path):
+    """To read the umask, a process has to set it, and a second thread would read the new value."""
+    before = _umask()
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda i: write_text(tmp_path / f"{i}.txt", "x"), range(64)))
+    assert _umask() == before and len(list(tmp_path.iterdir())) == 64
+
+
+@pytest.mark.parametrize("name", ["x" * 251 + ".txt", "\N{HIRAGANA LETTER A}" * 83 + ".txt"])
+def test_the_longest_names(tmp_path, name):
+    write_text(tmp_path / name, "x")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def _umask():
