@@ -268,6 +268,7 @@ class MaskRCNN:
         Returns:
             The graph of the mode, for `keras_model`.
         """
+        runtime.refuse_fork()
         config.resolve(dialects.named(config.NUMERICS).settings)
         self.mode, self.config = mode, config
         self._predict: Callable | None = None
@@ -335,6 +336,7 @@ class MaskRCNN:
             ValueError: not in training mode, or data that does not fit the Config.
             FileNotFoundError: `resume` is True, and there is no interrupted run.
         """
+        runtime.refuse_fork()
         if self.mode != "training":
             raise ValueError(
                 "train() needs a model made with mode='training'; this one is 'inference'."
