@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 
@@ -62,6 +63,23 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     """
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def remove_leftovers(folder: str | os.PathLike, names: Container[str]) -> None:
+    """Removes the temporary files of `atomic_path` that a killed process left in a folder.
+
+    Nobody else may be writing these files.
+
+    Args:
+        folder: str or path. The folder; it may be missing.
+        names: container of str. Names of the files that were being written. Other files stay.
+    """
+    folder = Path(folder)
+    for name in os.listdir(folder) if folder.is_dir() else ():
+        match = re.fullmatch(r"\.(.+)-[a-z0-9_]{8}(\.\w+)?", name, re.DOTALL)
+        if match and match[1] + (match[2] or "") in names:
+            with contextlib.suppress(OSError):
+                (folder / name).unlink()
 
 
 def _advice(path: Path, error: OSError) -> str:
