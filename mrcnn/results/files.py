@@ -101,7 +101,7 @@ def writable_stem(stem):
     """Returns a name that every folder takes: UTF-8, at most `MAX_STEM_BYTES` long."""
     text = writable_text(stem)
     if text != stem:
-        text = text.replace("\\", "%")  # a backslash would name a folder on Windows
+        text = text.replace("\\x", "%")  # a backslash would name a folder on Windows
     data = text.encode()
     if len(data) <= MAX_STEM_BYTES:
         return text

@@ -30,7 +30,9 @@ def test_lines_come_back(tmp_path):
     assert values(path) == [*lines, {"more": 1}]
 
 
-@pytest.mark.parametrize("rest", [b'{"cut', b"[1]", b"\0" * 99, b"\xff\xfe\n[3]\n", b"null\n", b"[" * 9999])
+@pytest.mark.parametrize(
+    "rest", [b'{"cut', b"[1]", b"\0" * 99, b"\xff\xfe\n[3]\n", b"null\n", b"[" * 9999]
+)
 def test_what_a_crash_left_is_cut_off(tmp_path, rest):
     path = tmp_path / "a.jsonl"
     whole = b"[1]\n[2]\n"
@@ -58,7 +60,9 @@ def test_a_full_disk_keeps_all_earlier_lines(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", full)
-        with pytest.raises(OSError, match=r"cannot write .*a\.jsonl: No space left.*Free disk space"):
+        with pytest.raises(
+            OSError, match=r"cannot write .*a\.jsonl: No space left.*Free disk space"
+        ):
             journal.append(["a long line"])
     assert path.read_bytes() == b"[1]\n"
     journal.append([2])
