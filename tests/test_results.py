@@ -77,7 +77,7 @@ def test_a_folder_of_results(tmp_path):
 
 
 # --- ResultWriter: unfinished runs --------------------------------------------------------------
-IMAGE = np.zeros((600, 800, 3), np.uint8)  # large enough not to be enlarged
+IMAGE = np.zeros((120, 800, 3), np.uint8)  # large enough not to be enlarged
 NAMES = ["BG", "cat", "dog"]
 
 

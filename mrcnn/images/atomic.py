@@ -6,8 +6,12 @@ import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+# The name of a temporary file: ".<stem>-<8 random characters><suffix>" of the file to write.
+_TEMPORARY = re.compile(r"\.(.+)-[a-z0-9_]{8}(\.\w+)?", re.DOTALL)
 
 
 @contextlib.contextmanager
@@ -65,21 +69,20 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def remove_leftovers(folder: str | os.PathLike, names: Container[str]) -> None:
-    """Removes the temporary files of `atomic_path` that a killed process left in a folder.
+def remove_leftovers(folder: str | os.PathLike, is_ours: Callable[[str], Any]) -> None:
+    """Removes the temporary files that processes left behind when they were killed.
 
-    Nobody else may be writing these files.
+    Call it only if nobody else writes into the folder.
 
     Args:
-        folder: str or path. The folder; it may be missing.
-        names: container of str. Names of the files that were being written. Other files stay.
+        folder: str or path.
+        is_ours: callable. Whether the temporary files of a file of this name are removed.
     """
-    folder = Path(folder)
-    for name in os.listdir(folder) if folder.is_dir() else ():
-        match = re.fullmatch(r"\.(.+)-[a-z0-9_]{8}(\.\w+)?", name, re.DOTALL)
-        if match and match[1] + (match[2] or "") in names:
+    for path in Path(folder).iterdir():
+        found = _TEMPORARY.fullmatch(path.name)
+        if found and is_ours(found[1] + (found[2] or "")):
             with contextlib.suppress(OSError):
-                (folder / name).unlink()
+                path.unlink()
 
 
 def _advice(path: Path, error: OSError) -> str:

@@ -173,7 +173,8 @@ class ResultWriter:
 
     def _remove_leftovers(self):
         names = {f"{stem}{end}" for stem in self._stems.values() for end in files.ENDS}
-        remove_leftovers(self.folder, names | {"detections.json", "detections.csv"})
+        names |= {"detections.json", "detections.csv"}
+        remove_leftovers(self.folder, names.__contains__)
 
     def add(
         self,
