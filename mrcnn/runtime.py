@@ -69,7 +69,11 @@ def devices_scope(count: int) -> Callable[[], AbstractContextManager]:
 
     Returns:
         A callable without arguments that returns a context manager.
+
+    Raises:
+        RuntimeError: as `refuse_fork`.
     """
+    refuse_fork()
     if count == 1:
         return contextlib.nullcontext
     backend = keras.backend.backend()

@@ -268,7 +268,6 @@ class MaskRCNN:
         Returns:
             The graph of the mode, for `keras_model`.
         """
-        runtime.refuse_fork()
         config.resolve(dialects.named(config.NUMERICS).settings)
         self.mode, self.config = mode, config
         self._predict: Callable | None = None

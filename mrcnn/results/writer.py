@@ -58,7 +58,7 @@ class ResultWriter:
             before = self._header["inputs"] if self._header else []
             earlier = self._outputs(before) - _resolved(before)
             self.paths = [path for path in paths if Path(path).resolve() not in earlier]
-            for file in self._outputs(self.paths) & _resolved(self.paths):
+            for file in sorted(self._outputs(self.paths) & _resolved(self.paths)):
                 raise FileExistsError(
                     f"output folder {self.folder}: {file.name} there is an input and would be "
                     "overwritten; choose another folder"

@@ -41,7 +41,7 @@ def one_line(error: BaseException) -> str:
         if error.filename is None or str(error.filename) in error.strerror:
             text = error.strerror
     if isinstance(error, MemoryError):
-        text = " ".join(["there is not enough memory", text]).strip()
+        text = f"there is not enough memory: {text}".removesuffix(": ")
     elif not isinstance(error, _EXPLAINED):
         text = f"{type(error).__name__}: {text or 'no message'}"
     elif not text:
