@@ -17,7 +17,7 @@ from mrcnn.data.annotations import (
     read_labels,
 )
 from mrcnn.data.dataset import ABILITIES, Dataset, image_size, read_cached
-from mrcnn.images.files import read_image
+from mrcnn.images.files import read_image, read_size
 from mrcnn.images.masks import boxes_from_masks
 
 
@@ -64,12 +64,15 @@ class AnnotatedDataset(Dataset):
         return str(self.image_info[image_id]["path"])
 
     def _read_image(self, image_id, path):
+        return read_cached(path, read_image if self._is_upright(image_id) else _read_as_stored)
+
+    def _is_upright(self, image_id):
+        """Returns whether the image has the annotated size when it is upright; looks once."""
         info = self.image_info[image_id]
-        if "upright" in info:
-            return read_cached(path, read_image if info["upright"] else _read_as_stored)
-        record = info["record"]
-        image, info["upright"] = _read_as_annotated(path, annotated_size(record), record.file)
-        return image
+        if "upright" not in info:
+            record = info["record"]
+            info["upright"] = _fits_upright(info["path"], annotated_size(record), record.file)
+        return info["upright"]
 
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """Loads the masks of an image; instances without a pixel are left out.
@@ -104,8 +107,11 @@ class AnnotatedDataset(Dataset):
             [N].
 
         Raises:
-            ValueError: if the file cannot be read or does not hold whole numbers.
+            ValueError: if the file cannot be read, does not hold whole numbers, or has another size
+                than its image.
         """
+        if self.has("files"):
+            self._is_upright(image_id)
         (instance,) = self.image_info[image_id]["record"].instances
         labels = read_labels(instance.shape)
         return labels, np.full(int(labels.max(initial=0)), instance.signed_class_id, np.int32)
@@ -159,8 +165,8 @@ def _is_labels(image):
 _read_as_stored = functools.partial(read_image, upright=False)
 
 
-def _read_as_annotated(path, size, file):
-    """Reads an image upright, or as stored where only that has the annotated size.
+def _fits_upright(path, size, file):
+    """Returns whether an image is to be read upright; False if only as stored it fits its size.
 
     Some annotation tools show an image without the rotation that its EXIF data ask for.
 
@@ -169,22 +175,17 @@ def _read_as_annotated(path, size, file):
         size: (height, width) of the annotations, or None if it is not known.
         file: str. What holds the annotations, for the error.
 
-    Returns:
-        The image, and whether it was read upright.
-
     Raises:
         ValueError: if neither form has the size.
     """
-    upright = read_cached(path, read_image)
-    if size is None or upright.shape[:2] == tuple(size):
-        return upright, True
-    stored = read_cached(path, _read_as_stored)
-    if stored.shape[:2] == tuple(size):
-        return stored, False
-    sizes = " or, as stored, ".join(
-        dict.fromkeys(f"{image.shape[0]}x{image.shape[1]}" for image in (upright, stored))
-    )
+    if size is None:
+        return True
+    sizes = {upright: read_size(path, upright) for upright in (True, False)}
+    for upright, found in sizes.items():
+        if found == tuple(size):
+            return upright
+    both = " or, as stored, ".join(dict.fromkeys(f"{h}x{w}" for h, w in sizes.values()))
     raise ValueError(
         f"{file}: image {path} is annotated as {size[0]}x{size[1]} (height x width), but the file "
-        f"has {sizes}. Use the image files that were annotated, or correct the size there."
+        f"has {both}. Use the image files that were annotated, or correct the size there."
     )

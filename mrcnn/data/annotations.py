@@ -294,6 +294,9 @@ def _read_numbers(path):
 def _read_consecutive(path):
     """Reads a label image and numbers its values 1, 2, ... in ascending order, int32 [H, W]."""
     labels = _read_numbers(path)
-    values = np.unique(labels)
-    numbers = np.searchsorted(values[values > 0], labels) + 1
-    return np.where(labels > 0, numbers, 0).astype(np.int32)
+    values = np.unique(np.append(np.unique(labels), labels.dtype.type(0)))
+    stored, numbers = labels.reshape(-1), np.empty(labels.size, np.int32)
+    for start in range(0, labels.size, 2**20):  # in blocks, because the search makes int64
+        block = slice(start, start + 2**20)
+        numbers[block] = np.searchsorted(values, stored[block])
+    return numbers.reshape(labels.shape)

@@ -15,6 +15,7 @@ from mrcnn.images.atomic import atomic_path
 from mrcnn.images.captions import ascii_text, caption_texts, draw_captions
 from mrcnn.images.masks import instances_first, mask_bounds
 from mrcnn.images.rle import decode_rle
+from mrcnn.images.values import as_native
 
 # Steps of the golden ratio spread hues evenly, for any number of colors.
 GOLDEN = 0.61803398875
@@ -36,7 +37,7 @@ def to_display(image: Any) -> np.ndarray:
     Raises:
         ValueError: if the array has other axes or no pixels.
     """
-    image = np.asarray(image)
+    image = as_native(image)
     if image.ndim == 2:
         image = image[..., None]
     if image.ndim != 3 or not image.size:

@@ -24,6 +24,7 @@ from mrcnn.data.annotations import (
 )
 from mrcnn.data.ground_truth import coco_ground_truth
 from mrcnn.images.atomic import write_text
+from mrcnn.images.files import NameIndex
 from mrcnn.images.rle import MAX_RLE_PIXELS
 
 NAME = "coco"
@@ -311,7 +312,7 @@ class ImageFinder:
 
     A name as given comes first. Where there is no such file, the name is read with backslashes as
     separators, without a first part that repeats the name of the folder, and last without its
-    folders.
+    folders. Last come files whose names are spelled otherwise; see `NameIndex`.
 
     Args:
         file: str or path. The annotation file, for errors.
@@ -323,6 +324,7 @@ class ImageFinder:
         self.folder = folder
         self._folder_name = folder.resolve().name
         self._names: dict[str, str] = {}  # which name was found where
+        self._index = NameIndex()
 
     def find(self, name: str) -> str:
         """Returns the path of an image; the one as given if there is no file at all.
@@ -336,8 +338,7 @@ class ImageFinder:
         """
         _check_inside(name, self.file)
         path = str(self.folder / name)
-        has_folders = "/" in name or "\\" in name
-        if has_folders and not os.path.isfile(path):
+        if not os.path.isfile(path):
             path = self._guess(name) or path
         other = self._names.setdefault(path, name)
         if other != name:
@@ -350,10 +351,12 @@ class ImageFinder:
     def _guess(self, name):
         parts = PureWindowsPath(name).parts  # splits at both kinds of slash
         inner = parts[1:] if parts[0] == self._folder_name else parts
-        guesses = dict.fromkeys(
-            os.path.join(self.folder, *guess) for guess in (parts, inner, parts[-1:]) if guess
-        )
-        found = [path for path in guesses if os.path.isfile(path)]
+        guesses = dict.fromkeys(guess for guess in (parts, inner, parts[-1:]) if guess)
+        found = [os.path.join(self.folder, *guess) for guess in guesses]
+        found = [path for path in found if os.path.isfile(path)]
+        if not found:
+            lists = (self._index.find(self.folder, guess) for guess in guesses)
+            found = list(dict.fromkeys(path for paths in lists for path in paths))
         if len(found) > 1:
             raise ValueError(
                 f"{self.file}: file_name {name!r} fits {' and '.join(found)}: correct the name, "
