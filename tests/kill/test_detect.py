@@ -21,7 +21,8 @@ def kill(*words):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
 def test_the_writer_survives_kills(tmp_path):
     memory = Path("/dev/shm")  # a disk would take most of the time to flush its files
-    kill("--writer", "--count", 15, "--images", 5, "--folder", memory if memory.is_dir() else tmp_path)
+    folder = memory if memory.is_dir() else tmp_path
+    kill("--writer", "--count", 15, "--images", 5, "--folder", folder)
 
 
 @pytest.mark.slow
