@@ -97,7 +97,7 @@ def writable_text(path: str | os.PathLike) -> str:
     return text
 
 
-def writable_stem(stem):
+def writable_stem(stem: str) -> str:
     """Returns a name that every folder takes: UTF-8, at most `MAX_STEM_BYTES` long."""
     text = writable_text(stem)
     if text != stem:
