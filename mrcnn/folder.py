@@ -178,7 +178,7 @@ class ModelFolder:
                 return False
         except OSError as error:
             raise _cannot("be written to", self.path, error) from error
-        remove_leftovers(self.path, _WRITTEN)
+        remove_leftovers(self.path, _WRITTEN.fullmatch)
         return True
 
     def rest(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -126,7 +127,11 @@ def devices_scope(count: int) -> Callable[[], AbstractContextManager]:
 
     Returns:
         A callable without arguments that returns a context manager.
+
+    Raises:
+        RuntimeError: as `refuse_fork`.
     """
+    refuse_fork()
     if count == 1:
         return contextlib.nullcontext
     backend = keras.backend.backend()
@@ -165,6 +170,31 @@ def replicas() -> int:
     import tensorflow as tf
 
     return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+_process: int | None = None  # the process that the backend computes in
+
+
+def refuse_fork() -> None:
+    """Marks this process as the one that computes, and refuses a process that was forked from it.
+
+    A forked process has none of the threads of its parent. TensorFlow, JAX and PyTorch would wait
+    for theirs forever, so everything that computes calls this function first.
+
+    Raises:
+        RuntimeError: the process was forked from one that has built a model.
+    """
+    global _process
+    if _process is None:
+        _process = os.getpid()
+    if _process != os.getpid():
+        backend = keras.backend.backend()
+        raise RuntimeError(
+            f"This process was forked from one that has already built a model. {backend} does not "
+            "work after a fork: the computation would wait forever. Start the process with the "
+            'method "spawn", as in multiprocessing.get_context("spawn").Pool(), or build the first '
+            "model in the new process. Threads need neither."
+        )
 
 
 @contextlib.contextmanager

@@ -6,8 +6,9 @@ import contextlib
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 # The name of a temporary file: ".<stem>-<8 random characters><suffix>" of the file to write.
 _TEMPORARY = re.compile(r"\.(.+)-[a-z0-9_]{8}(\.\w+)?", re.DOTALL)
@@ -50,22 +51,6 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
                 os.unlink(temporary)
 
 
-def remove_leftovers(folder: str | os.PathLike, names: re.Pattern) -> None:
-    """Removes the temporary files that processes left behind when they were killed.
-
-    Call it only if nobody else writes into the folder.
-
-    Args:
-        folder: str or path.
-        names: re.Pattern. Matches the full names of the files whose temporary files are removed.
-    """
-    for path in Path(folder).iterdir():
-        found = _TEMPORARY.fullmatch(path.name)
-        if found and names.fullmatch(found[1] + (found[2] or "")):
-            with contextlib.suppress(OSError):
-                path.unlink()
-
-
 def _new_file(path: Path) -> Path:
     """Makes the empty temporary file for `path`; the umask of the process sets its permissions."""
     stem, longest = path.stem, 255 - len(os.fsencode(path.suffix)) - 10
@@ -90,6 +75,22 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     """
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def remove_leftovers(folder: str | os.PathLike, is_ours: Callable[[str], Any]) -> None:
+    """Removes the temporary files that processes left behind when they were killed.
+
+    Call it only if nobody else writes into the folder.
+
+    Args:
+        folder: str or path.
+        is_ours: callable. Whether the temporary files of a file of this name are removed.
+    """
+    for path in Path(folder).iterdir():
+        found = _TEMPORARY.fullmatch(path.name)
+        if found and is_ours(found[1] + (found[2] or "")):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def _advice(path: Path, error: OSError) -> str:

@@ -7,20 +7,37 @@ not the file itself, so a process that was killed never leaves a locked folder b
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
+import sys
 import threading
 from pathlib import Path
-from typing import Any
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(handle: int) -> None:
+        # a byte that nobody writes: Windows lets nobody read a locked one
+        os.lseek(handle, 2**40, os.SEEK_SET)
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+else:
+    import fcntl
+
+    def _lock(handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
 
 logger = logging.getLogger("mrcnn")
 
 LOCK_FILE = "training.lock"
+# Any other error of a lock means that the folder has no locks, as some network folders.
+_LOCKED = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 
 _table = threading.RLock()
-# What this process holds: the open lock file (None where there are no locks) by its path, and the
-# FolderLock that uses it at the moment.
-_files: dict[str, int | None] = {}
+# What this process holds: the open lock file by its path, and the FolderLock that uses it at the
+# moment.
+_files: dict[str, int] = {}
 _users: dict[str, FolderLock] = {}
 
 
@@ -55,19 +72,16 @@ class FolderLock:
                 return False
             if not self._is_current():
                 _close(self._path)
-                locked, handle = _open(self._path)
-                if not locked:
+                try:
+                    _files[self._path] = open_locked(self._path)
+                except BlockingIOError:
                     return False
-                _files[self._path] = handle
             _users[self._path] = self
             return True
 
     def _is_current(self):
-        """Whether this process holds the file that is in the folder, which may have been removed"""
-        if self._path not in _files:
-            return False
-        handle = _files[self._path]
-        return handle is None or _same_file(handle, self._path)
+        """Whether this process holds the file in the folder; it may have been removed."""
+        return self._path in _files and _same_file(_files[self._path], self._path)
 
     def is_in_use_here(self) -> bool:
         """Returns whether this object has the lock."""
@@ -104,53 +118,44 @@ def release_all() -> None:
             _close(path, remove=True)
 
 
-def _open(path: str) -> tuple[bool, int | None]:
-    """Opens and locks a file; returns (whether it worked, the file or None without locks)."""
+def open_locked(path: str | os.PathLike) -> int:
+    """Opens a file for reading and writing, and locks it for this process. Never waits.
+
+    The file is made if it does not exist. On a file system without locks a warning is logged, and
+    the file is open without a lock.
+
+    Args:
+        path: str or path. The file. Its folder exists.
+
+    Returns:
+        int. The open file, as `os.open` returns it. The lock ends when it is closed.
+
+    Raises:
+        BlockingIOError: another process has locked the file.
+        OSError: the file cannot be opened.
+    """
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
         try:
-            taken = _lock(handle)
+            _lock(handle)
         except OSError as error:
-            os.close(handle)
+            if error.errno in _LOCKED:
+                os.close(handle)
+                text = f"another process is writing to {Path(path).parent}"
+                raise BlockingIOError(error.errno, text, str(path)) from error
             logger.warning(
-                "%s cannot be locked (%s). Do not start a second training in this folder.",
+                "%s cannot be locked (%s). Do not write to this folder from a second process.",
                 Path(path).parent,
                 error.strerror,
             )
-            return True, None
-        if taken and _same_file(handle, path):
-            return True, handle
+            return handle
+        # The process that had the lock may have removed the file since it was opened here.
+        if _same_file(handle, path):
+            return handle
         os.close(handle)
-        if not taken:
-            return False, None
-        # The process that had the lock has just removed the file: try again with a new one.
 
 
-def _lock(handle: int) -> bool:
-    """Locks an open file; returns False if another process has it locked.
-
-    Raises:
-        OSError: the file system has no locks.
-    """
-    if os.name == "nt":
-        import msvcrt
-
-        locking: Any = msvcrt
-        try:
-            locking.locking(handle, locking.LK_NBLCK, 1)
-        except PermissionError:
-            return False
-        return True
-    import fcntl
-
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    return True
-
-
-def _same_file(handle: int, path: str) -> bool:
+def _same_file(handle: int, path: str | os.PathLike) -> bool:
     try:
         return os.path.samestat(os.fstat(handle), os.stat(path))
     except OSError:
@@ -163,10 +168,9 @@ def _close(path: str, remove: bool = False) -> None:
     handle = _files.pop(path)
     # Windows cannot remove an open file. Elsewhere it is removed while it is locked, so that no
     # other process can lock it in between.
-    if remove and os.name != "nt" and (handle is None or _same_file(handle, path)):
+    if remove and os.name != "nt" and _same_file(handle, path):
         _remove(path)
-    if handle is not None:
-        os.close(handle)
+    os.close(handle)
     if remove and os.name == "nt":
         _remove(path)
 
@@ -181,8 +185,7 @@ def _forget_in_child() -> None:
     global _table
     _table = threading.RLock()
     for handle in _files.values():
-        if handle is not None:
-            os.close(handle)
+        os.close(handle)
     _files.clear()
     _users.clear()
 

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from mrcnn import plots
+from mrcnn import plots, runtime
 from mrcnn.data.augment import Augmenter
 from mrcnn.data.batches import Batches
 from mrcnn.data.check import check_dataset
@@ -228,6 +228,7 @@ def train(
     Raises:
         ValueError, FileNotFoundError, FolderInUseError: see `MaskRCNN.train`.
     """
+    runtime.refuse_fork()
     if model.mode != "training":
         raise ValueError("train() needs a model made with mode='training', not 'inference'.")
     check_dataset(train_dataset, model.config)

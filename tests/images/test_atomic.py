@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mrcnn.images.atomic import atomic_path, write_text
+from mrcnn.images.atomic import atomic_path, remove_leftovers, write_text
 
 
 def test_writes_and_leaves_nothing_else(tmp_path):
@@ -66,3 +66,18 @@ def _umask():
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def test_leftovers_of_killed_writes_go(tmp_path):
+    names = [
+        ".a.png-12345678.png",
+        ".a-12345678.png",
+        ".b_labels-abcdefg_.png",
+        ".a-x.png",
+        "a.png",
+    ]
+    for name in [*names, ".other-12345678.png", ".a-12345678.json"]:
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path, {"a.png", "b_labels.png"}.__contains__)
+    left = {".a.png-12345678.png", ".a-x.png", "a.png", ".other-12345678.png", ".a-12345678.json"}
+    assert set(os.listdir(tmp_path)) == left
