@@ -238,12 +238,7 @@ def train(
     stage = describe_call(model.config, train_dataset, val_dataset, **call)
     model.class_names = list(train_dataset.class_names)
     try:
-        if model.epoch == 0 and resume:
-            _resume(model, stage, required=resume is True)
-        if model.folder.exists():
-            model.folder.hold()
-            _complete_last_epoch(model)
-        history = _pass_over(model, stage)
+        history = _take_folder(model, stage, resume)
         if history is None:
             run = Run(model, stage, train_dataset, val_dataset, **options)
             optimizer_file, model._optimizer_file = model._optimizer_file, None
@@ -258,6 +253,16 @@ def train(
         raise
     model.folder.rest()
     return history
+
+
+def _take_folder(model, stage, resume):
+    """Locks the run folder, if there is one yet; returns a History if nothing is left to train."""
+    if model.epoch == 0 and resume:
+        _resume(model, stage, required=resume is True)
+    if model.folder.exists():
+        model.folder.hold()
+        _complete_last_epoch(model)
+    return _pass_over(model, stage)
 
 
 def _resume(model, stage, required):
