@@ -26,7 +26,7 @@ MOMENTS = [
     ("half a file", 11),  # the checkpoint of the second epoch
     ("the end of a call", 1),  # between two calls
     ("a step of validation", 2),
-    ("after a file is replaced", 10),
+    ("after a file is replaced", 8),
 ]
 
 

@@ -21,6 +21,7 @@ from mrcnn.config import Config
 from mrcnn.data.synthetic.shapes import ShapesDataset
 from mrcnn.folder import ModelFolder
 from mrcnn.images.atomic import write_text
+from mrcnn.images.lock import LOCK_FILE
 from mrcnn.models.mask_rcnn import MaskRCNN
 
 from . import Events, Kill, run
@@ -246,6 +247,8 @@ def check(unbroken: Reference, kills: list[Kill], folder: Path) -> tuple[int, li
         status, _ = run(script(unbroken.plan, folder / "runs"), folder / "log", kill)
         if status == -9:
             killed += 1
+            if has_ended(folder / "runs"):  # killed between its last write and its end
+                break
         elif status == 0:
             break
         else:
@@ -257,6 +260,22 @@ def check(unbroken: Reference, kills: list[Kill], folder: Path) -> tuple[int, li
     if not found:
         shutil.rmtree(folder)
     return killed, found
+
+
+def has_ended(runs: Path) -> bool:
+    """Returns whether a script had nothing left to do when it was killed; removes its lock file.
+
+    The next start of such a script trains anew, as after an unbroken run.
+
+    Args:
+        runs: Path. Folder of the run folders.
+    """
+    for found in ModelFolder.runs(runs, "kill me v1.0"):
+        stages = found.stages()
+        if stages and stages[-1].get("ended"):
+            (found.path / LOCK_FILE).unlink(missing_ok=True)
+            return True
+    return False
 
 
 def draw(unbroken: Reference, rng: random.Random) -> list[Kill]:
