@@ -1,6 +1,7 @@
 """Mask R-CNN for Keras 3.
 
-`Config`, `Dataset` and `MaskRCNN` are loaded on first use, so that ``import mrcnn`` is instant.
+`Config`, `Dataset`, `MaskRCNN` and `read_image` are loaded on first use, so that
+``import mrcnn`` is instant.
 """
 
 from __future__ import annotations
@@ -11,17 +12,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # what type checkers and editors see; __getattr__ below does it at run time
     from mrcnn.config import Config
     from mrcnn.data.dataset import Dataset
+    from mrcnn.images.files import read_image
     from mrcnn.models.mask_rcnn import MaskRCNN
 
 from mrcnn.backend import explained
 
-__all__ = ["Config", "Dataset", "MaskRCNN", "__version__"]
+__all__ = ["Config", "Dataset", "MaskRCNN", "__version__", "read_image"]
 __version__ = "3.0.0"  # the only place; pyproject.toml reads it
 
 _HOMES = {
     "Config": "mrcnn.config",
     "Dataset": "mrcnn.data.dataset",
     "MaskRCNN": "mrcnn.models.mask_rcnn",
+    "read_image": "mrcnn.images.files",
 }
 
 

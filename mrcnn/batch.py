@@ -15,6 +15,10 @@ ACTIVE_CLASSES = "input_active_class_ids"
 GT_CLASS_IDS = "input_gt_class_ids"
 GT_BOXES = "input_gt_boxes"
 GT_MASKS = "input_gt_masks"
+LEFT_OUT = "input_left_out_boxes"
+
+# Rows of `LEFT_OUT`: enough for the cells of a large micrograph, and only 128 KB per image.
+LEFT_OUT_ROWS = 8192
 
 
 class ArraySpec(NamedTuple):
@@ -55,6 +59,8 @@ def training_specs(
         - `input_gt_boxes`: float32 `[G, 4]`, y1, x1, y2, x2 in pixels. Zeros in padding.
         - `input_gt_masks`: uint8 `[G, mask height, mask width]` in 0..255, with soft edges. A mask
           covers its box (mini-masks) or the whole image.
+        - `input_left_out_boxes`: float32 `[LEFT_OUT_ROWS, 4]`, as `input_gt_boxes`: the instances
+          beyond G. What lies on them teaches nothing.
         - `input_active_class_ids`: float32 `[active_classes]`, 1 for the classes that the source of
           the image has.
     """
@@ -63,6 +69,7 @@ def training_specs(
         WINDOW: ArraySpec((4,), "float32"),
         GT_CLASS_IDS: ArraySpec((max_instances,), "int32"),
         GT_BOXES: ArraySpec((max_instances, 4), "float32"),
+        LEFT_OUT: ArraySpec((LEFT_OUT_ROWS, 4), "float32"),
     }
     if mask_shape is not None:
         specs[GT_MASKS] = ArraySpec((max_instances, *mask_shape), "uint8")

@@ -17,16 +17,19 @@ import difflib
 import json
 import logging
 import os
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from mrcnn import dialects, settings
+from mrcnn.errors import reading, shorten
+from mrcnn.images.texts import read_json
 from mrcnn.settings import Group, schedules
 from mrcnn.settings.checks import one_of
 
 logger = logging.getLogger("mrcnn")
+
+MAX_CONFIG_BYTES = 2**20  # of a config.json that is read; real ones have 3 KB
 
 Self = TypeVar("Self", bound="BaseConfig")
 
@@ -157,7 +160,7 @@ class BaseConfig:
             given = getattr(made, name)
             value = check.convert(given)
             if not check.accepts(value):
-                raise ValueError(f"{name} must be {check.expected}, got {given!r}.")
+                raise ValueError(f"{name} must be {check.expected}, got {shorten(given)}.")
             if value is not given:
                 setattr(made, name, value)
         for group in self._groups():
@@ -230,16 +233,16 @@ class BaseConfig:
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: not JSON, or a setting that this version does not know.
+            ValueError: not JSON, larger than 1 MiB, or a setting that this version does not know.
         """
-        path = Path(path)
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path, "config.json", MAX_CONFIG_BYTES)
+        with reading(path, "config.json", "Restore the file, or correct this setting."):
             if not isinstance(values, dict):
                 raise ValueError("expected an object of settings")
-            return cls.from_dict(values)
-        except (ValueError, AttributeError) as error:
-            raise ValueError(f"{path}: not a usable config.json: {error}") from error
+            try:
+                return cls.from_dict(values)
+            except AttributeError as error:
+                raise ValueError(str(error)) from error
 
     def display(self) -> None:
         """Prints every setting and derived value, one per line, except for functions."""
@@ -255,7 +258,7 @@ def unknown_setting(name: str, names: list[str]) -> str:
     """Returns the text of the error for an unknown setting, with the nearest valid name."""
     near = difflib.get_close_matches(name.upper(), names, n=1)
     hint = f" Did you mean {near[0]}?" if near else " See mrcnn/settings for all settings."
-    return f"{name} is not a setting.{hint}"
+    return f"{name[:80]} is not a setting.{hint}"
 
 
 def _is_group(base: type) -> bool:

@@ -66,6 +66,18 @@ def shorten(value: Any, limit: int = MAX_VALUE) -> str:
     return text[:half] + "..." + text[len(text) - half :]
 
 
+def printable(path: str | os.PathLike) -> str:
+    """Returns a path as text that every terminal and file takes.
+
+    A name that is not UTF-8 reaches Python as lone surrogates, which cannot be written anywhere:
+    these become escapes, such as \\udce9.
+
+    Args:
+        path: str or path.
+    """
+    return os.fsdecode(path).encode("utf-8", "backslashreplace").decode()
+
+
 @contextlib.contextmanager
 def reading(path: str | os.PathLike, expected: str, advice: str = "") -> Iterator[None]:
     """Names the file in every error that is raised while it is read.
@@ -85,7 +97,7 @@ def reading(path: str | os.PathLike, expected: str, advice: str = "") -> Iterato
         ValueError: for every error that is not an OSError.
         OSError: if the operating system cannot read the file.
     """
-    name = os.fspath(path)
+    name = printable(path)
     try:
         yield
     except (ValueError, OSError) as error:

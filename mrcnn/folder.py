@@ -5,11 +5,14 @@
     runs/cells20261123T1000/
         config.json                  every setting
         classes.json                 class names, background first
-        mask_rcnn_cells_0007.h5      weights after epoch 7; the newest with the optimizer's state
+        mask_rcnn_cells_0007.h5      weights after epoch 7
         best.h5                      weights of the best epoch
         history.csv                  one row per epoch
         curves.png                   the same as a plot
         training.json                the train() calls so far: what an interrupted run resumes from
+        training.lock                while a process trains in the folder; see `images.lock`
+
+The newest two checkpoints hold the state of the optimizer, too.
 
 A folder written by `MaskRCNN.save` holds only config.json, classes.json and weights.h5.
 """
@@ -26,17 +29,37 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mrcnn.images.atomic import atomic_path
+from mrcnn.errors import shorten
+from mrcnn.images.atomic import atomic_path, remove_leftovers
+from mrcnn.images.lock import LOCK_FILE, FolderLock
+from mrcnn.images.texts import read_csv, read_json
+from mrcnn.settings.checks import run_name
 
-_CHECKPOINT = re.compile(r"mask_rcnn_[\w-]+?_(\d{4,})\.h5$")
+_CHECKPOINT = re.compile(r"mask_rcnn_.+?_(\d{4,})\.h5")
+_DESCRIPTION = ("config.json", "classes.json", "training.json", "command.json")
+# Files of a run whose temporary files are removed when it is resumed.
+_WRITTEN = re.compile(
+    r"(config|classes|training|command)\.json|history\.csv|curves\.png|best\.h5|"
+    + _CHECKPOINT.pattern
+)
 _STAMP = "%Y%m%dT%H%M"
+
+
+class FolderInUseError(OSError):
+    """Another training writes into the folder."""
+
+
+def _file_name(name: str | None) -> str:
+    """Returns the part of file names that stands for a NAME."""
+    name = "model" if name is None or name == "" else name
+    if not run_name.accepts(name):
+        raise ValueError(f"NAME must be {run_name.expected}, got {shorten(name)}.")
+    return name.lower()
 
 
 def _run_match(folder_name: str, name: str | None) -> re.Match | None:
     """Matches the folder name of a run: its minute, and its number if the minute has several."""
-    return re.fullmatch(
-        re.escape((name or "model").lower()) + r"(\d{8}T\d{4})(?:-(\d+))?", folder_name
-    )
+    return re.fullmatch(re.escape(_file_name(name)) + r"(\d{8}T\d{4})(?:-(\d{1,9}))?", folder_name)
 
 
 class ModelFolder:
@@ -49,11 +72,17 @@ class ModelFolder:
 
     Attributes:
         path: Path. That of a new run can still change when the folder is made.
+        replayed: list of dict. Finished train() calls of a resumed run that its script repeats.
+
+    Raises:
+        ValueError: a NAME that cannot be part of a file name.
     """
 
     def __init__(self, path: str | os.PathLike, name: str | None = None):
         self.path = Path(path)
-        self.name = (name or "model").lower()
+        self.name = _file_name(name)
+        self._lock: FolderLock | None = None
+        self.replayed: list[dict] = []
         self._stem = self.path.name
         self._is_new = False  # a run that has no folder yet
 
@@ -63,7 +92,7 @@ class ModelFolder:
 
         It is made when it is first written. Runs of the same minute end with "-2", "-3" and so on.
         """
-        stem = f"{(name or 'model').lower()}{datetime.datetime.now():{_STAMP}}"
+        stem = f"{_file_name(name)}{datetime.datetime.now():{_STAMP}}"
         folder = cls(Path(parent) / stem, name)
         folder._is_new = True
         folder.path = next(path for path in folder._paths() if not path.exists())
@@ -72,38 +101,128 @@ class ModelFolder:
     def _paths(self) -> Iterator[Path]:
         """The names that a new run may take, best first."""
         yield self.path.parent / self._stem
+        stem = re.sub(r"-\d+$", "", self._stem)
         for number in itertools.count(2):
-            yield self.path.parent / f"{self._stem}-{number}"
+            yield self.path.parent / f"{stem}-{number}"
 
     def make(self) -> bool:
         """Makes the folder if there is none. A new run takes a name that no other run has.
 
         Returns:
             Whether the folder is the one of a new run, which was made just now.
+
+        Raises:
+            OSError: the folder cannot be made.
         """
         if not self._is_new:
-            self.path.mkdir(parents=True, exist_ok=True)
+            _make_folders(self.path)
             return False
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folders(self.path.parent)
         for path in self._paths():
             try:
                 path.mkdir()  # fails if another process was faster
             except FileExistsError:
                 continue
+            except OSError as error:
+                raise _cannot("be made", path, error) from error
             self.path, self._is_new = path, False
             return True
         raise FileExistsError(f"{self.path.parent}: no free name for a run.")  # never reached
 
-    def discard(self) -> None:
-        """Removes the description of a run that failed before its first checkpoint.
+    def in_parent(self, parent: str | os.PathLike) -> ModelFolder:
+        """Returns the folder that continues this run in `parent`: this one, if it is there.
+
+        Otherwise it is a folder of the same name, which is made when it is first written. If
+        another run has the name, it ends with "-2", "-3" and so on.
+        """
+        path = Path(parent) / self.path.name
+        folder = ModelFolder(path, self.name)
+        folder._is_new = path.resolve() != self.path.resolve()
+        return folder
+
+    def exists(self) -> bool:
+        """Returns whether the folder of this run has been made."""
+        return not self._is_new and self.path.is_dir()
+
+    # --- One training at a time --------------------------------------------------------------
+    def hold(self) -> None:
+        """Reserves the folder for a training of this object, and makes it if there is none.
+
+        The temporary files of killed trainings are removed.
+
+        Raises:
+            FolderInUseError: another process or another model trains in this folder.
+            OSError: the folder cannot be made or written to.
+        """
+        while True:
+            is_new = self.make()
+            if self.try_hold():
+                return
+            if not is_new:
+                raise FolderInUseError(
+                    f"{self.path} is in use: a process that trains or has trained in this folder, "
+                    "such as a notebook, is still running. End it, or start a new run."
+                )
+            self._is_new = True  # another process took the folder while it was empty
+
+    def try_hold(self) -> bool:
+        """Reserves an existing folder as `hold` does; returns False if it is in use.
+
+        Raises:
+            OSError: the folder cannot be written to.
+        """
+        if self._lock is None or not self._lock.is_of(self.path):
+            self._lock = FolderLock(self.path)
+        try:
+            if not self._lock.acquire():
+                return False
+        except OSError as error:
+            raise _cannot("be written to", self.path, error) from error
+        remove_leftovers(self.path, _WRITTEN.fullmatch)
+        return True
+
+    def rest(self) -> None:
+        """Ends a training: other models of this process may use the folder, others may not."""
+        if self._lock is not None:
+            self._lock.rest()
+
+    def release(self) -> None:
+        """Ends a training: any process may use the folder."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def abandon(self) -> bool:
+        """Ends a training that failed. Without any weights, nothing of the run stays.
 
         What others have put into the folder stays.
+
+        Returns:
+            Whether the folder is a run that can be resumed.
         """
-        for name in ("config.json", "classes.json", "training.json"):
+        if self._lock is None or not self._lock.is_in_use_here():
+            return False
+        if any(self.path.glob("*.h5")):
+            self.release()
+            return True
+        for name in ("config.json", "classes.json", "training.json", "history.csv", "curves.png"):
             (self.path / name).unlink(missing_ok=True)
-        if not any(self.path.iterdir()):
+        self.release()
+        self.remove_if_empty()
+        return False
+
+    def remove_if_empty(self) -> None:
+        """Removes the folder of a run in which nothing is."""
+        if self.path.is_dir() and not any(self.path.iterdir()):
             self.path.rmdir()
             self._is_new = True
+
+    def is_blank(self) -> bool:
+        """Whether a start was killed before it wrote which training it was."""
+        names = {path.name for path in self.path.iterdir()}
+        if "training.json" in names:
+            return False
+        known = {*_DESCRIPTION, LOCK_FILE}
+        return all(name in known or name.startswith(".") for name in names)
 
     @staticmethod
     def runs(parent: str | os.PathLike, name: str | None) -> list[ModelFolder]:
@@ -118,7 +237,7 @@ class ModelFolder:
     def of_checkpoint(path: str | os.PathLike, name: str | None) -> tuple[ModelFolder, int] | None:
         """Returns run folder and epoch of a numbered checkpoint of this NAME, None otherwise."""
         path = Path(path).absolute()
-        checkpoint = _CHECKPOINT.match(path.name)
+        checkpoint = _CHECKPOINT.fullmatch(path.name)
         if not checkpoint or not _run_match(path.parent.name, name):
             return None
         return ModelFolder(path.parent, name), int(checkpoint[1])
@@ -136,7 +255,7 @@ class ModelFolder:
     def checkpoints(self) -> list[tuple[int, Path]]:
         """Returns epoch and path of every checkpoint, oldest first."""
         files = self.path.glob("mask_rcnn_*.h5") if self.path.is_dir() else []
-        return sorted((int(m[1]), p) for p in files if (m := _CHECKPOINT.match(p.name)))
+        return sorted((int(m[1]), p) for p in files if (m := _CHECKPOINT.fullmatch(p.name)))
 
     def prune(self, keep: int) -> None:
         """Removes all checkpoints except the newest.
@@ -179,15 +298,26 @@ class ModelFolder:
         Raises:
             ValueError: classes.json is not a list of text.
         """
-        names = self._read("classes.json", [])
+        names = self._read("classes.json", "a list of class names")
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ValueError(f"{self.path / 'classes.json'}: expected a JSON list of class names.")
         return names
 
     # --- Training ----------------------------------------------------------------------------
     def stages(self) -> list[dict]:
-        """Returns the train() calls recorded in this folder, first to last."""
-        return self._read("training.json", [])
+        """Returns the train() calls recorded in this folder, first to last.
+
+        Raises:
+            ValueError: training.json is damaged.
+        """
+        stages = self._read("training.json", "the list of train() calls")
+        if not isinstance(stages, list) or not all(map(_is_stage, stages)):
+            raise ValueError(
+                f"{self.path / 'training.json'}: expected a list of train() calls, each with whole "
+                'numbers "start" and "epochs" and with "finished". It is damaged: restore it, or '
+                "start a new run from the checkpoint."
+            )
+        return stages
 
     def write_stages(self, stages: list[dict]) -> None:
         """Records the train() calls."""
@@ -195,16 +325,27 @@ class ModelFolder:
         self._write("training.json", json.dumps(stages, indent=2))
 
     def history(self) -> list[dict]:
-        """Returns the rows of history.csv, with `epoch` as int; empty without the file."""
+        """Returns the rows of history.csv, with `epoch` as int; empty without the file.
+
+        Raises:
+            ValueError: history.csv is damaged.
+        """
         path = self.path / "history.csv"
-        if not path.exists():
+        if self._is_new or not path.exists():
             return []
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        return [
-            {k: int(v) if k == "epoch" else float(v) for k, v in row.items() if v not in ("", None)}
-            for row in rows
-        ]
+        rows = []
+        for cells in read_csv(path, "the history of a training"):
+            try:
+                row: dict[str, Any] = {k: float(v) for k, v in cells.items() if v != ""}
+                row["epoch"] = int(cells["epoch"])
+            except (KeyError, ValueError) as error:
+                raise ValueError(
+                    f"{path}: expected numbers, and a column epoch of whole numbers, got "
+                    f"{shorten(cells)}. Restore the file, or remove it: the run then resumes "
+                    "without its earlier rows."
+                ) from error
+            rows.append(row)
+        return rows
 
     def write_history(self, rows: list[dict]) -> None:
         """Writes history.csv. Columns are in the order in which they first appear."""
@@ -219,11 +360,28 @@ class ModelFolder:
         with atomic_path(self.path / name) as temporary:
             Path(temporary).write_text(text, encoding="utf-8")
 
-    def _read(self, name, default):
+    def _read(self, name, expected) -> Any:
+        """Returns the value of a JSON file, or an empty list if there is none."""
         path = self.path / name
         if self._is_new or not path.exists():  # a new run has nothing of its own yet
-            return default
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{path} is not JSON: {error}") from error
+            return []
+        return read_json(path, expected)
+
+
+def _is_stage(stage: Any) -> bool:
+    if not isinstance(stage, dict) or not isinstance(stage.get("finished"), bool):
+        return False
+    counts = [stage.get("start"), stage.get("epochs")]
+    return all(type(count) is int and count >= 0 for count in counts)
+
+
+def _make_folders(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot("be made", path, error) from error
+
+
+def _cannot(verb: str, path: Path, error: OSError) -> OSError:
+    text = f"the folder {path} cannot {verb} ({error.strerror}). Choose another, or free disk space"
+    return OSError(error.errno, text, str(path))

@@ -1,43 +1,102 @@
-"""What a process sets up once: seeds, determinism and devices."""
+"""What a process sets up: seeds, determinism and devices."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import random
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 import keras
+import numpy as np
 
 logger = logging.getLogger("mrcnn")
 
 
-def make_repeatable(seed: int) -> None:
-    """Seeds Python, NumPy and the backend, and makes the backend deterministic where it can be.
+# Held while a model is built: threads share the global generators, and must not exchange them.
+building = threading.RLock()
 
-    On TensorFlow without a GPU, graphs are not rewritten, operations run one after another (each
-    still on all cores), and the gradient of crop_and_resize runs on one thread, because its
-    threads would otherwise add to one array in random order. These settings hold for the whole
-    process. Running one operation at a time only takes effect if TensorFlow has not computed
-    anything yet. With a GPU nothing but the seed is set, because that gradient has no
-    deterministic kernel there.
+
+@contextlib.contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """Seeds the global generators of Python and NumPy for a while, then restores them.
+
+    Keras' layers and initializers without a seed draw one from Python's generator. Inside this
+    context they draw it from `seed`, whatever the user has drawn before, and outside of it the
+    user's random numbers are what they would have been.
 
     Args:
-        seed: int. Seed of all random generators.
+        seed: int or None. None: a random one.
     """
-    keras.utils.set_random_seed(seed)
-    if keras.backend.backend() != "tensorflow":
+    python, numpy = random.getstate(), np.random.get_state()
+    random.seed(seed)
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+def compute_serially() -> None:
+    """Makes TensorFlow run one operation after another, each still on all cores, without a GPU.
+
+    `repeatable` needs this, but it only takes effect if TensorFlow has not computed anything yet.
+    So it is called before the first model for training is built.
+    """
+    tf = _tensorflow_on_cpu()
+    if tf is not None:
+        with contextlib.suppress(RuntimeError):  # TensorFlow has already started its threads
+            tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+@contextlib.contextmanager
+def repeatable(seed: int | None) -> Iterator[None]:
+    """Makes what is computed inside repeatable, where the backend can be.
+
+    The global generators of Python and NumPy are seeded, since augmentations of the user draw from
+    them, and restored afterwards. The global seed of TensorFlow or PyTorch stays set. On TensorFlow
+    without a GPU, graphs are not rewritten any more, and the gradient of crop_and_resize runs on
+    one thread, because its threads would otherwise add to one array in random order; these two
+    settings stay for the whole process. With a GPU nothing but the seed is set, because that
+    gradient has no deterministic kernel there.
+
+    Args:
+        seed: int or None. None: nothing is done.
+    """
+    if seed is None:
+        yield
         return
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow
+
+        tensorflow.random.set_seed(seed)
+    elif backend == "torch":
+        import torch
+
+        torch.manual_seed(seed)
+    tf = _tensorflow_on_cpu()
+    if tf is not None:
+        tf.config.experimental.enable_op_determinism()
+        # Grappler rewrites a graph in an order that changes from process to process, and with it
+        # the order of sums. Without it, four of four runs agreed to the last bit, and a step took
+        # as long.
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    with seeded(seed):
+        yield
+
+
+def _tensorflow_on_cpu():
+    """The module TensorFlow if it is the backend and has no GPU, otherwise None."""
+    if keras.backend.backend() != "tensorflow":
+        return None
     import tensorflow as tf
 
-    if tf.config.list_physical_devices("GPU"):
-        return
-    with contextlib.suppress(RuntimeError):  # TensorFlow has already started its threads
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-    tf.config.experimental.enable_op_determinism()
-    # Grappler rewrites a graph in an order that changes from process to process, and with it the
-    # order of sums. Without it, four of four runs agreed to the last bit, and a step took as long.
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    return None if tf.config.list_physical_devices("GPU") else tf
 
 
 def devices() -> list[str]:
@@ -68,7 +127,11 @@ def devices_scope(count: int) -> Callable[[], AbstractContextManager]:
 
     Returns:
         A callable without arguments that returns a context manager.
+
+    Raises:
+        RuntimeError: as `refuse_fork`.
     """
+    refuse_fork()
     if count == 1:
         return contextlib.nullcontext
     backend = keras.backend.backend()
@@ -107,6 +170,31 @@ def replicas() -> int:
     import tensorflow as tf
 
     return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+_process: int | None = None  # the process that the backend computes in
+
+
+def refuse_fork() -> None:
+    """Marks this process as the one that computes, and refuses a process that was forked from it.
+
+    A forked process has none of the threads of its parent. TensorFlow, JAX and PyTorch would wait
+    for theirs forever, so everything that computes calls this function first.
+
+    Raises:
+        RuntimeError: the process was forked from one that has built a model.
+    """
+    global _process
+    if _process is None:
+        _process = os.getpid()
+    if _process != os.getpid():
+        backend = keras.backend.backend()
+        raise RuntimeError(
+            f"This process was forked from one that has already built a model. {backend} does not "
+            "work after a fork: the computation would wait forever. Start the process with the "
+            'method "spawn", as in multiprocessing.get_context("spawn").Pool(), or build the first '
+            "model in the new process. Threads need neither."
+        )
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn.images.captions import class_name
 from mrcnn.images.drawing import (
     apply_mask,
     check_counts,
@@ -30,13 +31,14 @@ from mrcnn.images.figures import (
     add_box,
     add_outline,
     add_refined,
+    figure_captions,
+    matched_parts,
     plot_overlaps,
     plot_precision_recall,
     prepare_axes,
     show,
 )
 from mrcnn.images.masks import paste_mask
-from mrcnn.images.overlaps import compute_matches
 
 __all__ = [
     "apply_mask",
@@ -155,26 +157,20 @@ def display_instances(
     count = check_counts(boxes, masks, class_ids, scores=scores, captions=captions)
     if not count:
         print("\n*** No instances to display *** \n")
-    own_figure = ax is None
-    if own_figure:
+    if own_figure := ax is None:
         _, ax = plt.subplots(1, figsize=figsize)
     colors = random_colors(count) if colors is None else colors
+    texts = figure_captions(class_ids, class_names, scores) if captions is None else captions
     canvas = to_display(image)
     prepare_axes(ax, canvas.shape, title, margin=10)
     for index in range(count):
-        y1, x1, y2, x2 = boxes[index]
+        y1, x1 = boxes[index][:2]
         if not np.any(boxes[index]):
             continue
         color = colors[index]
         if show_bbox:
             add_box(ax, boxes[index], color, linestyle="dashed", alpha=0.7)
-        if captions is not None:
-            caption = captions[index]
-        else:
-            caption = class_names[class_ids[index]]
-            if scores is not None and scores[index]:
-                caption = f"{caption} {scores[index]:.3f}"
-        ax.text(x1, y1 + 8, caption, color="w", size=11, backgroundcolor="none")
+        ax.text(x1, y1 + 8, texts[index], color="w", size=11, backgroundcolor="none")
         if show_mask and masks is not None:
             apply_mask(canvas, masks[:, :, index], color)
             add_outline(ax, masks[:, :, index], color)
@@ -219,38 +215,22 @@ def display_differences(
         iou_threshold: float. See `compute_matches`. Defaults to 0.5.
         score_threshold: float. See `compute_matches`. Defaults to 0.5.
     """
-    order = np.argsort(pred_score)[::-1]  # as compute_matches numbers them
-    parts = (pred_box, pred_class_id, pred_score)
-    pred_box, pred_class_id, pred_score = (np.asarray(part)[order] for part in parts)
-    pred_mask = np.asarray(pred_mask)[..., order]
-    gt_match, pred_match, overlaps = compute_matches(
-        gt_box,
-        gt_class_id,
-        gt_mask,
-        pred_box,
-        pred_class_id,
-        pred_score,
-        pred_mask,
-        iou_threshold=iou_threshold,
-        score_threshold=score_threshold,
-    )
-    captions = [""] * len(gt_match)
-    for row, match in enumerate(pred_match):
-        iou = overlaps[row, int(match)] if match > -1 else overlaps[row].max(initial=0)
-        captions.append(f"{pred_score[row]:.2f} / {iou:.2f}")
-    found, objects = len(pred_match), len(gt_match)
+    truth = (gt_box, gt_class_id, gt_mask)
+    found = (pred_box, pred_class_id, pred_score, pred_mask)
+    thresholds = {"iou_threshold": iou_threshold, "score_threshold": score_threshold}
+    parts, captions, objects = matched_parts(truth, found, thresholds)
     display_instances(
         image,
-        np.concatenate([np.reshape(gt_box, (-1, 4))[:objects], pred_box.reshape(-1, 4)[:found]]),
-        np.concatenate([np.asarray(gt_mask)[..., :objects], pred_mask[..., :found]], axis=-1),
-        np.concatenate([np.asarray(gt_class_id)[:objects], pred_class_id[:found]]).astype(int),
+        parts["boxes"],
+        parts["masks"],
+        parts["class_ids"],
         class_names,
-        np.concatenate([np.zeros(objects), pred_score[:found]]),
+        parts["scores"],
         title=title or "Ground Truth and Detections\n GT=green, pred=red, captions: score/IoU",
         ax=ax,
         show_mask=show_mask,
         show_bbox=show_box,
-        colors=[(0, 1, 0, 0.8)] * objects + [(1, 0, 0, 1)] * found,
+        colors=[(0, 1, 0, 0.8)] * objects + [(1, 0, 0, 1)] * (len(captions) - objects),
         captions=captions,
     )
 
@@ -277,22 +257,23 @@ def draw_rois(
     """
     import matplotlib.pyplot as plt
 
+    rng = np.random.default_rng()  # the global generator is the user's
     class_ids = np.asarray(class_ids)
     ids = np.arange(len(rois))
     title = f"{len(ids)} ROIs"
     if len(ids) > limit:
         title = f"Showing {limit} random ROIs out of {len(ids)}"
-        ids = np.random.choice(ids, limit, replace=False)
+        ids = rng.choice(ids, limit, replace=False)
     _, ax = plt.subplots(1, figsize=(12, 12))
     canvas = to_display(image)
     prepare_axes(ax, canvas.shape, title, margin=20)
     for index in ids:
-        color = np.random.rand(3)
+        color = rng.random(3)
         add_box(ax, rois[index], color if class_ids[index] else "gray", linestyle="dashed")
         if class_ids[index]:
             add_refined(ax, rois[index], refined_rois[index], color)
             x, y = refined_rois[index][1], refined_rois[index][0] + 8
-            ax.text(x, y, class_names[class_ids[index]], color="w", size=11)
+            ax.text(x, y, class_name(class_names, class_ids[index]), color="w", size=11)
             crop, (top, left, bottom, right) = paste_mask(
                 mask[index], rois[index], canvas.shape[:2]
             )
@@ -331,7 +312,7 @@ def display_top_masks(
             own = mask[..., class_ids == top[index]]
             # Each instance gets its own shade: [H, W], 0 for background, then 1, 2, ...
             images.append((own * np.arange(1, own.shape[-1] + 1)).sum(axis=-1))
-            titles.append(class_names[top[index]])
+            titles.append(class_name(class_names, top[index]))
         else:
             images.append(np.zeros(image.shape[:2], int))
             titles.append("-")

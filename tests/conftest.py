@@ -7,7 +7,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
-# TensorFlow runs one operation at a time, as `runtime.make_repeatable` sets it. Tests of single
+# TensorFlow runs one operation at a time, as `runtime.compute_serially` sets it. Tests of single
 # operations start TensorFlow before that function is called.
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores

@@ -23,7 +23,7 @@ def config(**overrides):
 
 def test_defaults_are_valid_except_for_the_classes():
     config().validate()
-    with pytest.raises(ValueError, match="NUM_CLASSES must be .* at least 2, got 1"):
+    with pytest.raises(ValueError, match="NUM_CLASSES must be .* from 2 to 30000, got 1"):
         Config().validate()
 
 
@@ -217,7 +217,7 @@ def test_derived_values_are_not_set(name, source):
     ],
 )
 def test_errors_name_the_setting_and_the_value(name, value):
-    shown = repr(value) if not isinstance(value, dict) else "rpn_loss"
+    shown = repr(value) if not isinstance(value, (dict, np.ndarray)) else "got"
     settings = {name: value} | ({"TRAIN_ROIS_PER_IMAGE": 8} if name == "ROI_POSITIVE_RATIO" else {})
     with pytest.raises(ValueError) as error:
         config(**settings).validate()
@@ -281,7 +281,12 @@ def test_a_callable_is_written_by_its_name():
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("{", "not a usable config.json"),
+        ("{", "cannot be read as config.json"),
+        ("[" * 100_000, "cannot be read as config.json"),
+        ('{"NUM_CLASSES": ' + "9" * 5000 + "}", "cannot be read as config.json"),
+        ("\ud800", "cannot be read as config.json"),
+        ('{"A": "' + "x" * 2**20 + '"}', "it has more than 1048576 bytes"),
+        ('{"' + "A" * 10**6 + '": 1}', "AAA is not a setting"),
         ("[1]", "expected an object"),
         ('{"NUM_CLASES": 3}', "Did you mean NUM_CLASSES"),
         ('{"BATCH_SIZE": 3}', "BATCH_SIZE is derived"),
@@ -289,10 +294,63 @@ def test_a_callable_is_written_by_its_name():
 )
 def test_unusable_files_are_named(tmp_path, text, message):
     path = tmp_path / "config.json"
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8", errors="surrogatepass")
     with pytest.raises(ValueError, match=message) as error:
         Config.from_json(path)
-    assert str(path) in str(error.value)
+    assert str(path) in str(error.value) and len(str(error.value)) <= 1000
+
+
+HUGE = 10**4000
+
+
+@pytest.mark.parametrize("value", [HUGE, -HUGE, 1e300, [[1], 2], {"a": [HUGE]}, "x" * 10**6])
+@pytest.mark.parametrize("name", [name for name in Config.names() if name != "LR_SCHEDULE"])
+def test_absurd_values_of_a_file_are_refused_quickly(name, value):
+    """Or they are harmless: a name that nothing has, or an infinite limit."""
+    try:
+        Config.from_dict({"NUM_CLASSES": 2, name: value}).validate()
+    except ValueError as error:
+        assert name in str(error) and len(str(error)) < 1000
+    else:
+        harmless = {"BACKBONE", "COMPUTE_BACKBONE_SHAPE", "MEAN_PIXEL", "GRADIENT_CLIP_NORM"}
+        assert name in harmless | {"AUGMENTATION", "LR_STEPS"}
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("NUM_CLASSES", 10**9),
+        ("NAME", "../../x"),
+        ("NAME", "a\\b"),
+        ("NAME", "line\nbreak"),
+        ("NAME", "nul\0"),
+        ("NAME", "\ud800"),
+        ("NAME", "x" * 121),
+        ("NAME", "\N{HIRAGANA LETTER A}" * 41),
+        ("NAME", 7),
+        ("IMAGE_MAX_DIM", 2**20),
+        ("MASK_CHANNELS", 10**5),
+        ("RPN_ANCHOR_RATIOS", [1.0] * 65),
+        ("SEED", 2**32),
+        ("LR_SCHEDULE", {"class_name": "CosineDecay", "config": {"initial_learning_rate": {}}}),
+        ("LR_SCHEDULE", {"class_name": ["os"], "config": 7}),
+    ],
+)
+def test_settings_have_upper_bounds(name, value):
+    with pytest.raises(ValueError, match=f"^{name}") as error:
+        config(**{name: value}).validate()
+    assert len(str(error.value)) < 1000
+
+
+def test_heads_that_are_too_large_together_are_refused():
+    with pytest.raises(ValueError, match="heads would have"):
+        config(FPN_CLASSIF_FC_LAYERS_SIZE=8192, POOL_SIZE=64).validate()
+    config(NUM_CLASSES=20_000).validate()
+
+
+@pytest.mark.parametrize("name", ["my cells", "cells v1.0", "..", "Zellen \N{MICRO SIGN}m", "a:b"])
+def test_names_that_people_give(name):
+    config(NAME=name).validate()
 
 
 def test_a_missing_file(tmp_path):

@@ -15,7 +15,8 @@ ROOT = Path(mrcnn.__file__).parent
 # First part of a module's name inside mrcnn -> its layer. A module imports only from lower layers
 # or from its own part. Two parts of the same layer never import each other.
 LAYERS = {
-    **dict.fromkeys(["ops", "images", "batch", "runtime", "backend", "errors"], 1),
+    **dict.fromkeys(["errors"], 0),
+    **dict.fromkeys(["ops", "images", "batch", "runtime", "backend"], 1),
     **dict.fromkeys(["settings", "dialects"], 2),
     **dict.fromkeys(["config"], 3),
     **dict.fromkeys(["data", "network", "folder", "plots", "results", "visualize"], 4),

@@ -310,3 +310,17 @@ def test_tables(capsys, monkeypatch):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("WEIGHT NAME") and "Overflow?" in lines[1]
     assert "dead?" not in lines[2] and "dead?" in lines[4]
+
+
+def test_fewer_names_than_classes():
+    """Classes without a name are called "class 2", in every drawing."""
+    image, boxes, masks, ids, scores = scene(4)
+    ids = ids + 1  # 2 and 3; there are names up to 1
+    names = ["BG", "cat"]
+    vis.draw_instances(image, boxes, masks, ids, names, scores)
+    vis.display_instances(image, boxes, masks, ids, names, scores)
+    assert [text.get_text()[:7] for text in plt.gca().texts] == ["class 2", "class 3"] * 2
+    vis.display_differences(image, boxes, ids, masks, boxes, ids, scores, masks, names)
+    vis.display_top_masks(image, masks, ids, names)
+    vis.plot_overlaps(ids, ids, scores, np.eye(4), names)
+    vis.draw_rois(image, boxes, boxes, np.ones((4, 28, 28)), ids, names)

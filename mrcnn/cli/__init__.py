@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import logging
 import os
 import pkgutil
@@ -22,8 +23,17 @@ import sys
 from collections.abc import Sequence
 
 import mrcnn
-from mrcnn.backend import BackendError
-from mrcnn.cli.shared.usage import EXIT_CODES, INTERRUPTED, OK, PROBLEM, USAGE, Parser, UsageError
+from mrcnn.cli.shared.usage import (
+    EXIT_CODES,
+    INTERRUPTED,
+    OK,
+    PROBLEM,
+    USAGE,
+    Parser,
+    UsageError,
+    is_explained,
+    one_line,
+)
 
 
 def commands() -> list[str]:
@@ -45,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors reach us as exceptions
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # it warns of every tag of a GeoTIFF
     args = build_parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):  # names may have letters that the terminal has not
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     _log_to_stderr(logging.DEBUG if args.debug else logging.WARNING)
     try:
         return args.run(args)
@@ -57,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if args.debug:
             raise
-        print(f"mrcnn {args.command}: error: {_one_line(error)}", file=sys.stderr)
+        hint = "" if is_explained(error) else " (--debug shows where)"
+        print(f"mrcnn {args.command}: error: {one_line(error)}{hint}", file=sys.stderr)
         return USAGE if isinstance(error, UsageError) else PROBLEM
 
 
@@ -83,17 +97,6 @@ def build_parser() -> Parser:
 
 
 _HANDLER = "mrcnn.cli"  # so that a second command in a process does not log twice
-# Our own checks raise these with a text that needs no more.
-_EXPLAINED = (UsageError, BackendError, ValueError, OSError, FloatingPointError)
-
-
-def _one_line(error):
-    text = " ".join(str(error).split()) or "no message"
-    if isinstance(error, OSError) and error.strerror and error.filename is None:
-        text = error.strerror
-    if isinstance(error, _EXPLAINED):
-        return text
-    return f"{type(error).__name__}: {text} (--debug shows where)"
 
 
 def _log_to_stderr(level):

@@ -83,6 +83,6 @@ def _count_coins(model: Any, output: Path) -> None:
     image = skimage.data.coins()
     (found,) = model.detect([image], masks="rle")
     results.save_drawing(output / "demo.png", image, found, model.class_names)
-    results.save_json(output / "detections.json", results.coco_rows(found, 0, "coins"))
+    results.save_rows(output / "detections.json", results.coco_rows(found, 0, "coins"))
     count = len(found["scores"])
     print(f"Found {count} coins in the image, with scores of at least {SCORE}.")

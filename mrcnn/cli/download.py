@@ -35,7 +35,8 @@ def run(args: argparse.Namespace) -> int:
     if not args.names:
         for name, row in published.items():
             size = "size unknown" if row.size is None else f"{row.size / 1e6:.0f} MB"
-            print(f"{name:24} {size:>12}  {row.text}")
+            verified = "" if row.is_verified else " [not verified: no whole checksum is published]"
+            print(f"{name:24} {size:>12}  {row.text}{verified}")
         print(
             f"mrcnn download NAME keeps it in {args.folder or cache_folder()} and shows its path."
         )

@@ -46,9 +46,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_classes(ours, theirs):
-    # One class is one class whatever it is called; of more, the model must know the names.
-    if not set(theirs) <= set(ours) and not len(ours) == len(theirs) == 2:
-        raise UsageError(
-            f"the model knows the classes {ours[1:]}, the annotations {theirs[1:]}: evaluate on "
-            "annotations whose classes the model was trained on, under the same names"
-        )
+    from mrcnn.data.classes import match_classes
+
+    try:
+        match_classes(ours, theirs)
+    except ValueError as error:
+        raise UsageError(f"the model and the annotations do not fit: {error}") from error

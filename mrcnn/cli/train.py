@@ -103,6 +103,9 @@ def run(args: argparse.Namespace) -> int:
     for name in _PATHS:  # a run may be resumed from another folder
         if given.get(name):
             given[name] = str(Path(given[name]).absolute())
+    weights = given.get("weights")
+    if weights not in (None, "none", "demo", "last") and Path(weights).exists():
+        given["weights"] = str(Path(weights).absolute())
     return train(given)
 
 
@@ -115,38 +118,49 @@ def train(given: dict[str, Any]) -> int:
     Returns:
         Exit code.
     """
-    import keras
-
     from mrcnn.cli.shared.datasets import training_data
     from mrcnn.cli.shared.progress import EpochLines
+    from mrcnn.folder import ModelFolder
+    from mrcnn.training.resume import mark_finished
 
+    model, folder, options = None, None, DEFAULTS | given
     if "resume" in given:
-        model, options = _resume(given)
-    else:
-        model, options = None, DEFAULTS | given
+        model, folder, options = _resume(given)
     train_set, val_set = training_data(options)
     if model is None:
         model = _new(options, train_set)
+        if folder is not None:
+            model.folder = ModelFolder(folder, model.config.NAME)
     elif model.epoch >= options["epochs"]:
+        model.folder.hold()
+        mark_finished(model.folder, model.epoch)
+        model.folder.rest()
         epochs = options["epochs"]
         print(f"{model.folder.path} has finished its {epochs} epochs; --epochs asks for more.")
         return OK
-    # Only once training begins: a start that fails must leave nothing that looks like a run.
-    record = keras.callbacks.LambdaCallback(on_train_begin=lambda logs: _record(model, options))
+    model.folder.hold()
     try:
+        # First of all, so that a run that is killed at any moment resumes with these options.
+        _record(model, options)
         model.train(
             train_set,
             val_set,
             learning_rate=options.get("learning_rate"),
             epochs=options["epochs"],
             layers=options["layers"],
-            custom_callbacks=[EpochLines(), record],
+            custom_callbacks=[EpochLines(), _recorder(model, options)],
             resume=False,
             verbose=0,
         )
     except KeyboardInterrupt:
         print(f"mrcnn train: interrupted; {_how_to_resume(model.folder)}", file=sys.stderr)
         return INTERRUPTED
+    except Exception:  # a start that fails must leave nothing that looks like a run
+        model.folder.abandon()
+        if not model.folder.checkpoints():
+            (model.folder.path / OPTIONS_FILE).unlink(missing_ok=True)
+            model.folder.remove_if_empty()
+        raise
     folder = str(model.folder.path)
     print(f"The model is in {folder}. Try: {shlex.join(['mrcnn', 'detect', folder])} IMAGES")
     return OK
@@ -160,7 +174,7 @@ def _how_to_resume(folder):
 
 # --- Resuming ------------------------------------------------------------------------------------
 def _resume(given):
-    """(model or None, options) of the run to continue; None: it has to start over."""
+    """(model, folder, options) of the run to continue; the model is None if it starts over."""
     from mrcnn.folder import ModelFolder
     from mrcnn.models.mask_rcnn import MaskRCNN
 
@@ -173,10 +187,10 @@ def _resume(given):
     options["settings"] = recorded.get("settings", {}) | given["settings"]
     if not ModelFolder(folder).checkpoints():
         print(f"{folder} has no finished epoch; it starts over.")
-        return None, options
-    model = MaskRCNN.load(folder, mode="training", **given["settings"])
+        return None, folder, options
+    model = MaskRCNN.load(folder, mode="training", **options["settings"])
     print(f"Resuming {folder} after epoch {model.epoch}.")
-    return model, options
+    return model, folder, options
 
 
 def _choose(given):
@@ -205,7 +219,14 @@ def _why_not(path, given):
     """Why a run cannot be resumed; None if it can."""
     from mrcnn.folder import ModelFolder
 
-    checkpoints = ModelFolder(path).checkpoints()
+    run = ModelFolder(path)
+    try:
+        if not run.try_hold():
+            return "is in use by another training"
+        run.release()
+    except OSError:
+        return "cannot be written to"
+    checkpoints = run.checkpoints()
     if not checkpoints:
         return "has no finished epoch"
     try:
@@ -216,17 +237,18 @@ def _why_not(path, given):
 
 
 def _recorded(folder):
+    from mrcnn.images.texts import read_json
+
     path = folder / OPTIONS_FILE
     if not path.is_file():
         raise UsageError(
             f"--resume {folder}: no {OPTIONS_FILE} there, so it is no run of mrcnn train"
         )
-    try:
-        options = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(options, dict) or not isinstance(options.get("epochs", 1), int):
-            raise ValueError("expected an object with whole epochs")
-    except ValueError as error:
-        raise ValueError(f"{path}: not the options of a run: {error}") from error
+    options = read_json(path, "the options of a run")
+    if not isinstance(options, dict) or not isinstance(options.get("settings", {}), dict):
+        raise ValueError(f"{path}: not the options of a run: expected an object with settings")
+    if type(options.get("epochs", 1)) is not int or options.get("epochs", 1) < 1:
+        raise ValueError(f"{path}: not the options of a run: expected whole epochs")
     return options
 
 
@@ -238,6 +260,17 @@ def _record(model, options):
     write_text(Path(model.folder.path) / OPTIONS_FILE, text)
 
 
+def _recorder(model, options):
+    """A callback that writes the options again if the run folder was removed during training."""
+    import keras
+
+    def write(epoch, logs):
+        if not (model.folder.path / OPTIONS_FILE).exists():
+            _record(model, options)
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=write)
+
+
 # --- Starting ------------------------------------------------------------------------------------
 def _new(options, dataset):
     """The model of a new run."""
@@ -245,7 +278,8 @@ def _new(options, dataset):
 
     weights = options.get("weights") or ("none" if options.get("backbone") else "demo")
     if weights == "last":
-        weights = _last(options)
+        # Recorded as a path: "last" is another run once this one has an epoch.
+        weights = options["weights"] = str(_last(options).absolute())
     weights = None if weights == "none" else weights
     try:
         return start.training_model(

@@ -1,6 +1,6 @@
 """Matterport's arithmetic of boxes and anchors, in NumPy.
 
-Boxes are [y1, x1, y2, x2]. The upper bounds of pixel boxes are exclusive, those of normalized boxes
+Boxes are `[y1, x1, y2, x2]`. Upper bounds of pixel boxes are exclusive, those of normalized boxes
 inclusive: 0 and 1 are the first and the last pixel of the image.
 """
 
@@ -19,10 +19,10 @@ def extract_bboxes(mask: np.ndarray) -> np.ndarray:
     """Returns the bounding boxes of masks.
 
     Args:
-        mask: array [H, W, N] of any dtype.
+        mask: array `[H, W, N]` of any dtype.
 
     Returns:
-        int32 [N, 4] in pixels; zeros for an empty mask.
+        int32 `[N, 4]` in pixels; zeros for an empty mask.
     """
     return boxes_from_masks(mask).astype(np.int32)
 
@@ -31,13 +31,13 @@ def compute_iou(box: Any, boxes: np.ndarray, box_area: Any, boxes_area: Any) -> 
     """Returns the IoU of one box with others.
 
     Args:
-        box: array [4].
-        boxes: array [N, 4].
+        box: array `[4]`.
+        boxes: array `[N, 4]`.
         box_area: float. Area of `box`.
-        boxes_area: array [N]. Areas of `boxes`.
+        boxes_area: array `[N]`. Areas of `boxes`.
 
     Returns:
-        [N]; NaN where both are empty, as in Matterport's code.
+        `[N]`; NaN where both are empty, as in Matterport's code.
     """
     top, left = np.maximum(box[:2], boxes[:, :2]).T
     bottom, right = np.minimum(box[2:], boxes[:, 2:]).T
@@ -50,11 +50,11 @@ def compute_overlaps(boxes1: Any, boxes2: Any) -> np.ndarray:
     """Returns the IoU of every box with every other.
 
     Args:
-        boxes1: array [N, 4].
-        boxes2: array [M, 4].
+        boxes1: array `[N, 4]`.
+        boxes2: array `[M, 4]`.
 
     Returns:
-        float64 [N, M].
+        float64 `[N, M]`.
     """
     boxes1 = np.asarray(boxes1)
     boxes2 = np.asarray(boxes2)
@@ -74,12 +74,12 @@ def non_max_suppression(boxes: Any, scores: Any, threshold: float) -> np.ndarray
     """Applies greedy non-maximum suppression.
 
     Args:
-        boxes: array [N, 4], N > 0, of any numeric type.
-        scores: array [N].
+        boxes: array `[N, 4]`, N > 0, of any numeric type.
+        scores: array `[N]`.
         threshold: float in 0..1. Boxes whose IoU with a better box is greater are dropped.
 
     Returns:
-        int32 [K], indices of the kept boxes, best score first.
+        int32 `[K]`, indices of the kept boxes, best score first.
 
     Raises:
         AssertionError: if there is no box, as in Matterport's code.
@@ -104,11 +104,11 @@ def apply_box_deltas(boxes: Any, deltas: Any) -> np.ndarray:
     """Moves boxes by deltas of their center and size.
 
     Args:
-        boxes: array [N, 4].
-        deltas: array [N, 4], (dy, dx, log dh, log dw).
+        boxes: array `[N, 4]`.
+        deltas: array `[N, 4]`, (dy, dx, log dh, log dw).
 
     Returns:
-        float32 [N, 4].
+        float32 `[N, 4]`.
     """
     boxes, deltas = (np.asarray(array).astype(np.float32) for array in (boxes, deltas))
     size = boxes[:, 2:] - boxes[:, :2]
@@ -123,11 +123,11 @@ def box_refinement(box: Any, gt_box: Any) -> np.ndarray:
     """Computes the deltas that move boxes onto others: the inverse of `apply_box_deltas`.
 
     Args:
-        box: array [N, 4].
-        gt_box: array [N, 4]. The boxes to reach.
+        box: array `[N, 4]`.
+        gt_box: array `[N, 4]`. The boxes to reach.
 
     Returns:
-        float32 [N, 4], (dy, dx, log dh, log dw).
+        float32 `[N, 4]`, (dy, dx, log dh, log dw).
     """
     box, gt_box = (np.asarray(boxes).astype(np.float32) for boxes in (box, gt_box))
     size = box[:, 2:] - box[:, :2]
@@ -142,10 +142,10 @@ def trim_zeros(x: np.ndarray) -> np.ndarray:
     """Removes the rows of a matrix that are all zero, such as padding.
 
     Args:
-        x: array [N, M].
+        x: array `[N, M]`.
 
     Returns:
-        [K, M], the other rows.
+        `[K, M]`, the other rows.
 
     Raises:
         AssertionError: if `x` is not a matrix, as in Matterport's code.
@@ -170,7 +170,7 @@ def generate_anchors(
         anchor_stride: int. Cells from one anchor to the next.
 
     Returns:
-        float64 [cells * ratios * scales, 4] in pixels.
+        float64 `[cells * ratios * scales, 4]` in pixels.
     """
     scales, ratios = np.meshgrid(np.asarray(scales), np.asarray(ratios))
     scales, roots = scales.flatten(), np.sqrt(ratios.flatten())
@@ -200,7 +200,7 @@ def generate_pyramid_anchors(
         anchor_stride: int. Cells from one anchor to the next.
 
     Returns:
-        float64 [anchors, 4] in pixels.
+        float64 `[anchors, 4]` in pixels.
     """
     levels = zip(scales, feature_shapes, feature_strides, strict=False)
     anchors = [

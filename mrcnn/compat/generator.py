@@ -59,8 +59,7 @@ def load_image_gt(
     """
     image = np.asarray(dataset.load_image(image_id))
     image = image[..., None] if image.ndim == 2 else image
-    mask, class_ids = dataset.load_mask(image_id)
-    mask, class_ids = np.asarray(mask), np.asarray(class_ids)
+    mask, class_ids = map(np.asarray, dataset.load_mask(image_id))
     original_shape = image.shape
     image, window, scale, padding, crop = resize_image(
         image,
@@ -85,12 +84,18 @@ def load_image_gt(
     filled = mask.any(axis=(0, 1))
     mask, class_ids = mask[..., filled], class_ids[filled]
     bbox = extract_bboxes(mask)
-    active = np.zeros(dataset.num_classes, np.int32)
-    active[dataset.source_class_ids[dataset.image_info[image_id]["source"]]] = 1
     if use_mini_mask:
         mask = minimize_mask(bbox, mask, tuple(config.MINI_MASK_SHAPE))
+    active = _active_classes(dataset, image_id)
     meta = compose_image_meta(image_id, original_shape, image.shape, window, scale, active)
     return image, meta, class_ids, bbox, mask
+
+
+def _active_classes(dataset, image_id):
+    """Returns 1 for the classes of the source of an image, otherwise 0: int32 [num_classes]."""
+    active = np.zeros(dataset.num_classes, np.int32)
+    active[dataset.source_class_ids[dataset.image_info[image_id]["source"]]] = 1
+    return active
 
 
 def compute_backbone_shapes(config: Any, image_shape: Sequence[int]) -> np.ndarray:
@@ -133,10 +138,8 @@ def data_generator(
         augmentation: see `load_image_gt`. Defaults to None.
         random_rois: int. Number of random proposals per image. Defaults to 0.
         batch_size: int. Images per batch. Defaults to 1.
-        detection_targets: bool. With `random_rois`, whether the targets of the heads are computed
-            too. Defaults to False.
-        no_augmentation_sources: sequence of str or None. Sources whose images are never augmented.
-            Defaults to None.
+        detection_targets: bool. Whether `random_rois` get targets of the heads. Defaults to False.
+        no_augmentation_sources: sequence of str. Sources that are not augmented. Defaults to None.
 
     Yields:
         inputs: list of arrays. Images float32 `[batch, height, width, channels]` without their mean
@@ -151,13 +154,7 @@ def data_generator(
     Raises:
         ValueError: no image has an instance.
     """
-    anchors = generate_pyramid_anchors(
-        config.RPN_ANCHOR_SCALES,
-        config.RPN_ANCHOR_RATIOS,
-        list(compute_backbone_shapes(config, config.IMAGE_SHAPE)),
-        config.BACKBONE_STRIDES,
-        config.RPN_ANCHOR_STRIDE,
-    )
+    anchors = _anchors(config)
 
     def one(image_id):
         augmented = dataset.image_info[image_id]["source"] not in (no_augmentation_sources or [])
@@ -169,15 +166,25 @@ def data_generator(
             augmentation=augmentation if augmented else None,
             use_mini_mask=config.USE_MINI_MASK,
         )
-        if (loaded[2] > 0).any():
-            return _sample(loaded, anchors, config, random_rois, detection_targets)
-        return None
+        if not (loaded[2] > 0).any():
+            return None
+        return _sample(loaded, anchors, config, random_rois, detection_targets)
 
     samples = _samples(dataset, shuffle, one)
     while True:
-        rows = itertools.islice(samples, batch_size)
-        inputs, outputs = zip(*rows, strict=True)  # each has one list of arrays per image
+        inputs, outputs = zip(*itertools.islice(samples, batch_size), strict=True)
         yield _stacked(inputs), _stacked(outputs)
+
+
+def _anchors(config):
+    """Returns the anchors of an image of IMAGE_SHAPE, [num_anchors, 4] in pixels."""
+    return generate_pyramid_anchors(
+        config.RPN_ANCHOR_SCALES,
+        config.RPN_ANCHOR_RATIOS,
+        list(compute_backbone_shapes(config, config.IMAGE_SHAPE)),
+        config.BACKBONE_STRIDES,
+        config.RPN_ANCHOR_STRIDE,
+    )
 
 
 def _stacked(samples):
@@ -217,6 +224,7 @@ def new_inputs(inputs: Sequence[Any], config: Any) -> dict[str, np.ndarray]:
         batch.GT_CLASS_IDS: class_ids,
         batch.GT_BOXES: boxes,
         batch.GT_MASKS: np.moveaxis(masks, -1, 1),  # [batch, instance, height, width]
+        batch.LEFT_OUT: np.zeros((len(molded), batch.LEFT_OUT_ROWS, 4)),  # unknown here
         batch.ACTIVE_CLASSES: meta[:, META_COLUMNS["active_class_ids"]],
     }
     specs = training_specs(config)

@@ -82,3 +82,27 @@ def proposal_inputs(network: Network) -> tuple:
     """
     window = network.parts.coordinates(network.image, network.window)
     return network.trunk.rpn.scores, network.trunk.rpn.deltas, network.trunk.anchors, window
+
+
+def rpn_layers(network: Network) -> dict[str, keras.Layer]:
+    """Returns layers with the outputs of the RPN under Matterport's names, for any other dialect.
+
+    The graph of such a dialect has no need of them: it keeps the levels of the pyramid apart, and
+    has one logit per anchor, which is the second of two whose first is 0.
+
+    Args:
+        network: Network. Its inference graph is used.
+
+    Returns:
+        Dict of layers by name: the `output` of `rpn_class_logits` and `rpn_class` is
+        `[batch, anchors, 2]`, that of `rpn_bbox` `[batch, anchors, 4]`.
+    """
+    rpn = network.trunk.rpn
+    logits = keras.ops.concatenate(rpn.logits, axis=1)
+    pair = keras.ops.stack([keras.ops.zeros_like(logits), logits], axis=-1)
+    named = keras.layers.Identity(dtype="float32", name="rpn_class_logits")
+    softmax = keras.layers.Softmax(dtype="float32", name="rpn_class")
+    join = keras.layers.Concatenate(axis=1, dtype="float32", name="rpn_bbox")
+    softmax(named(pair))
+    join(rpn.deltas)
+    return {layer.name: layer for layer in (named, softmax, join)}

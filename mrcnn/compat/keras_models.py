@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,27 @@ def _usable(callbacks):
 
 @keras.saving.register_keras_serializable("mrcnn")
 class Graph(OldFiles, keras.Model):
-    """The inference graph."""
+    """The inference graph.
+
+    Attributes:
+        further_layers: callable. Returns layers by name that `get_layer` finds too, although the
+            outputs of the graph do not depend on them.
+    """
+
+    further_layers: Callable[[], dict[str, keras.Layer]] = dict
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> keras.Layer:
+        """Returns a layer as `keras.Model.get_layer`, or one of `further_layers`.
+
+        Args:
+            name: str or None. Its name. Defaults to None: it is found by `index`.
+            index: int or None. Its place among the layers. Defaults to None.
+        """
+        if name is not None and name not in {layer.name for layer in self.layers}:
+            further = self.further_layers()
+            if name in further:
+                return further[name]
+        return super().get_layer(name, index)
 
 
 @keras.saving.register_keras_serializable("mrcnn")

@@ -17,12 +17,12 @@ def minimize_mask(bbox: Any, mask: Any, mini_shape: tuple[int, int]) -> np.ndarr
     """Crops masks to their boxes and scales them to mini-masks.
 
     Args:
-        bbox: array [N, 4], y1, x1, y2, x2 in pixels.
-        mask: array [H, W, N], bool or numbers.
+        bbox: array `[N, 4]`, y1, x1, y2, x2 in pixels.
+        mask: array `[H, W, N]`, bool or numbers.
         mini_shape: (mask_height, mask_width).
 
     Returns:
-        bool [mask_height, mask_width, N].
+        bool `[mask_height, mask_width, N]`.
 
     Raises:
         ValueError: if a box has no area.
@@ -44,12 +44,12 @@ def expand_mask(bbox: Any, mini_mask: Any, image_shape: tuple[int, ...]) -> np.n
     """Scales mini-masks back to their boxes in the image.
 
     Args:
-        bbox: array [N, 4], y1, x1, y2, x2 in pixels.
-        mini_mask: array [mask_height, mask_width, N].
+        bbox: array `[N, 4]`, y1, x1, y2, x2 in pixels.
+        mini_mask: array `[mask_height, mask_width, N]`.
         image_shape: (H, W, ...).
 
     Returns:
-        bool [H, W, N].
+        bool `[H, W, N]`.
     """
     mini_mask = np.asarray(mini_mask)
     mask = np.zeros((*image_shape[:2], mini_mask.shape[-1]), bool)
@@ -72,12 +72,12 @@ def unmold_mask(mask: Any, bbox: Any, image_shape: tuple[int, ...]) -> np.ndarra
     """Pastes a predicted mask into its box in the image.
 
     Args:
-        mask: array [mask_height, mask_width], 0..1. Pixels with at least 0.5 are inside.
+        mask: array `[mask_height, mask_width]`, 0..1. Pixels with at least 0.5 are inside.
         bbox: (y1, x1, y2, x2), ints, in pixels inside the image.
         image_shape: (H, W, ...).
 
     Returns:
-        bool [H, W].
+        bool `[H, W]`.
     """
     y1, x1, y2, x2 = bbox
     full = np.zeros(image_shape[:2], bool)

@@ -28,20 +28,20 @@ def compute_ap(
     AP is the area under the precision-recall curve.
 
     Args:
-        gt_boxes: array [G, 4], pixels.
-        gt_class_ids: array [G].
-        gt_masks: array [H, W, G], bool.
-        pred_boxes: array [P, 4], pixels.
-        pred_class_ids: array [P].
-        pred_scores: array [P].
-        pred_masks: array [H, W, P], bool.
+        gt_boxes: array `[G, 4]`, pixels.
+        gt_class_ids: array `[G]`.
+        gt_masks: array `[H, W, G]`, bool.
+        pred_boxes: array `[P, 4]`, pixels.
+        pred_class_ids: array `[P]`.
+        pred_scores: array `[P]`.
+        pred_masks: array `[H, W, P]`, bool.
         iou_threshold: float. Minimum mask IoU of a match. Defaults to 0.5.
 
     Returns:
         mAP: float.
-        precisions: [P + 2], the curve with its end points.
-        recalls: [P + 2].
-        overlaps: float32 [P, G], the mask IoUs.
+        precisions: `[P + 2]`, the curve with its end points.
+        recalls: `[P + 2]`.
+        overlaps: float32 `[P, G]`, the mask IoUs.
     """
     gt_match, pred_match, overlaps = compute_matches(
         gt_boxes,
@@ -76,13 +76,13 @@ def compute_ap_range(
     """Computes the mean of `compute_ap` over IoU thresholds.
 
     Args:
-        gt_box: array [G, 4], pixels.
-        gt_class_id: array [G].
-        gt_mask: array [H, W, G], bool.
-        pred_box: array [P, 4], pixels.
-        pred_class_id: array [P].
-        pred_score: array [P].
-        pred_mask: array [H, W, P], bool.
+        gt_box: array `[G, 4]`, pixels.
+        gt_class_id: array `[G]`.
+        gt_mask: array `[H, W, G]`, bool.
+        pred_box: array `[P, 4]`, pixels.
+        pred_class_id: array `[P]`.
+        pred_score: array `[P]`.
+        pred_mask: array `[H, W, P]`, bool.
         iou_thresholds: list or array of floats. Defaults to None, 0.5 to 0.95 in steps of 0.05.
         verbose: int. 1 prints a line per threshold and the mean, as in Matterport's code.
             Defaults to 1.
@@ -110,8 +110,8 @@ def compute_recall(pred_boxes: Any, gt_boxes: Any, iou: float) -> tuple[float, n
     """Computes the fraction of instances that are found by at least one box.
 
     Args:
-        pred_boxes: array [P, 4], pixels.
-        gt_boxes: array [G, 4], pixels.
+        pred_boxes: array `[P, 4]`, pixels.
+        gt_boxes: array `[G, 4]`, pixels.
         iou: float. Minimum box IoU.
 
     Returns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from mrcnn.compat.augment import augmenter
 from mrcnn.compat.boxes import generate_pyramid_anchors, norm_boxes
 from mrcnn.compat.generator import compute_backbone_shapes
 from mrcnn.compat.images import as_images
-from mrcnn.compat.inference_graph import OldNetwork, proposal_inputs
+from mrcnn.compat.inference_graph import OldNetwork, proposal_inputs, rpn_layers
 from mrcnn.compat.keras_models import CheckpointPath, Graph, TrainingGraph
 from mrcnn.data.dataset import Dataset
 from mrcnn.folder import ModelFolder
@@ -78,10 +79,12 @@ class OldMethods(_Mixin):
             graph = training.trainer(self.network.training, weights, TrainingGraph)
             graph.config = self.config
             return graph
-        graph = self.network.detector
-        if isinstance(self.network, OldNetwork):
-            graph = self.network.inference
-        return Graph(graph.input, graph.output, name=graph.name)
+        is_old = isinstance(self.network, OldNetwork)
+        inner = self.network.inference if is_old else self.network.detector
+        graph = Graph(inner.input, inner.output, name=inner.name)
+        if not is_old:
+            graph.further_layers = functools.cache(functools.partial(rpn_layers, self.network))
+        return graph
 
     @property
     def predict(self) -> Callable:
@@ -397,7 +400,7 @@ class OldMethods(_Mixin):
             images, image_metas, _ = self.mold_inputs(images)
         graph = keras.Model(self.keras_model.inputs, list(outputs.values()))
         arrays = [np.asarray(a, "float32") for a in self._arrays(np.asarray(images), image_metas)]
-        values = graph(arrays, training=False)
+        values = keras.tree.flatten(graph(arrays, training=False))  # one output comes without list
         results = collections.OrderedDict(
             (name, keras.ops.convert_to_numpy(value))
             for name, value in zip(outputs, values, strict=True)
@@ -424,8 +427,10 @@ class OldMethods(_Mixin):
         if layer == "ROI" and rest:
             stages = ProposalStages(self.network.parts.proposals)(*proposal_inputs(self.network))
             return stages.get(rest[0])
-        known = {layer.name: layer for layer in self.keras_model.layers}
-        return known[layer].output if layer in known else None
+        try:
+            return self.keras_model.get_layer(layer).output
+        except ValueError:
+            return None
 
     def find_trainable_layer(self, layer: Any) -> Any:
         """Returns the layer inside a wrapper, or the layer itself.

@@ -19,14 +19,14 @@ def build_rpn_targets(
 
     Args:
         image_shape: (H, W, C), not used.
-        anchors: array [A, 4] in pixels.
-        gt_class_ids: int array [N], negative for crowds.
-        gt_boxes: array [N, 4] in pixels.
+        anchors: array `[A, 4]` in pixels.
+        gt_class_ids: int array `[N]`, negative for crowds.
+        gt_boxes: array `[N, 4]` in pixels.
         config: `Config`.
 
     Returns:
-        rpn_match: int32 [A], 1 instance, -1 background, 0 neither.
-        rpn_bbox: [RPN_TRAIN_ANCHORS_PER_IMAGE, 4], deltas / RPN_BBOX_STD_DEV of the positive
+        rpn_match: int32 `[A]`, 1 instance, -1 background, 0 neither.
+        rpn_bbox: `[RPN_TRAIN_ANCHORS_PER_IMAGE, 4]`, deltas / RPN_BBOX_STD_DEV of the positive
             anchors in their order, then zeros.
     """
     anchors, gt_class_ids, gt_boxes = map(np.asarray, (anchors, gt_class_ids, gt_boxes))
@@ -69,17 +69,17 @@ def build_detection_targets(
     """Samples RoIs for training the heads and computes their targets.
 
     Args:
-        rpn_rois: array [N, 4] in pixels.
-        gt_class_ids: int array [G].
-        gt_boxes: array [G, 4] in pixels.
-        gt_masks: bool array [H, W, G], or mini-masks [mask_height, mask_width, G].
+        rpn_rois: array `[N, 4]` in pixels.
+        gt_class_ids: int array `[G]`.
+        gt_boxes: array `[G, 4]` in pixels.
+        gt_masks: bool array `[H, W, G]`, or mini-masks `[mask_height, mask_width, G]`.
         config: `Config`. T below is its TRAIN_ROIS_PER_IMAGE.
 
     Returns:
-        rois: [T, 4] in pixels.
-        class_ids: int32 [T], 0 for background.
-        bboxes: float32 [T, NUM_CLASSES, 4], deltas / BBOX_STD_DEV at the true class.
-        masks: float32 [T, *MASK_SHAPE, NUM_CLASSES], 0..1, at the true class.
+        rois: `[T, 4]` in pixels.
+        class_ids: int32 `[T]`, 0 for background.
+        bboxes: float32 `[T, NUM_CLASSES, 4]`, deltas / BBOX_STD_DEV at the true class.
+        masks: float32 `[T, *MASK_SHAPE, NUM_CLASSES]`, 0..1, at the true class.
 
     Raises:
         ValueError: if the image has no instance.
@@ -149,11 +149,11 @@ def generate_random_rois(
     Args:
         image_shape: (H, W, C).
         count: int. Number of boxes.
-        gt_class_ids: int array [N], not used.
-        gt_boxes: array [N, 4] in pixels.
+        gt_class_ids: int array `[N]`, not used.
+        gt_boxes: array `[N, 4]` in pixels.
 
     Returns:
-        int32 [count, 4] in pixels; sides are at least one pixel long.
+        int32 `[count, 4]` in pixels; sides are at least one pixel long.
     """
     height, width = image_shape[:2]
     rois = []

@@ -1,7 +1,7 @@
 """The record of annotations: every format is read into it and written from it.
 
 A record says where the shape of an instance is described; nothing is decoded before it is needed.
-This is the one place that turns shapes into masks.
+This is the one place that turns shapes into masks, and it does so instance by instance.
 """
 
 from __future__ import annotations
@@ -15,7 +15,12 @@ from pycocotools import mask as coco_mask
 
 from mrcnn.data.dataset import read_cached
 from mrcnn.images.files import read_label_image
-from mrcnn.images.rle import decode_rle
+from mrcnn.images.polygons import draw_polygons, polygon_parts
+from mrcnn.images.rle import checked_rle, crop_rle, decode_rle, labels_to_rles, mask_to_rle
+
+# Of all masks of one image as one array, which only load_mask makes: 700 masks of 4000x3000.
+MAX_STACK_BYTES = 2**33
+NO_SHAPE = "it has no segmentation. Add one, or set USE_MASKS = False (boxes alone)"
 
 
 # --- The record ----------------------------------------------------------------------------------
@@ -147,6 +152,30 @@ def annotated_size(image: Image) -> tuple[int, int] | None:
     return None
 
 
+def iterate_rles(image: Image) -> Iterator[tuple[Instance, dict]]:
+    """Draws the instances of an image as run-length codes, one at a time, in their order.
+
+    Args:
+        image: Image.
+
+    Yields:
+        (instance, code): Instance, and {"size": [height, width], "counts": bytes}. An instance that
+        stands for a whole label image comes once per value of it.
+
+    Raises:
+        ValueError: if an instance has no shape, a damaged one, or one of another size than its
+            image.
+    """
+    files: dict[str, np.ndarray] = {}  # each label image is decoded once per image
+    for instance in image.instances:
+        if is_label_image(instance.shape):
+            labels = read_labels(instance.shape)
+            for code in labels_to_rles(labels, int(labels.max(initial=0))):
+                yield instance, code
+        else:
+            yield instance, _draw(image, instance, files)
+
+
 def iterate_masks(image: Image) -> Iterator[tuple[int, np.ndarray]]:
     """Draws the instances of an image, one at a time, in their order.
 
@@ -157,21 +186,14 @@ def iterate_masks(image: Image) -> Iterator[tuple[int, np.ndarray]]:
         (class_id, mask): int, negative for a crowd, and bool [height, width].
 
     Raises:
-        ValueError: if an instance has no shape, a damaged one, or one of another size than its
-            image.
+        ValueError: as `iterate_rles`.
     """
-    files: dict[str, np.ndarray] = {}  # each label image is decoded once per image
-    for instance in image.instances:
-        if is_label_image(instance.shape):
-            labels = read_labels(instance.shape)
-            for number in range(1, int(labels.max(initial=0)) + 1):
-                yield instance.signed_class_id, labels == number
-        else:
-            yield instance.signed_class_id, _draw(image, instance, files)
+    for instance, code in iterate_rles(image):
+        yield instance.signed_class_id, decode_rle(code)
 
 
 def rasterize(image: Image) -> tuple[np.ndarray, np.ndarray] | None:
-    """Draws the instances of an image; those without a pixel are left out.
+    """Draws the instances of an image into one array; those without a pixel are left out.
 
     Args:
         image: Image.
@@ -181,32 +203,40 @@ def rasterize(image: Image) -> tuple[np.ndarray, np.ndarray] | None:
         there are none, and nothing says how large the image is.
 
     Raises:
-        ValueError: as `iterate_masks`.
+        ValueError: as `iterate_rles`, or if the array would be too large.
     """
-    kept = [(class_id, mask) for class_id, mask in iterate_masks(image) if mask.any()]
-    if kept:
-        masks = np.stack([mask for _, mask in kept], axis=-1)
-        return masks, np.array([class_id for class_id, _ in kept], np.int32)
-    size = annotated_size(image)
-    return None if size is None else (np.zeros((*size, 0), bool), np.zeros(0, np.int32))
+    kept = [(instance, code) for instance, code in iterate_rles(image) if coco_mask.area(code)]
+    size = tuple(kept[0][1]["size"]) if kept else annotated_size(image)
+    if size is None:
+        return None
+    if len(kept) * size[0] * size[1] > MAX_STACK_BYTES:
+        raise ValueError(
+            f"{image.file}: {len(kept)} masks of image {image.path}, {size[0]}x{size[1]} (height x "
+            f"width), are larger than {MAX_STACK_BYTES} bytes as one array. Use load_instances, "
+            "which returns them run-length coded, or cut the image into tiles."
+        )
+    # Instance by instance in memory: pages of a mask that stay empty are never filled.
+    masks = np.zeros((len(kept), *size), bool)
+    for mask, (_, code) in zip(masks, kept, strict=True):
+        crop, (y1, x1, y2, x2) = crop_rle(code)
+        mask[y1:y2, x1:x2] = crop
+    class_ids = np.array([instance.signed_class_id for instance, _ in kept], np.int32)
+    return np.moveaxis(masks, 0, -1), class_ids
 
 
 def _draw(image, instance, files):
-    """Draws one instance, bool [height, width]."""
+    """Draws one instance as a run-length code."""
     shape, size = instance.shape, annotated_size(image)
     if shape is None:
-        reason = "it has no segmentation. Add one, or set USE_MASKS = False (boxes alone)"
-        raise broken(image, instance.name, reason)
+        raise broken(image, instance.name, NO_SHAPE)
     if size is None:
         reason = "the size of its image is missing: give height and width"
         raise broken(image, instance.name, reason)
-    try:
-        if isinstance(shape, Rle):
-            return _decode(shape, size)
-        if isinstance(shape, Polygons):
-            return _fill(shape.points, size)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise broken(image, instance.name, error) from error
+    if isinstance(shape, Polygons | Rle):
+        try:
+            return draw_shape(shape, size)
+        except ValueError as error:
+            raise broken(image, instance.name, error) from error
     if isinstance(shape, MaskFile):
         mask = read_cached(shape.file, _read_mask)
     else:
@@ -219,7 +249,28 @@ def _draw(image, instance, files):
             f"annotated as {size[0]}x{size[1]} (height x width). All masks must have the size of "
             "their image."
         )
-    return mask
+    return mask_to_rle(mask)
+
+
+def draw_shape(shape: Polygons | Rle, size: tuple[int, int]) -> dict:
+    """Draws a shape as a run-length code.
+
+    Args:
+        shape: Polygons or Rle.
+        size: (height, width) of its image.
+
+    Raises:
+        ValueError: if the shape is damaged, or a code of another size.
+    """
+    if isinstance(shape, Polygons):
+        parts, scraps = polygon_parts(shape.points)
+        if scraps and not parts:
+            raise ValueError("a polygon needs at least three points [x1, y1, x2, y2, ...]")
+        return draw_polygons(parts, size)
+    code = checked_rle({"size": shape.size, "counts": shape.counts})
+    if tuple(code["size"]) != size:
+        raise ValueError(f"its RLE has size {code['size']}, but its image {size} (height, width)")
+    return code
 
 
 def broken(image: Image, name: str, reason: Any) -> ValueError:
@@ -230,31 +281,8 @@ def broken(image: Image, name: str, reason: Any) -> ValueError:
         name: str. What to call the instance, such as "annotation 17".
         reason: str or exception. What is wrong with it.
     """
-    return ValueError(f"{image.file}: {name} of image {image.path}: {reason}.")
-
-
-def _decode(shape, size):
-    found = tuple(int(side) for side in shape.size)
-    if found != size:
-        raise ValueError(f"its RLE has size {found}, but its image {size} (height, width)")
-    return decode_rle({"size": shape.size, "counts": shape.counts})
-
-
-def _fill(polygons, size):
-    """Draws the union of polygons as pycocotools does."""
-    if all(np.size(part) == 1 for part in polygons) or (
-        len(polygons) > 2 and all(np.size(part) == 2 for part in polygons)
-    ):
-        polygons = [polygons]  # one polygon as a flat list, or as a list of points
-    polygons = [np.asarray(polygon, np.float64).ravel() for polygon in polygons]
-    for polygon in polygons:
-        if polygon.size < 6 or polygon.size % 2 or not np.isfinite(polygon).all():
-            raise ValueError("a polygon needs at least three points [x1, y1, x2, y2, ...]")
-        # Far points cost memory for each pixel of the outline: keep them near the image.
-        polygon[0::2] = np.clip(polygon[0::2], -size[1], 2 * size[1])
-        polygon[1::2] = np.clip(polygon[1::2], -size[0], 2 * size[0])
-    codes = coco_mask.frPyObjects([polygon.tolist() for polygon in polygons], *size)
-    return decode_rle(coco_mask.merge(codes))
+    text = str(reason).removesuffix(".")
+    return ValueError(f"{image.file}: {name} of image {image.path}: {text}.")
 
 
 def is_label_image(shape: Any) -> TypeGuard[Label]:
@@ -296,6 +324,9 @@ def _read_numbers(path):
 def _read_consecutive(path):
     """Reads a label image and numbers its values 1, 2, ... in ascending order, int32 [H, W]."""
     labels = _read_numbers(path)
-    values = np.unique(labels)
-    numbers = np.searchsorted(values[values > 0], labels) + 1
-    return np.where(labels > 0, numbers, 0).astype(np.int32)
+    values = np.unique(np.append(np.unique(labels), labels.dtype.type(0)))
+    stored, numbers = labels.reshape(-1), np.empty(labels.size, np.int32)
+    for start in range(0, labels.size, 2**20):  # in blocks, because the search makes int64
+        block = slice(start, start + 2**20)
+        numbers[block] = np.searchsorted(values, stored[block])
+    return numbers.reshape(labels.shape)

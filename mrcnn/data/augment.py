@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 
@@ -55,13 +57,13 @@ class Augmenter:
         self.brightness, self.contrast = brightness, contrast
 
     def __call__(
-        self, image: np.ndarray, masks: np.ndarray, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self, image: np.ndarray, masks: Any, rng: np.random.Generator
+    ) -> tuple[np.ndarray, Any]:
         """Augments one image.
 
         Args:
             image: array [H, W, C], uint8 or float32, 0..255.
-            masks: array [H, W, N] of any dtype.
+            masks: array [H, W, N] of any dtype, or SourceMasks.
             rng: numpy.random.Generator.
 
         Returns:
@@ -89,20 +91,50 @@ class Augmenter:
         return float(np.exp(rng.uniform(low, high)))
 
 
-def move(array: np.ndarray, left_right: bool, up_down: bool, turns: int) -> np.ndarray:
-    """Flips and rotates the first two axes of an array.
+def move(array: Any, left_right: bool, up_down: bool, turns: int) -> Any:
+    """Flips and rotates the first two axes of an array, or `SourceMasks`.
 
     Args:
-        array: array [H, W, ...].
+        array: array [H, W, ...], or SourceMasks.
         left_right: bool. Whether to flip it from left to right.
         up_down: bool. Whether to flip it upside down.
         turns: int. Number of quarter turns counterclockwise, after the flips.
 
     Returns:
-        A view of the array.
+        A view of the array, or SourceMasks.
     """
+    if not isinstance(array, np.ndarray):
+        return array.moved(left_right, up_down, turns)
     if left_right:
         array = array[:, ::-1]
     if up_down:
         array = array[::-1]
     return np.rot90(array, turns) if turns else array
+
+
+def move_region(
+    region: tuple[int, int, int, int],
+    shape: tuple[int, ...],
+    left_right: bool,
+    up_down: bool,
+    turns: int,
+) -> tuple[int, int, int, int]:
+    """Returns where a region of an array lies after `move`.
+
+    Args:
+        region: (y1, x1, y2, x2), upper bounds exclusive.
+        shape: (H, W) of the array before it is moved.
+        left_right: bool. See `move`.
+        up_down: bool. See `move`.
+        turns: int. See `move`.
+    """
+    y1, x1, y2, x2 = region
+    height, width = shape[:2]
+    if left_right:
+        x1, x2 = width - x2, width - x1
+    if up_down:
+        y1, y2 = height - y2, height - y1
+    for _ in range(turns):
+        y1, x1, y2, x2 = width - x2, y1, width - x1, y2
+        height, width = width, height
+    return y1, x1, y2, x2

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from mrcnn import batch as contract
-from mrcnn.data.check import _check_prepared
+from mrcnn.data.check import _check_prepared, warn_of_left_out
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.sample import _IMAGE, _ORDER, load_sample
 
@@ -122,16 +122,7 @@ class Batches(keras.utils.PyDataset):
         Raises:
             ValueError: if the images of the batch have different shapes, or one cannot be used.
         """
-        samples = [
-            load_sample(
-                self.dataset,
-                self.config,
-                image_id,
-                self._augmentation_of(image_id),
-                np.random.default_rng([self.seed, _IMAGE, turn, int(image_id)]),
-            )
-            for turn, image_id in self.plan(epoch, index)
-        ]
+        samples = [self._sample(turn, image_id) for turn, image_id in self.plan(epoch, index)]
         shapes = {sample[contract.IMAGE].shape for sample in samples}
         if len(shapes) > 1:
             raise ValueError(
@@ -140,6 +131,17 @@ class Batches(keras.utils.PyDataset):
                 "IMAGES_PER_GPU = 1."
             )
         return {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
+
+    def _sample(self, turn, image_id):
+        sample = load_sample(
+            self.dataset,
+            self.config,
+            image_id,
+            self._augmentation_of(image_id),
+            np.random.default_rng([self.seed, _IMAGE, turn, int(image_id)]),
+        )
+        warn_of_left_out(self.dataset, self.config, image_id, sample[contract.LEFT_OUT])
+        return sample
 
     def _augmentation_of(self, image_id):
         plain = self.dataset.image_info[image_id]["source"] in self.plain_sources

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.data.dataset import Dataset
+from mrcnn.data.annotated import AnnotatedDataset
+from mrcnn.data.dataset import Dataset, describe_image
 from mrcnn.data.sample import load_fitted_instances, load_sample
 from mrcnn.images.files import check_image_file
 
@@ -37,9 +38,9 @@ def _check_prepared(dataset, name="dataset"):
 def check_dataset(dataset: Dataset, config: Any, name: str = "dataset") -> None:
     """Checks a dataset before the first step of training.
 
-    It also warns (logger "mrcnn") of what training would silently leave out: instances that vanish
-    at the size of the network's input, images with more instances than MAX_GT_INSTANCES, and data
-    without any instance. For these, at most `SAMPLED_IMAGES` images are looked at.
+    It also warns (logger "mrcnn") of what training would silently leave out: instances that are
+    thinner than a pixel of the network's input, images with more instances than MAX_GT_INSTANCES,
+    and data without any instance. For these, at most `SAMPLED_IMAGES` images are looked at.
 
     Args:
         dataset: Dataset. The dataset to check.
@@ -60,6 +61,8 @@ def check_dataset(dataset: Dataset, config: Any, name: str = "dataset") -> None:
         )
     if dataset.has("files"):
         _check_files(dataset, name)
+    if config.USE_MASKS and isinstance(dataset, AnnotatedDataset):
+        dataset.check_shapes()
     load_sample(dataset, config, int(np.asarray(dataset.image_ids)[0]))
     _warn_of_instances(_count_instances(dataset, config), dataset, config, name)
 
@@ -70,9 +73,10 @@ class _Counts:
     images = 0
     instances = 0  # those that training could use if they were large enough
     crowds = 0
-    vanished = 0
+    thin = 0  # those that would lose most of their pixels, or all, at the network's input
     crowded_images = 0  # with more instances than MAX_GT_INSTANCES
     most = 0  # instances in one image
+    fullest = 0  # the id of that image
 
 
 def _count_instances(dataset, config):
@@ -84,13 +88,15 @@ def _count_instances(dataset, config):
     order = np.random.default_rng(0).permutation(np.asarray(dataset.image_ids))
     end = time.monotonic() + SAMPLED_SECONDS
     for image_id in order[:SAMPLED_IMAGES]:
-        class_ids, left = load_fitted_instances(dataset, config, int(image_id))
+        class_ids, fitted = load_fitted_instances(dataset, config, int(image_id))
+        left = fitted.class_ids
         counts.images += 1
         counts.instances += int((class_ids > 0).sum())
         counts.crowds += int((class_ids < 0).sum())
-        counts.vanished += int((class_ids > 0).sum() - (left > 0).sum())
+        counts.thin += int(((left > 0) & fitted.thin).sum())
         counts.crowded_images += len(left) > config.MAX_GT_INSTANCES
-        counts.most = max(counts.most, len(left))
+        if len(left) > counts.most:
+            counts.most, counts.fullest = len(left), int(image_id)
         if time.monotonic() > end:
             break
     return counts
@@ -112,13 +118,14 @@ def _warn_of_instances(counts, dataset, config, name):
             seen,
             crowds if counts.crowds else "",
         )
-    if counts.vanished:
+    if counts.thin:
         logger.warning(
-            "%s: %d of %d instances (in %s) vanish when the image is scaled with IMAGE_RESIZE_MODE "
-            "= %r, IMAGE_MIN_DIM = %s, IMAGE_MAX_DIM = %s: training never sees them. Raise "
-            "IMAGE_MAX_DIM (and IMAGE_MIN_DIM), or cut the images into tiles.",
+            "%s: %d of %d instances (in %s) are thinner than a pixel when the image is scaled with "
+            "IMAGE_RESIZE_MODE = %r, IMAGE_MIN_DIM = %s, IMAGE_MAX_DIM = %s: each keeps at least "
+            "one pixel, but little is learned from it. Raise IMAGE_MAX_DIM (and IMAGE_MIN_DIM), or "
+            "cut the images into tiles.",
             name,
-            counts.vanished,
+            counts.thin,
             counts.instances,
             seen,
             config.IMAGE_RESIZE_MODE,
@@ -127,16 +134,43 @@ def _warn_of_instances(counts, dataset, config, name):
         )
     if counts.crowded_images:
         logger.warning(
-            "%s: %d of %d images hold more instances than MAX_GT_INSTANCES = %d, up to %d: the "
-            "rest is left out, another choice in each epoch. Set MAX_GT_INSTANCES = %d%s.",
+            "%s: %d of %d images hold more instances than MAX_GT_INSTANCES = %d, up to %d (image "
+            "%s): the rest teaches nothing, neither as objects nor as background, with another "
+            "choice in each epoch. Set MAX_GT_INSTANCES = %d%s.",
             name,
             counts.crowded_images,
             counts.images,
             config.MAX_GT_INSTANCES,
             counts.most,
+            describe_image(dataset, counts.fullest),
             counts.most,
             "" if counts.images == dataset.num_images else f" or more ({seen})",
         )
+        dataset._left_out_told = True  # type: ignore[attr-defined]
+
+
+def warn_of_left_out(dataset: Dataset, config: Any, image_id: int, left_out: np.ndarray) -> None:
+    """Warns of an image with more instances than MAX_GT_INSTANCES, once per dataset.
+
+    Args:
+        dataset: Dataset.
+        config: Config.
+        image_id: int. Number of the image.
+        left_out: array `[LEFT_OUT_ROWS, 4]`. Boxes of the instances left out of its sample.
+    """
+    if getattr(dataset, "_left_out_told", False) or not left_out.any():
+        return
+    dataset._left_out_told = True  # type: ignore[attr-defined]
+    total = config.MAX_GT_INSTANCES + int(left_out.any(axis=1).sum())
+    logger.warning(
+        "Image %s holds %d instances, but MAX_GT_INSTANCES = %d: the rest teaches nothing, neither "
+        "as objects nor as background, with another choice in each epoch. Set MAX_GT_INSTANCES = "
+        "%d or more. Further images are not mentioned.",
+        describe_image(dataset, image_id),
+        total,
+        config.MAX_GT_INSTANCES,
+        total,
+    )
 
 
 def _check_files(dataset, name):

@@ -17,6 +17,7 @@ import numpy as np
 
 from mrcnn.images.files import read_image
 from mrcnn.images.masks import boxes_from_masks
+from mrcnn.images.rle import masks_to_rles
 
 if TYPE_CHECKING:
     from mrcnn.data.annotated import AnnotatedDataset
@@ -27,6 +28,7 @@ ABILITIES = {  # and the method that each belongs to
     "masks": "load_mask",
     "boxes": "load_boxes",
     "labels": "load_label",
+    "instances": "load_instances",
     "files": "load_image",
 }
 
@@ -201,7 +203,8 @@ class Dataset:
         Args:
             ability: str. "masks" or "boxes": `load_mask` or `load_boxes` brings its own. "labels":
                 the instances of an image never overlap, and `load_label` returns them as one label
-                image. "files": the images are files, and `load_image` reads them.
+                image. "instances": `load_instances` returns them run-length coded. "files": the
+                images are files, and `load_image` reads them.
 
         Returns:
             bool.
@@ -219,9 +222,11 @@ class Dataset:
         base = type(self).__mro__.index(Dataset)
         if ability == "files":
             return depths["files"] == base
-        if ability == "labels":
-            # A subclass that overrides load_mask alone wants its masks to be used.
-            return depths["labels"] < base and depths["labels"] <= depths["masks"]
+        if ability in ("labels", "instances"):
+            # A subclass that overrides load_mask or load_boxes alone wants those to be used.
+            rivals = ("masks",) if ability == "labels" else ("masks", "boxes")
+            own = depths[ability]
+            return own < base and all(own <= depths[rival] for rival in rivals)
         return depths[ability] < base
 
     # --- Loading -----------------------------------------------------------------------------
@@ -279,6 +284,26 @@ class Dataset:
         """
         masks, class_ids = self.load_mask(image_id)
         return boxes_from_masks(masks), np.asarray(class_ids, np.int32)
+
+    def load_instances(self, image_id: int) -> tuple[list[dict], np.ndarray, np.ndarray]:
+        """Loads the instances of an image run-length coded, for images with hundreds of them.
+
+        Override it where the masks of an image are not at hand as one array: training and
+        evaluation then never build it.
+
+        Args:
+            image_id: int. Number of the image.
+
+        Returns:
+            rles: list of N codes {"size": [H, W], "counts": bytes}, none empty.
+            boxes: float32 [N, 4], y1, x1, y2, x2 in pixels, upper bounds exclusive; of evaluation.
+            class_ids: int32 [N]. Negative for crowds.
+        """
+        masks, class_ids = self.load_mask(image_id)
+        boxes = boxes_from_masks(masks)
+        filled = np.flatnonzero(boxes[:, 2])
+        rles = masks_to_rles(np.asarray(masks)[..., filled])
+        return rles, boxes[filled], np.asarray(class_ids, np.int32)[filled]
 
 
 def describe_image(dataset: Dataset, image_id: int) -> str:

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from pycocotools import mask as coco_mask
-from scipy.ndimage import find_objects
 
 from mrcnn.data.dataset import Dataset, describe_image, image_size
 from mrcnn.images.overlaps import to_xywh
-from mrcnn.images.rle import encode_rle, masks_to_rles, text_rle
+from mrcnn.images.rle import labels_to_rles, masks_to_rles, text_rle
 
 
 def coco_ground_truth(
@@ -20,8 +19,8 @@ def coco_ground_truth(
     """Returns the ground truth of a dataset as COCO instances.
 
     Only the masks of one image are in memory at a time. Image and category ids are those of the
-    source if all of them are different whole numbers above 0 (as in COCO), and otherwise the
-    numbers of the dataset. Instances without a pixel are left out.
+    source if all of them are different whole numbers (as in COCO), and otherwise the numbers of the
+    dataset. Instances without a pixel are left out.
 
     Args:
         dataset: Dataset. A prepared one.
@@ -105,21 +104,29 @@ def checked_image_ids(dataset: Dataset, image_ids: Iterable[int] | None = None) 
     return image_ids
 
 
-def image_numbers(dataset: Dataset) -> list[int]:
-    """Returns the id of each image in a COCO file: the one of its source, or its number."""
-    return _whole_numbers([info.get("id") for info in dataset.image_info])
+def image_numbers(dataset: Dataset) -> list:
+    """Returns the id of each image in a COCO file: the one of its source, or its number.
+
+    The ids of the source are taken if they are different whole numbers, of any size and sign. The
+    ids of a COCO file are always taken, also if they are text.
+    """
+    from_coco = all(info["source"] == "coco" for info in dataset.image_info)
+    ids = [info.get("id") for info in dataset.image_info]
+    return _own_ids(ids, (int, np.integer, str) if from_coco else (int, np.integer))
 
 
 def category_numbers(dataset: Dataset) -> list[int]:
     """Returns the id of each class in a COCO file, 0 for the background."""
-    return [0, *_whole_numbers([info.get("id") for info in dataset.class_info[1:]], first=1)]
+    ids = [info.get("id") for info in dataset.class_info[1:]]
+    return [0, *_own_ids(ids, (int, np.integer), first=1)]
 
 
-def _whole_numbers(ids, first=0):
-    """The ids themselves if all are different whole numbers above 0, else first, first + 1, ..."""
-    whole = all(isinstance(i, (int, np.integer)) and not isinstance(i, bool) and i > 0 for i in ids)
-    usable = whole and len(set(ids)) == len(ids)
-    return [int(i) for i in ids] if usable else list(range(first, first + len(ids)))
+def _own_ids(ids, kinds, first=0):
+    """The ids themselves if all are different and of these kinds, else first, first + 1, ..."""
+    usable = all(isinstance(i, kinds) and not isinstance(i, bool) for i in ids)
+    if not usable or len(set(ids)) != len(ids):
+        return list(range(first, first + len(ids)))
+    return [i if isinstance(i, str) else int(i) for i in ids]
 
 
 def _objects(dataset, image_id, masks):
@@ -128,9 +135,13 @@ def _objects(dataset, image_id, masks):
         boxes, class_ids = dataset.load_boxes(image_id)
         height, width = image_size(dataset, image_id)
         return height, width, [(c, b, None) for c, b in zip(class_ids, to_xywh(boxes), strict=True)]
-    if dataset.has("labels"):  # hundreds of instances never become one array [H, W, N]
+    if dataset.has("instances"):  # hundreds of instances never become one array [H, W, N]
+        rles, boxes, class_ids = dataset.load_instances(image_id)
+        height, width = rles[0]["size"] if rles else image_size(dataset, image_id)
+        return height, width, list(zip(class_ids, to_xywh(boxes), rles, strict=True))
+    if dataset.has("labels"):
         labels, class_ids = dataset.load_label(image_id)
-        shape, rles = labels.shape, _label_rles(labels, len(class_ids))
+        shape, rles = labels.shape, labels_to_rles(labels, len(class_ids))
     else:
         stack, class_ids = dataset.load_mask(image_id)
         stack = np.asarray(stack)
@@ -154,12 +165,3 @@ def _own_boxes(dataset, image_id, objects):
     if list(class_ids) != [class_id for class_id, _, _ in objects]:
         return objects
     return [(c, box, rle) for (c, _, rle), box in zip(objects, to_xywh(boxes), strict=True)]
-
-
-def _label_rles(labels, count):
-    rles = []
-    for number, place in enumerate(find_objects(labels, max_label=count), 1):
-        rows, cols = place or (slice(0, 0), slice(0, 0))
-        region = (rows.start, cols.start, rows.stop, cols.stop)
-        rles.append(encode_rle(labels[rows, cols] == number, region, labels.shape))
-    return rles

@@ -10,7 +10,7 @@ from mrcnn import batch as contract
 from mrcnn import dialects
 from mrcnn.data.augment import Augmenter
 from mrcnn.data.dataset import Dataset, describe_image, image_size
-from mrcnn.data.instances import Instances, from_labels, from_masks, masks_from_boxes
+from mrcnn.data.instances import Instances, SourceMasks, from_labels, from_masks
 from mrcnn.images.values import to_channels, to_network_range
 
 # Streams of random numbers: the order of an epoch, and the augmentation of an image.
@@ -47,32 +47,46 @@ def load_sample(
     plain = augmentation is None or isinstance(augmentation, Augmenter)
     labels = _load_labels(dataset, config, image_id, image.shape[:2]) if plain else None
     if labels is None:
-        masks, class_ids = load_checked_masks(dataset, config, image_id, image.shape[:2])
+        masks: Any = load_masks(dataset, config, image_id, image.shape[:2])
     else:
-        masks, class_ids = labels[0][..., None], labels[1]
+        masks = labels[0][..., None]
     image, masks, factor = _augment(image, masks, augmentation, rng, dataset, image_id)
     frame = dialects.of(config).frame
     plan = frame.plan(image.shape, config, scale_factor=factor, rng=rng)
     fitted = frame.apply(image, plan, config)
     if labels is None:
-        instances = from_masks(masks, class_ids, plan)
+        instances = _fitted(masks, plan, describe_image(dataset, image_id))
     else:
-        instances = from_labels(masks[..., 0], class_ids, plan)
+        instances = from_labels(masks[..., 0], labels[1], plan)
+    left_out = np.zeros((contract.LEFT_OUT_ROWS, 4), np.float32)
     if len(instances.crops) > config.MAX_GT_INSTANCES:
-        # Another choice in each epoch, so that no instance is left out for good.
-        rows = rng.choice(len(instances.crops), config.MAX_GT_INSTANCES, replace=False)
-        instances = instances.take(np.sort(rows))
+        rows = _choose(instances.class_ids, config.MAX_GT_INSTANCES, rng)
+        boxes = np.delete(instances.boxes, rows, axis=0)[: len(left_out)]
+        left_out[: len(boxes)] = boxes
+        instances = instances.take(rows)
     sample = pad_sample(fitted.image, instances, config)
+    sample[contract.LEFT_OUT] = left_out
     sample[contract.WINDOW] = frame.window(fitted)
     if dialects.of(config).active_classes:
         sample[contract.ACTIVE_CLASSES] = _active_classes(dataset, image_id, config)
     return sample
 
 
+def _choose(class_ids, count, rng):
+    """Returns the rows of the instances that have room: crowds, at most half, and the rest drawn.
+
+    There is another choice in each epoch, so that no instance is left out for good. A crowd covers
+    what nothing else in the batch does.
+    """
+    crowds = np.flatnonzero(class_ids < 0)[: count // 2]
+    others = np.delete(np.arange(len(class_ids)), crowds)
+    return np.sort(np.append(crowds, rng.choice(others, count - len(crowds), replace=False)))
+
+
 def load_fitted_instances(
     dataset: Dataset, config: Any, image_id: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Finds which instances of an image are left at the size of the network's input.
+) -> tuple[np.ndarray, Instances]:
+    """Finds what is left of the instances of an image at the size of the network's input.
 
     The image itself is not read where the annotations say how large it is.
 
@@ -82,22 +96,28 @@ def load_fitted_instances(
         image_id: int. Number of the image.
 
     Returns:
-        Two int arrays of class ids: those of all instances, and of the instances that still have a
-        pixel; negative for crowds.
+        class_ids: int array. Of all instances, negative for crowds.
+        instances: Instances. At the size of the network's input.
 
     Raises:
         ValueError: if the masks or class ids are unusable; naming the image.
     """
+    frame = dialects.of(config).frame
     labels = _load_labels(dataset, config, image_id)
     if labels is not None:
         label, class_ids = labels
-        plan = dialects.of(config).frame.plan(label.shape, config)
-        return class_ids, from_labels(label, class_ids, plan).class_ids
-    masks, class_ids = load_checked_masks(dataset, config, image_id)
-    if not class_ids.size:
-        return class_ids, class_ids
-    plan = dialects.of(config).frame.plan(masks.shape, config)
-    return class_ids, from_masks(masks, class_ids, plan).class_ids
+        return class_ids, from_labels(label, class_ids, frame.plan(label.shape, config))
+    masks = load_masks(dataset, config, image_id)
+    # Without instances there may be no size to plan with.
+    plan = frame.plan(masks.shape if masks.class_ids.size else (1, 1), config)
+    return masks.class_ids, _fitted(masks, plan, describe_image(dataset, image_id))
+
+
+def _fitted(masks, plan, name):
+    try:
+        return from_masks(masks, plan)
+    except ValueError as error:
+        raise ValueError(f"Image {name}: {error}") from error
 
 
 def _active_classes(dataset, image_id, config) -> np.ndarray:
@@ -146,9 +166,9 @@ def _load_labels(dataset, config, image_id, shape=None):
     return labels, class_ids
 
 
-def load_checked_masks(
+def load_masks(
     dataset: Dataset, config: Any, image_id: int, shape: tuple[int, ...] | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+) -> SourceMasks:
     """Loads and checks the masks and class ids of an image; empty masks are left out.
 
     If masks are not used and the dataset has boxes of its own, each mask is a filled box.
@@ -161,7 +181,7 @@ def load_checked_masks(
             it has any.
 
     Returns:
-        (masks, class_ids): bool [H, W, N] and int [N].
+        SourceMasks.
 
     Raises:
         ValueError: if the masks have another size than the image, there is not one class id per
@@ -170,30 +190,53 @@ def load_checked_masks(
     name = describe_image(dataset, image_id)
     if not config.USE_MASKS and dataset.has("boxes"):
         boxes, class_ids = dataset.load_boxes(image_id)
-        shape = shape or image_size(dataset, image_id)
-        masks = masks_from_boxes(boxes, shape)
+        masks = SourceMasks.from_boxes(boxes, class_ids, _boxes_shape(dataset, image_id, shape))
+    elif dataset.has("instances"):
+        rles, _, class_ids = dataset.load_instances(image_id)
+        found = rles[0]["size"] if rles else shape or (0, 0)
+        _check_shape((*found, len(rles)), shape, name)
+        masks = SourceMasks.from_rles(rles, class_ids, found)
     else:
-        masks, class_ids = dataset.load_mask(image_id)
-    masks, class_ids = np.asarray(masks), np.asarray(class_ids).reshape(-1)
-    shape = shape or masks.shape[:2]
-    if masks.ndim == 3 and masks.shape[-1] == 0 and class_ids.size == 0:
-        return np.zeros((*shape, 0), bool), class_ids.astype(np.int32)
-    if masks.ndim != 3 or masks.shape[:2] != tuple(shape):
+        stack, class_ids = dataset.load_mask(image_id)
+        stack, class_ids = np.asarray(stack), np.asarray(class_ids).reshape(-1)
+        if stack.ndim == 3 and stack.shape[-1] == 0 and class_ids.size == 0:
+            # without instances, old scripts return any shape
+            stack = np.zeros((*(shape or stack.shape[:2]), 0), bool)
+        _check_shape(stack.shape, shape, name)
+        if stack.shape[-1] != class_ids.size:
+            raise ValueError(
+                f"Image {name}: {stack.shape[-1]} masks but {class_ids.size} class ids. "
+                "load_mask must return one class id per mask."
+            )
+        # some scripts return an empty mask of class 0 for "no instance"
+        masks = SourceMasks.from_stack(stack, class_ids)
+    _check_class_ids(masks.class_ids, config, name)
+    return masks
+
+
+def _boxes_shape(dataset, image_id, shape):
+    """Returns the size of the image that boxes are given in, checked where it is declared."""
+    info = dataset.image_info[image_id]
+    declared = (info.get("height"), info.get("width"))
+    if shape is None:
+        return image_size(dataset, image_id)
+    if all(declared) and declared != tuple(shape):
         raise ValueError(
-            f"Image {name}: the masks have shape {masks.shape}, but the image is "
-            f"{shape[0]}x{shape[1]} (height x width): load_mask must return [height, width, "
+            f"Image {describe_image(dataset, image_id)}: its boxes are annotated in an image of "
+            f"{declared[0]}x{declared[1]} (height x width), but the image is "
+            f"{shape[0]}x{shape[1]}. Correct the size there, or the boxes."
+        )
+    return shape
+
+
+def _check_shape(found, shape, name):
+    if len(found) != 3 or (shape is not None and tuple(found[:2]) != tuple(shape)):
+        height, width = shape if shape is not None else found[:2]
+        raise ValueError(
+            f"Image {name}: the masks have shape {found}, but the image is "
+            f"{height}x{width} (height x width): load_mask must return [height, width, "
             "instances] of the size of its image."
         )
-    if masks.shape[-1] != class_ids.size:
-        raise ValueError(
-            f"Image {name}: {masks.shape[-1]} masks but {class_ids.size} class ids. "
-            "load_mask must return one class id per mask."
-        )
-    filled = masks.any(axis=(0, 1))
-    if not filled.all():  # some scripts return an empty mask of class 0 for "no instance"
-        masks, class_ids = masks[..., filled], class_ids[filled]
-    _check_class_ids(class_ids, config, name)
-    return masks if masks.dtype == bool else masks != 0, class_ids
 
 
 def _check_class_ids(class_ids, config, name):
@@ -210,16 +253,26 @@ def _augment(image, masks, augmentation, rng, dataset, image_id):
     """Returns the augmented image and masks, and the factor of the scale jitter."""
     if augmentation is None:
         return image, masks, 1.0
-    if isinstance(augmentation, Augmenter):
+    if type(augmentation).__call__ is Augmenter.__call__:
         return *augmentation(image, masks, rng), augmentation.draw_scale(rng)
-    image, new_masks = augmentation(image, masks)
+    class_ids = None
+    if isinstance(masks, SourceMasks):  # code of the user's takes all masks as one array
+        class_ids, masks = masks.class_ids, masks.stack()
+    factor = 1.0
+    if isinstance(augmentation, Augmenter):
+        image, new_masks = augmentation(image, masks, rng)
+        factor = augmentation.draw_scale(rng)
+    else:
+        image, new_masks = augmentation(image, masks)
     if new_masks.shape[:2] != image.shape[:2] or new_masks.shape[-1] != masks.shape[-1]:
         raise ValueError(
             f"Image {describe_image(dataset, image_id)}: the augmentation returned an image of "
             f"shape {image.shape} with masks of shape {new_masks.shape}; expected masks [H, W, "
             f"{masks.shape[-1]}] of the size of the image, empty ones included."
         )
-    return image, new_masks, 1.0
+    if class_ids is not None:
+        new_masks = SourceMasks.from_stack(new_masks, class_ids)
+    return image, new_masks, factor
 
 
 def pad_sample(image: np.ndarray, instances: Instances, config: Any) -> dict[str, np.ndarray]:

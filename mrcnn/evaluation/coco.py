@@ -11,7 +11,6 @@ The numbers are those of pycocotools itself (Lin et al. 2014), with two settings
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 import math
 from collections import Counter
@@ -22,7 +21,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mrcnn.data.dataset import Dataset
-from mrcnn.data.ground_truth import checked_image_ids, coco_ground_truth
+from mrcnn.data.ground_truth import category_numbers, checked_image_ids, coco_ground_truth
 from mrcnn.evaluation.detections import check_sizes, collect_results
 from mrcnn.evaluation.pooled import pooled_counts
 from mrcnn.evaluation.report import Evaluation
@@ -49,6 +48,7 @@ def evaluate(
     *,
     max_detections: int | None = None,
     score_threshold: float = 0.5,
+    class_ids: Iterable[int] | None = None,
 ) -> Evaluation:
     """Scores detections against a data set.
 
@@ -63,6 +63,8 @@ def evaluate(
             None: 100, or the largest number of objects or detections in an image if that is more.
         score_threshold: float. Lowest score that counts in the pooled score. AP considers all.
             Defaults to 0.5.
+        class_ids: iterable of int or None. Classes of the data set to score; objects and detections
+            of others are left out. Defaults to None: all.
 
     Returns:
         The `Evaluation`.
@@ -74,6 +76,8 @@ def evaluate(
     rows, has_masks = collect_results(dataset, results, image_ids)
     has_masks = has_masks and (dataset.has("masks") or dataset.has("labels"))
     truth = coco_ground_truth(dataset, image_ids, masks=has_masks)
+    if class_ids is not None:
+        truth, rows = _of_classes(dataset, truth, rows, class_ids)
     kinds = ["bbox", "segm"] if has_masks else ["bbox"]
     if has_masks:
         check_sizes(truth, rows)
@@ -97,6 +101,16 @@ def evaluate(
     )
 
 
+def _of_classes(dataset, truth, rows, class_ids):
+    """Returns the ground truth and the detections of some classes."""
+    categories = category_numbers(dataset)
+    kept = {categories[class_id] for class_id in class_ids}
+    annotations = [a for a in truth["annotations"] if a["category_id"] in kept]
+    listed = [category for category in truth["categories"] if category["id"] in kept]
+    rows = [row for row in rows if row["category_id"] in kept]
+    return truth | {"annotations": annotations, "categories": listed}, rows
+
+
 # --- COCO AP -------------------------------------------------------------------------------------
 def _most_in_one_image(annotations, rows):
     most = COCO_MAX_DETECTIONS
@@ -109,15 +123,24 @@ def _most_in_one_image(annotations, rows):
 def _run_coco(truth, rows, kind, limit):
     """The evaluated COCOeval of one kind, with nothing printed."""
     other = "segmentation" if kind == "bbox" else "bbox"
-    rows = [{key: value for key, value in row.items() if key != other} for row in rows]
+    # Ids of images may be anything that a file holds; pycocotools sorts them as one array.
+    ids = sorted((image["id"] for image in truth["images"]), key=lambda i: (isinstance(i, str), i))
+    places = {image_id: place for place, image_id in enumerate(ids, 1)}
+    rows = [
+        {k: v for k, v in row.items() if k != other} | {"image_id": places[row["image_id"]]}
+        for row in rows
+    ]
     with contextlib.redirect_stdout(io.StringIO()):
         coco_truth, coco_rows = COCO(), COCO()
-        coco_truth.dataset = copy.deepcopy(truth)  # pycocotools writes into what it is given
+        # Copies, because pycocotools writes into what it is given.
+        images = [entry | {"id": places[entry["id"]]} for entry in truth["images"]]
+        objects = [a | {"image_id": places[a["image_id"]]} for a in truth["annotations"]]
+        coco_truth.dataset = truth | {"images": images, "annotations": objects}
         coco_truth.createIndex()
         if rows:
             coco_rows = coco_truth.loadRes(rows)
         else:  # loadRes cannot take an empty list
-            coco_rows.dataset = {**truth, "annotations": []}
+            coco_rows.dataset = coco_truth.dataset | {"annotations": []}
             coco_rows.createIndex()
         table = COCOeval(coco_truth, coco_rows, kind)
         table.params.maxDets = [limit]
@@ -144,9 +167,10 @@ def _per_class(dataset, truth, rows, tables) -> list[dict]:
     objects = Counter(a["category_id"] for a in truth["annotations"] if not a["iscrowd"])
     detections = Counter(row["category_id"] for row in rows)
     listed = []
-    for class_id, category in enumerate(truth["categories"], 1):
+    numbers = category_numbers(dataset)
+    for category in truth["categories"]:
         row = {
-            "class_id": class_id,
+            "class_id": numbers.index(category["id"], 1),
             "name": category["name"],
             "objects": objects[category["id"]],
             "detections": detections[category["id"]],

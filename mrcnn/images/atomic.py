@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
-from collections.abc import Iterator
+import re
+import secrets
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+# The name of a temporary file: ".<stem>-<8 random characters><suffix>" of the file to write.
+_TEMPORARY = re.compile(r"\.(.+)-[a-z0-9_]{8}(\.\w+)?", re.DOTALL)
 
 
 @contextlib.contextmanager
@@ -32,13 +37,9 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(
-            prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
-        )
-        os.close(handle)
-        yield Path(temporary)
+        temporary = _new_file(path)
+        yield temporary
         _flush_to_disk(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp lets only the owner read the file
         os.replace(temporary, path)
         temporary = None
         _flush_to_disk(path.parent)
@@ -48,6 +49,18 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+
+
+def _new_file(path: Path) -> Path:
+    """Makes the empty temporary file for `path`; the umask of the process sets its permissions."""
+    stem, longest = path.stem, 255 - len(os.fsencode(path.suffix)) - 10
+    while len(os.fsencode(stem)) > longest:  # file systems limit a name to 255 bytes
+        stem = stem[:-1]
+    while True:
+        temporary = path.parent / f".{stem}-{secrets.token_hex(4)}{path.suffix}"
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666))
+            return temporary
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -62,6 +75,22 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     """
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def remove_leftovers(folder: str | os.PathLike, is_ours: Callable[[str], Any]) -> None:
+    """Removes the temporary files that processes left behind when they were killed.
+
+    Call it only if nobody else writes into the folder.
+
+    Args:
+        folder: str or path.
+        is_ours: callable. Whether the temporary files of a file of this name are removed.
+    """
+    for path in Path(folder).iterdir():
+        found = _TEMPORARY.fullmatch(path.name)
+        if found and is_ours(found[1] + (found[2] or "")):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def _advice(path: Path, error: OSError) -> str:
@@ -87,10 +116,3 @@ def _flush_to_disk(path):
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _umask() -> int:
-    """Returns the umask of the process, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -29,6 +29,17 @@ def ascii_text(text: Any, class_id: int) -> str:
     return plain if plain.isascii() and plain.isprintable() else f"class {class_id}"
 
 
+def class_name(class_names: Sequence[str], class_id: int) -> str:
+    """Returns the name of a class, or "class 3" if there are fewer names than classes.
+
+    Args:
+        class_names: list of str, indexed by class id.
+        class_id: int. The class.
+    """
+    number = int(class_id)
+    return class_names[number] if number < len(class_names) else f"class {number}"
+
+
 def caption_texts(
     index: int, class_ids: Any, class_names: Sequence[str] | None, scores: Any
 ) -> list[str]:
@@ -45,7 +56,7 @@ def caption_texts(
     """
     name = None
     if class_names:
-        name = ascii_text(class_names[abs(int(class_ids[index]))], class_ids[index])
+        name = ascii_text(class_name(class_names, abs(class_ids[index])), class_ids[index])
     score = None if scores is None or not scores[index] else f"{scores[index]:.2f}"
     if name and score:
         return [f"{name} {score}", score]

@@ -15,6 +15,7 @@ from mrcnn.images.atomic import atomic_path
 from mrcnn.images.captions import ascii_text, caption_texts, draw_captions
 from mrcnn.images.masks import instances_first, mask_bounds
 from mrcnn.images.rle import decode_rle
+from mrcnn.images.values import as_native
 
 # Steps of the golden ratio spread hues evenly, for any number of colors.
 GOLDEN = 0.61803398875
@@ -36,7 +37,7 @@ def to_display(image: Any) -> np.ndarray:
     Raises:
         ValueError: if the array has other axes or no pixels.
     """
-    image = np.asarray(image)
+    image = as_native(image)
     if image.ndim == 2:
         image = image[..., None]
     if image.ndim != 3 or not image.size:
@@ -133,7 +134,7 @@ def random_colors(N: int, bright: bool = True) -> list[tuple[float, float, float
     """
     value = 1.0 if bright else 0.7
     colors = [colorsys.hsv_to_rgb(index / N, 1, value) for index in range(N)]
-    random.shuffle(colors)
+    random.Random().shuffle(colors)  # not the generator that the user may have seeded
     return colors
 
 
@@ -225,8 +226,7 @@ def draw_instances(
     """Draws masks, outlines, boxes and captions.
 
     Large instances are drawn first, so that small ones stay visible. A caption that would hide
-    small instances or other captions is shortened to the score, then left out, so that crowded
-    images stay readable.
+    small instances or other captions is shortened to the score, then left out.
 
     Args:
         image: array. See `to_display`.
@@ -234,8 +234,7 @@ def draw_instances(
             replace the arguments that are None.
         masks: bool array [H, W, N], list of N run-length codes, or None. Defaults to None.
         class_ids: array [N], or None for captions without names. Defaults to None.
-        class_names: list of str, indexed by class id, or None for captions without names.
-            Defaults to None.
+        class_names: list of str, indexed by class id, or None (no names). Defaults to None.
         scores: array [N] or None. Defaults to None.
         colors: "instance", "class" or a list. See `instance_colors`. Defaults to "instance".
         alpha: float in 0..1. Weight of the color inside a mask. Defaults to 0.45.
@@ -247,8 +246,7 @@ def draw_instances(
         uint8 [H * scale, W * scale, 3] RGB, a new array.
 
     Raises:
-        ValueError: if the parts differ in length, the masks in size from the image, or `scale` is
-            not a whole number of at least 1.
+        ValueError: if the parts differ in length, the masks in size, or `scale` is below 1.
     """
     if isinstance(rois, dict):
         rois, masks, class_ids, scores = _parts(rois, masks, class_ids, scores)
@@ -257,13 +255,7 @@ def draw_instances(
     class_ids = np.zeros(len(rois), int) if class_ids is None else np.asarray(class_ids)
     texts = captions if isinstance(captions, (list, tuple)) else None
     check_counts(rois, masks, class_ids, scores=scores, captions=texts)
-    if scale != int(scale) or scale < 1:
-        raise ValueError(f"scale must be a whole number of at least 1, got {scale!r}.")
-    scale = int(scale)
-    canvas = to_display(image)
-    shape = canvas.shape[:2]
-    if scale > 1:
-        canvas = cv2.resize(canvas, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    canvas, shape, scale = _canvas(image, scale)
     line = max(1, round(min(canvas.shape[:2]) / 450))
     paints = instance_colors(colors, class_ids)
     if masks is not None and not isinstance(masks, (list, tuple)):
@@ -274,13 +266,29 @@ def draw_instances(
             _draw_mask(canvas, _one_mask(masks[index], shape), color, alpha, line, scale)
         if boxes and rois[index].any():
             _draw_box(canvas, rois[index] * scale, color, line)
-    if texts is not None:
-        choices = [[ascii_text(text, class_ids[i])] for i, text in enumerate(texts)]
-        draw_captions(canvas, rois * scale, choices, paints, forced=True)
-    elif captions is not False:
-        choices = [caption_texts(index, class_ids, names, scores) for index in range(len(rois))]
+    if captions is not False:
+        choices = _caption_choices(class_ids, names, scores, texts)
         draw_captions(canvas, rois * scale, choices, paints, forced=captions is not True)
     return canvas
+
+
+def _canvas(image, scale):
+    """Returns the enlarged image, the height and width of the original, and the whole scale."""
+    if scale != int(scale) or scale < 1:
+        raise ValueError(f"scale must be a whole number of at least 1, got {scale!r}.")
+    scale = int(scale)
+    canvas = to_display(image)
+    shape = canvas.shape[:2]
+    if scale > 1:
+        canvas = cv2.resize(canvas, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    return canvas, shape, scale
+
+
+def _caption_choices(class_ids, names, scores, texts):
+    """Returns the possible captions of each instance: the given text, or those of its parts."""
+    if texts is not None:
+        return [[ascii_text(text, class_ids[i])] for i, text in enumerate(texts)]
+    return [caption_texts(index, class_ids, names, scores) for index in range(len(class_ids))]
 
 
 def _parts(result, masks, class_ids, scores):

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn.images.captions import class_name
+from mrcnn.images.overlaps import compute_matches
+
 
 def plot_precision_recall(AP: float, precisions: Sequence[float], recalls: Sequence[float]) -> None:
     """Draws a precision-recall curve on a new figure.
@@ -51,9 +54,9 @@ def plot_overlaps(
     plt.figure(figsize=(12, 10))
     if np.size(overlaps):
         plt.imshow(overlaps, interpolation="nearest", cmap="Blues")
-    names = [f"{class_names[i]} ({pred_scores[n]:.2f})" for n, i in enumerate(found)]
+    names = [f"{class_name(class_names, i)} ({pred_scores[n]:.2f})" for n, i in enumerate(found)]
     plt.yticks(np.arange(len(found)), names)
-    plt.xticks(np.arange(len(gt)), [class_names[i] for i in gt], rotation=90)
+    plt.xticks(np.arange(len(gt)), [class_name(class_names, i) for i in gt], rotation=90)
     dark = np.max(overlaps, initial=0) / 2
     for row, row_class in enumerate(found):
         for column, column_class in enumerate(gt):
@@ -142,3 +145,56 @@ def add_refined(ax: Any, box: Any, refined: Any, color: Any) -> None:
     y1, x1 = refined[:2]
     add_box(ax, refined, color)
     ax.add_line(Line2D([box[1], x1], [box[0], y1], color=color))
+
+
+def figure_captions(
+    class_ids: np.ndarray, class_names: Sequence[str], scores: np.ndarray | None
+) -> list[str]:
+    """Returns a caption for each instance: its class name and, if it has one, its score.
+
+    Args:
+        class_ids: array [N].
+        class_names: list of str, indexed by class id.
+        scores: array [N] or None.
+    """
+    texts = [class_name(class_names, class_id) for class_id in class_ids]
+    for index in range(len(texts)):
+        if scores is not None and scores[index]:
+            texts[index] += f" {scores[index]:.3f}"
+    return texts
+
+
+def matched_parts(
+    truth: Sequence[np.ndarray], found: Sequence[np.ndarray], thresholds: dict[str, float]
+) -> tuple[dict[str, np.ndarray], list[str], int]:
+    """Joins ground truth and detections, with captions "score / IoU" for the detections.
+
+    Args:
+        truth: boxes [G, 4], class ids [G] and masks [H, W, G].
+        found: boxes [P, 4], class ids [P], scores [P] and masks [H, W, P].
+        thresholds: dict. `iou_threshold` and `score_threshold` of `compute_matches`.
+
+    Returns:
+        Tuple of the joined parts by name (boxes, masks, class_ids, scores), their captions (empty
+        for ground truth), and the number of objects of the ground truth, which come first.
+    """
+    order = np.argsort(found[2])[::-1]  # as compute_matches numbers them
+    boxes, class_ids, scores = (np.asarray(part)[order] for part in found[:3])
+    masks = np.asarray(found[3])[..., order]
+    gt_match, pred_match, overlaps = compute_matches(
+        truth[0], truth[1], truth[2], boxes, class_ids, scores, masks, **thresholds
+    )
+    captions = [""] * len(gt_match)
+    for row, match in enumerate(pred_match):
+        iou = overlaps[row, int(match)] if match > -1 else overlaps[row].max(initial=0)
+        captions.append(f"{scores[row]:.2f} / {iou:.2f}")
+    # The matches leave out padding, so there may be fewer than in the arrays.
+    g, p = len(gt_match), len(pred_match)
+    gt_boxes, gt_ids, gt_masks = (np.asarray(part) for part in truth)
+    joined = {
+        "boxes": np.concatenate([gt_boxes.reshape(-1, 4)[:g], boxes.reshape(-1, 4)[:p]]),
+        "masks": np.concatenate([gt_masks[..., :g], masks[..., :p]], axis=-1),
+        "class_ids": np.concatenate([gt_ids[:g], class_ids[:p]]).astype(int),
+        "scores": np.concatenate([np.zeros(g), scores[:p]]),
+    }
+    return joined, captions, g

@@ -1,30 +1,53 @@
-"""Image files: reads them upright and recognizes damaged ones.
+"""Image files: finds them, reads them upright, and refuses damaged ones.
 
-OpenCV silently returns a truncated image as half gray, so every file is checked first.
+What a file holds is read from its header before anything is decoded. PNG, JPEG and PNM are decoded
+by OpenCV, TIFF by `images.tiff`, the other formats by Pillow.
 """
 
 from __future__ import annotations
 
+import contextlib
 import glob
+import io
+import logging
 import os
-import zlib
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
 import cv2
 import numpy as np
 
+from mrcnn.errors import printable, reading
+from mrcnn.images import headers, pillow
+from mrcnn.images.headers import ImageError, damaged
+from mrcnn.images.tiff import pixels, tags
 from mrcnn.images.values import to_channels
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_JPEG_SIGNATURE = b"\xff\xd8\xff"
-_ENDS = {_PNG_SIGNATURE: b"IEND", _JPEG_SIGNATURE: b"\xff\xd9"}  # found in the last bytes
-_TAIL_BYTES = 2**16  # some programs append bytes after the end of the image
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif")
+# The formats that `read_image` reads. The only list: folders are searched for these.
+IMAGE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".tif", ".tiff", ".bmp", ".dib", ".gif"),
+    *(".webp", ".avif", ".jp2", ".j2k", ".jpx", ".pnm", ".ppm", ".pgm", ".pbm"),
+)
+_TAIL_BYTES = 2**16  # most files end with the end of their image, the others are read whole
+# A file of more bytes holds more pixels than are read, or something else behind them.
+MAX_FILE_BYTES = 2 * headers.MAX_BYTES
+
+logger = logging.getLogger("mrcnn")
+
+
+# --- Finding files --------------------------------------------------------------------------------
+def is_image_name(path: str | os.PathLike) -> bool:
+    """Returns whether a file name has the suffix of an image and does not begin with a dot."""
+    path = Path(path)
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def list_images(folder: str | os.PathLike, what: str = "image folder") -> list[Path]:
     """Lists the image files of a folder, sorted by name. Hidden files are left out.
+
+    A warning (logger "mrcnn") names the other files that are left out.
 
     Args:
         folder: str or path. The folder to list; its subfolders are not searched.
@@ -38,12 +61,21 @@ def list_images(folder: str | os.PathLike, what: str = "image folder") -> list[P
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such {what}. Check the path.")
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    )
+        raise FileNotFoundError(f"{printable(folder)}: no such {what}. Check the path.")
+    visible = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    found = [path for path in visible if is_image_name(path)]
+    left_out = [path.name for path in visible if not is_image_name(path) and path.is_file()]
+    if left_out:
+        logger.warning(
+            "%s: %d of %d files are left out, because their names do not end like those of images "
+            "(%s): %s",
+            printable(folder),
+            len(left_out),
+            len(left_out) + len(found),
+            " ".join(IMAGE_SUFFIXES),
+            printable(", ".join(left_out[:5]) + ", ..." * (len(left_out) > 5)),
+        )
+    return found
 
 
 def find_images(inputs: Iterable[str | os.PathLike]) -> list[Path]:
@@ -62,7 +94,8 @@ def find_images(inputs: Iterable[str | os.PathLike]) -> list[Path]:
         FileNotFoundError: an input that matches nothing.
     """
     found = {}
-    for text in map(str, inputs):
+    for entry in inputs:
+        text = os.fspath(entry)
         path = Path(text)
         if path.is_dir():
             matches = list_images(path)
@@ -72,12 +105,61 @@ def find_images(inputs: Iterable[str | os.PathLike]) -> list[Path]:
             matches = [Path(name) for name in sorted(glob.glob(text)) if Path(name).is_file()]
         if not matches:
             what = f"no images ({', '.join(IMAGE_SUFFIXES)})" if path.is_dir() else "no such file"
-            raise FileNotFoundError(f"{text}: {what}; give images, folders of images, or globs")
+            raise FileNotFoundError(
+                f"{printable(text)}: {what}; give images, folders of images, or globs"
+            )
         for match in matches:
             found.setdefault(match.resolve(), match)
     return list(found.values())
 
 
+class NameIndex:
+    """Finds files whose names are spelled otherwise than in an annotation file.
+
+    Names are the same if they differ in upper and lower case (Windows), in composed and decomposed
+    letters (macOS) or in percent codes such as %20 (web tools). Only files that a folder lists are
+    found, so that no name leads out of the folder. A folder is listed once.
+    """
+
+    def __init__(self):
+        self._names: dict[str, dict[str, list[str]]] = {}
+
+    def find(self, folder: str | os.PathLike, parts: Sequence[str]) -> list[str]:
+        """Returns the paths of all files that a name stands for.
+
+        Args:
+            folder: str or path. The folder to search.
+            parts: sequence of str. The names of the subfolders and of the file.
+
+        Returns:
+            list of str, empty if there is none.
+        """
+        found = [os.fspath(folder)]
+        for part in parts:
+            key = same_name(part)
+            found = [os.path.join(at, name) for at in found for name in self._list(at).get(key, ())]
+        return [path for path in found if os.path.isfile(path)]
+
+    def _list(self, folder):
+        if folder not in self._names:
+            names: dict[str, list[str]] = {}
+            with contextlib.suppress(OSError):  # not a folder, or one that may not be read
+                for name in sorted(os.listdir(folder)):
+                    names.setdefault(same_name(name), []).append(name)
+            self._names[folder] = names
+        return self._names[folder]
+
+
+def same_name(name: str) -> str:
+    """Returns what all spellings of a file name have in common; see `NameIndex`.
+
+    Args:
+        name: str. The name of a file or folder, without separators.
+    """
+    return unicodedata.normalize("NFC", unquote(name)).casefold()
+
+
+# --- Reading files --------------------------------------------------------------------------------
 def read_image(path: str | os.PathLike, upright: bool = True) -> np.ndarray:
     """Reads an image of any common format.
 
@@ -88,52 +170,89 @@ def read_image(path: str | os.PathLike, upright: bool = True) -> np.ndarray:
 
     Returns:
         [H, W, 3] RGB in the dtype of the file: uint8, uint16, or others such as float32 (TIFF).
-        Gray is repeated, a palette is resolved and alpha is dropped. Of an animation, the first
-        frame is read.
+        Gray is repeated, a palette is resolved, alpha is dropped, and CMYK becomes RGB. Gray values
+        that are stored inverted (MinIsWhite) are inverted back. Of an animation, the first frame is
+        read.
 
     Raises:
         FileNotFoundError: if the file does not exist.
-        ValueError: if the file is not an image or is truncated. The message names the file.
+        ValueError: if the file is not an image, is damaged or truncated, is a TIFF file of several
+            images, or is too large (`headers.MAX_BYTES`). The message names the file.
+        OSError: if the file cannot be read from the disk.
     """
-    data = _read_bytes(path)
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH  # unlike IMREAD_UNCHANGED, this applies EXIF
-    if not upright:
-        flags |= cv2.IMREAD_IGNORE_ORIENTATION
-    image = _decode(data, flags)
-    if image is not None:
-        return np.ascontiguousarray(image[..., ::-1])  # BGR to RGB
-    return to_channels(_read_otherwise(path), 3)
+    path = _existing(path)
+    with _naming(path):
+        data = _read_bytes(path)
+        if headers.kind_of(data) == "tiff":
+            page = tags.read_page(data)
+            image = pixels.show(pixels.read_pixels(data, page), page)
+            orientation = page.orientation
+        else:
+            header = headers.read_header(data)
+            image = _decode(data, header)
+            orientation = tags.orientation(header.exif)
+        image = _in_color(image)
+        return np.ascontiguousarray(_turn(image, orientation) if upright else image)
 
 
 def read_label_image(path: str | os.PathLike) -> np.ndarray:
     """Reads an image whose pixel values are labels.
 
-    The image is read as stored, without an EXIF rotation. Several equal channels are read as one,
-    and alpha is dropped.
+    The labels are the stored values: of an image with a palette the numbers of the colors, of one
+    that is stored inverted (MinIsWhite) what is stored. As an image is, a label image is rotated
+    according to its EXIF data. Several equal channels are read as one, and alpha is dropped.
 
     Args:
-        path: str or path. The file to read.
+        path: str or path. The file to read: PNG, TIFF, BMP, GIF, PNM or lossless WebP.
 
     Returns:
         [H, W], in the dtype of the file.
 
     Raises:
         FileNotFoundError: if the file does not exist.
-        ValueError: if the file is not an image, is truncated, or has color channels that differ.
+        ValueError: if the file cannot be read as an image (see `read_image`), is compressed with
+            losses, or has color channels that differ. The message names the file.
+        OSError: if the file cannot be read from the disk.
     """
-    image = _decode(_read_bytes(path), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        image = _read_otherwise(path)
-    if image.ndim == 3:
-        if image.shape[2] in (2, 4):  # the last channel is alpha
-            image = image[..., :-1]
-        if (image != image[..., :1]).any():
-            raise ValueError(
-                f"{path}: a label image needs one number per pixel, but this one has colors. "
-                "Save it with one channel of 8 or 16 bits."
-            )
-        image = image[..., 0]
-    return np.ascontiguousarray(image)
+    path = _existing(path)
+    with _naming(path):
+        data = _read_bytes(path)
+        if headers.kind_of(data) == "tiff":
+            page = tags.read_page(data)
+            _check_label(page.height, page.width, page.lossy)
+            labels, orientation = pixels.read_pixels(data, page), page.orientation
+        else:
+            header = headers.read_header(data)
+            _check_label(header.height, header.width, header.lossy)
+            labels, orientation = _decode_labels(data, header), tags.orientation(header.exif)
+        if labels.ndim == 3:
+            labels = _one_channel(labels)
+        return np.ascontiguousarray(_turn(labels, orientation))
+
+
+def read_size(path: str | os.PathLike, upright: bool = True) -> tuple[int, int]:
+    """Reads the size of an image from its header, without decoding it.
+
+    Args:
+        path: str or path. The file.
+        upright: bool. As in `read_image`. Defaults to True.
+
+    Returns:
+        (height, width) in pixels of what `read_image` returns.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: as `read_image`, but damaged pixels are not found.
+    """
+    path = _existing(path)
+    with _naming(path):
+        data = _read_bytes(path)
+        if headers.kind_of(data) == "tiff":
+            page = tags.read_page(data)
+            size, orientation = (page.height, page.width), page.orientation
+        else:
+            header = headers.read_header(data)
+            size, orientation = (header.height, header.width), tags.orientation(header.exif)
+        return size[::-1] if upright and orientation > 4 else size
 
 
 def check_image_file(path: str | os.PathLike) -> None:
@@ -148,112 +267,125 @@ def check_image_file(path: str | os.PathLike) -> None:
     Raises:
         FileNotFoundError: if the file does not exist.
         ValueError: if the file is not an image or is truncated.
+        OSError: if the file cannot be read from the disk.
     """
     path = _existing(path)
-    with path.open("rb") as file:
-        head = file.read(16)
-        size = file.seek(0, 2)
-        file.seek(max(0, size - _TAIL_BYTES))
-        tail = file.read()
-    for signature, end in _ENDS.items():
-        if head.startswith(signature):
-            if end not in tail:
-                raise _damaged(path, "its data end too early")
-            return
-    read_image(path)  # a format without a fixed end
+    with _naming(path):
+        with path.open("rb") as file:
+            head = file.read(16)
+            size = file.seek(0, 2)
+            file.seek(max(0, size - _TAIL_BYTES))
+            tail = file.read()
+        # In a small file the end may be that of the thumbnail in the header.
+        for signature, end in headers.ENDS.items():
+            if size > _TAIL_BYTES and head.startswith(signature) and end in tail:
+                return
+        data = _read_bytes(path)
+        kind = headers.kind_of(data)
+        if kind == "tiff":
+            tags.read_page(data)
+        elif kind in ("png", "jpeg", "pnm"):
+            headers.read_header(data)
+        else:
+            _decode(data, headers.read_header(data))  # a format without a fixed end
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Names the file in every error that its reader raises."""
+    with reading(path, "an image"):
+        try:
+            yield
+        except ImageError as error:
+            raise ValueError(f"{printable(path)}: {error}") from error
 
 
 def _existing(path) -> Path:
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such image file. Check the path and the folder.")
+        raise FileNotFoundError(
+            f"{printable(path)}: no such image file. Check the path and the folder."
+        )
     return path
 
 
 def _read_bytes(path):
-    path = _existing(path)
-    data = path.read_bytes()
-    reason = _truncated(data)
-    if reason:
-        raise _damaged(path, reason)
-    return data
-
-
-def _damaged(path, reason):
-    return ValueError(f"{path}: the image file is damaged: {reason}. Copy or download it again.")
-
-
-def _decode(data, flags):
-    try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error:
-        return None
-
-
-def _read_otherwise(path):
-    """Reads formats that OpenCV does not know, with scikit-image."""
-    import skimage.io
-
-    try:
-        image = np.asarray(skimage.io.imread(str(path)))
-    except Exception as error:  # plugins raise anything, and advise to install video plugins
-        raise ValueError(
-            f"{path}: not an image that can be read. Expected PNG, JPEG, TIFF, BMP, GIF or WebP. "
-            "If an image viewer opens the file, save it as PNG there; else copy or download it "
-            "again."
-        ) from error
-    if image.ndim == 4:  # an animation: [frames, H, W, C]
-        image = image[0]
-    if image.ndim not in (2, 3):
-        raise ValueError(
-            f"{path}: expected one image, [height, width] or [height, width, channels], but the "
-            f"file holds an array of shape {image.shape}. Save one image per file."
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise ImageError(
+            f"the file has {size / 2**20:.0f} MiB, more than an image that can be read "
+            f"({MAX_FILE_BYTES // 2**20} MiB). Cut the image into tiles, or save one image per "
+            "file."
         )
+    return path.read_bytes()
+
+
+def _decode(data, header):
+    """Decodes what is not TIFF in color: [H, W, 3], or [H, W] for deep gray images of Pillow."""
+    if header.kind in ("png", "jpeg", "pnm"):
+        image = _decode_with_opencv(data, header, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return pillow.color_pixels(pillow.open_image(io.BytesIO(data), header.kind))
+
+
+def _decode_labels(data, header):
+    """Decodes the values that are stored in a file other than TIFF."""
+    if header.palette or header.kind not in ("png", "pnm"):
+        return pillow.stored_pixels(pillow.open_image(io.BytesIO(data), header.kind))
+    labels = _decode_with_opencv(data, header, cv2.IMREAD_UNCHANGED)
+    if header.kind == "png" and header.bits < 8:
+        labels = labels // np.uint8(255 // (2**header.bits - 1))  # OpenCV spreads them over 0..255
+    return labels
+
+
+def _decode_with_opencv(data, header, flags):
+    # The rotation is left to `_turn`, so that images and labels of all formats follow one rule.
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:
+        image = None
+    if image is None or image.shape[:2] != (header.height, header.width):
+        raise damaged("its pixels cannot be decoded")
     return image
 
 
-def _truncated(data: bytes) -> str | None:
-    """Returns why a file is incomplete, or None if it is not."""
-    if not data:
-        return "it is empty"
-    if data.startswith(_PNG_SIGNATURE):
-        return _truncated_png(data)
-    if data.startswith(_JPEG_SIGNATURE):
-        return _truncated_jpeg(data)
-    return None
+def _in_color(image):
+    """Returns an image with three channels; gray is repeated and alpha is dropped."""
+    if image.ndim == 3 and image.shape[2] > 4:
+        raise ImageError(
+            f"it has {image.shape[2]} channels, but an image is read in color. Override "
+            "load_image to read it yourself, or save three of its channels."
+        )
+    return to_channels(image, 3)
 
 
-def _truncated_png(data: bytes) -> str | None:
-    """Walks the chunks (length, kind, data, checksum) up to the end chunk."""
-    position = len(_PNG_SIGNATURE)
-    while position + 12 <= len(data):
-        length = int.from_bytes(data[position : position + 4], "big")
-        kind = data[position + 4 : position + 8]
-        end = position + 8 + length
-        if end + 4 > len(data):
-            break
-        if kind == b"IEND":
-            return None
-        if kind == b"IDAT":
-            checksum = int.from_bytes(data[end : end + 4], "big")
-            if zlib.crc32(memoryview(data)[position + 4 : end]) != checksum:
-                return "a PNG checksum is wrong"
-        position = end + 4
-    return "the PNG data end too early"
+def _check_label(height, width, lossy):
+    if lossy:
+        raise ImageError(
+            "a label image must not be compressed with losses, as JPEG does, because its labels "
+            "are no longer what was saved. Save it as PNG or TIFF from the original labels."
+        )
+    headers.check_size(height, width, headers.LABEL_SAMPLE_BYTES)
 
 
-def _truncated_jpeg(data: bytes) -> str | None:
-    """Walks the segments to the start of the scan, then searches for the end-of-image marker.
+def _one_channel(labels):
+    """Returns one of several equal channels; the last of 2 or 4 is alpha."""
+    if labels.shape[2] in (2, 4):
+        labels = labels[..., :-1]
+    if (labels != labels[..., :1]).any():
+        raise ImageError(
+            "a label image needs one number per pixel, but this one has colors. Save it with one "
+            "channel of 8 or 16 bits."
+        )
+    return labels[..., 0]
 
-    The header is not searched, because a thumbnail in it has an end marker of its own.
-    """
-    position = 2
-    while position + 4 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        if marker == 0xFF:  # fill byte
-            position += 1
-            continue
-        if marker == 0xDA:  # start of scan
-            return None if data.find(b"\xff\xd9", position) >= 0 else "the JPEG data end too early"
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    return "the JPEG header is incomplete"
+
+def _turn(image, orientation):
+    """Rotates and mirrors an image as an EXIF orientation of 1 to 8 asks for."""
+    if orientation > 4:
+        image = image.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return image

@@ -92,8 +92,7 @@ def plan_fit(
         min_scale: float. The image is scaled by at least this factor (in `square`, before the
             limit of the long side). Defaults to 0.
         scale_factor: float. Multiplies the scale at the end (scale jitter). What then exceeds a
-            fixed canvas is cropped: at random with `crop_rng`, otherwise at the top left. Defaults
-            to 1.
+            fixed canvas is cropped: at random with `crop_rng`, else at the top left. Defaults to 1.
         crop_rng: numpy.random.Generator or None. Places crops. Defaults to None.
         rounding: str. How sides become whole pixels: "half_even", "floor" (torchvision) or
             "half_up" (Detectron2). Defaults to "half_even".

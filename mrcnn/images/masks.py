@@ -54,10 +54,39 @@ def mask_bounds(mask: np.ndarray) -> tuple[int, int, int, int] | None:
     return int(rows[0]), int(cols[0]), int(rows[-1]) + 1, int(cols[-1]) + 1
 
 
-def minimize_crop(crop: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Scales one mask to the shape of a mini-mask, with soft edges.
+def scale_mask(mask: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, bool]:
+    """Scales a mask, with soft edges; one with pixels never becomes empty.
 
-    An axis that shrinks is averaged by area, one that grows is interpolated linearly.
+    An axis that shrinks is averaged by area, one that grows is interpolated linearly. Values of at
+    least 128 are inside. A mask that is so thin that less than a quarter of its area would be left
+    inside keeps every pixel that a line of one source pixel, drawn through it, would fill to half,
+    and at least one.
+
+    Args:
+        mask: bool [h, w].
+        shape: (height, width) of the result.
+
+    Returns:
+        soft: uint8 [height, width], 0..255.
+        is_thin: bool. Whether the second rule was needed; `soft` is then 0 or 255.
+    """
+    values = np.ascontiguousarray(mask, dtype=np.uint8) * np.uint8(255)
+    soft = resize(values, shape)
+    rows, cols = mask.shape[0] / shape[0], mask.shape[1] / shape[1]  # source pixels per pixel
+    if max(rows, cols) <= 1:
+        return soft, False
+    area = np.count_nonzero(values) / (rows * cols)
+    count = np.count_nonzero(soft >= 128)
+    if count and area - count <= area / 2 + 2:
+        return soft, False
+    if not soft.any():  # less than 1/510 of any pixel
+        soft = resize(values.astype(np.float32), shape)
+    line = 255 / (2 * max(rows, cols))
+    return (soft >= min(line, soft.max())) * np.uint8(255), True
+
+
+def minimize_crop(crop: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Scales one mask to the shape of a mini-mask, with soft edges; see `scale_mask`.
 
     Args:
         crop: bool [h, w], at least one pixel. The mask inside its box.
@@ -66,7 +95,7 @@ def minimize_crop(crop: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     Returns:
         uint8 [mask_height, mask_width], 0..255.
     """
-    return resize(np.ascontiguousarray(crop, dtype=np.uint8) * np.uint8(255), shape)
+    return scale_mask(crop, shape)[0]
 
 
 def paste_mask(

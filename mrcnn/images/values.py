@@ -2,11 +2,53 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
 
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601 weights of red, green, blue
+BIT_DEPTHS = (8, 10, 12, 14, 16)  # of cameras that store uint16
+
+_told: set[int] = set()  # the bit depths that the user was told of
+
+logger = logging.getLogger("mrcnn")
+
+
+def as_native(image: Any) -> np.ndarray:
+    """Returns an array in the byte order of the machine, which NumPy and OpenCV take as equal.
+
+    Args:
+        image: array of any dtype and byte order.
+    """
+    image = np.asarray(image)
+    return image.astype(image.dtype.newbyteorder("="), copy=False)
+
+
+def bit_depth(image: np.ndarray) -> int:
+    """Returns the bits that a uint16 image uses: the smallest of `BIT_DEPTHS` that hold its values.
+
+    Cameras of 10, 12 and 14 bits store uint16, and no file format says so reliably. Divided by
+    65535, their images would be nearly black. The first image of each depth below 16 is reported
+    (logger "mrcnn").
+
+    Args:
+        image: uint16 array.
+    """
+    most = int(image.max())
+    bits = next(bits for bits in BIT_DEPTHS if most < 2**bits)
+    if bits < 16 and most and bits not in _told:
+        _told.add(bits)
+        logger.warning(
+            "A uint16 image has no value above %d, so it is taken as an image of %d bits: 0 to %d "
+            "become 0 to 255. The depth is found for each image by itself. If the images of a data "
+            "set differ in it, set IMAGE_STRETCH, for example to (1, 99.8), or scale them to "
+            "uint8 before.",
+            most,
+            bits,
+            2**bits - 1,
+        )
+    return bits
 
 
 def to_uint8_range(image: Any, stretch: tuple[float, float] | None = None) -> np.ndarray:
@@ -20,14 +62,14 @@ def to_uint8_range(image: Any, stretch: tuple[float, float] | None = None) -> np
 
     Returns:
         An array of the same shape. Without a stretch, uint8 is unchanged, bool is multiplied by
-        255, uint16 is divided by 257 as float32, and other types become float32. With a stretch,
-        float32.
+        255, uint16 is scaled by its `bit_depth` as float32 (16 bits are divided by 257), and other
+        types become float32. With a stretch, float32. The byte order is that of the machine.
 
     Raises:
         ValueError: if the image is empty, not numeric, or has NaN or infinite pixels; without a
             stretch also for a float image in 0..1 or values outside 0..255.
     """
-    image = np.asarray(image)
+    image = as_native(image)
     if image.size == 0:
         raise ValueError(f"An image needs at least one pixel, got shape {image.shape}.")
     if image.dtype == bool:
@@ -46,7 +88,7 @@ def to_uint8_range(image: Any, stretch: tuple[float, float] | None = None) -> np
     if image.dtype == np.uint8:
         return image
     if image.dtype == np.uint16:
-        return image.astype(np.float32) / np.float32(257)  # 65535 becomes 255
+        return image.astype(np.float32) / np.float32((2 ** bit_depth(image) - 1) / 255)
     low, high = image.min(), image.max()
     # An image in 0..1 would be nearly black, and training on it would fail without an error.
     if is_float and 0 < high <= 1.0 and low >= 0:
@@ -80,7 +122,7 @@ def to_network_range(
     Raises:
         ValueError: as `to_uint8_range`. NaN and infinite pixels are refused in any case.
     """
-    image = np.asarray(image)
+    image = as_native(image)
     high = np.max(mean)
     if stretch is not None or image.dtype == np.uint8 or 1 < high <= 255:
         return to_uint8_range(image, stretch)
@@ -125,7 +167,7 @@ def to_channels(image: Any, channels: int) -> np.ndarray:
         ValueError: if the image has another number of axes, or if there is no rule from C to
             `channels`.
     """
-    image = np.asarray(image)
+    image = as_native(image)
     if image.ndim == 2:
         image = image[..., None]
     if image.ndim != 3:

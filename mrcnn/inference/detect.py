@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mrcnn import dialects
+from mrcnn.data.classes import match_classes
 from mrcnn.images import rle, values
 from mrcnn.images.fit import FittedImage
 
@@ -28,17 +29,21 @@ def fit_for_detection(image: Any, config: Any, name: str = "image") -> FittedIma
         ValueError: not an image, or values or channels that the network cannot take.
     """
     image = np.asarray(image)
-    if image.ndim not in (2, 3) or image.size == 0:
-        raise ValueError(
-            f"{name}: expected an array [height, width] or [height, width, channels] with pixels, "
-            f"got shape {image.shape}."
-        )
+    _check_shape(image.shape, name)
     try:
         image = values.to_network_range(image, config.MEAN_PIXEL, config.IMAGE_STRETCH)
         image = values.to_channels(image, config.IMAGE_CHANNEL_COUNT)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
     return dialects.of(config).frame.fit(image, config)
+
+
+def _check_shape(shape, name):
+    if len(shape) not in (2, 3) or 0 in shape:
+        raise ValueError(
+            f"{name}: expected an array [height, width] or [height, width, channels] with pixels, "
+            f"got shape {shape}."
+        )
 
 
 def detect(
@@ -80,23 +85,35 @@ def detect(
     if min_score is None:
         min_score = config.DETECTION_MIN_CONFIDENCE
     frame = dialects.of(config).frame
-    fitted = [fit_for_detection(image, config, f"images[{i}]") for i, image in enumerate(images)]
-    groups: dict[tuple, list[int]] = {}  # images of one shape share a compiled graph
-    for index, item in enumerate(fitted):
-        groups.setdefault(item.image.shape, []).append(index)
-    results: list[Any] = [None] * len(fitted)
+    results: list[Any] = [None] * len(images)
+    for chunk in _chunks(images, config):
+        fitted = [fit_for_detection(images[i], config, f"images[{i}]") for i in chunk]
+        pixels = np.stack([item.image for item in fitted]).astype("float32", copy=False)
+        windows = np.stack([frame.window(item) for item in fitted])
+        outputs = predict(pixels, windows)
+        for row, index in enumerate(chunk):
+            shape = np.shape(images[index])[:2]
+            found = above(outputs, row, min_score)
+            restored = frame.restore(found, fitted[row], shape)
+            results[index] = to_result(found, *restored, shape, masks)
+    return results
+
+
+def _chunks(images, config):
+    """Yields the indices of images that form a batch: those of one shape share a compiled graph.
+
+    Only the shapes of the images are read here. An image is converted and scaled when its batch is
+    computed, so that a long list does not take its memory a second time.
+    """
+    groups: dict[tuple, list[int]] = {}
+    for index, image in enumerate(images):
+        shape = np.shape(image)
+        _check_shape(shape, f"images[{index}]")
+        canvas = dialects.of(config).frame.plan(shape, config).canvas_shape
+        groups.setdefault(canvas, []).append(index)
     for indices in groups.values():
         for start in range(0, len(indices), config.BATCH_SIZE):
-            chunk = indices[start : start + config.BATCH_SIZE]
-            pixels = np.stack([fitted[i].image for i in chunk]).astype("float32")
-            windows = np.stack([frame.window(fitted[i]) for i in chunk])
-            outputs = predict(pixels, windows)
-            for row, index in enumerate(chunk):
-                shape = np.asarray(images[index]).shape[:2]
-                found = above(outputs, row, min_score)
-                restored = frame.restore(found, fitted[index], shape)
-                results[index] = to_result(found, *restored, shape, masks)
-    return results
+            yield indices[start : start + config.BATCH_SIZE]
 
 
 def above(outputs: dict[str, np.ndarray], row: int, min_score: float) -> dict[str, np.ndarray]:
@@ -150,20 +167,18 @@ def to_result(
 def in_classes(result: dict, ours: Sequence[str], theirs: Sequence[str]) -> dict:
     """Returns a result in the class ids of a data set.
 
-    Classes are matched by name if the model knows every class name of the data set, as a model of
-    COCO's category ids does. Otherwise they are matched by id. Detections of other classes are
+    Classes are matched by name; see `data.classes.match_classes`. Detections of other classes are
     dropped.
 
     Args:
         result: dict. A result of `detect` with `rles`, or without masks.
         ours: sequence of str. Class names of the model, the background first.
         theirs: sequence of str. Class names of the data set, the background first.
+
+    Raises:
+        ValueError: if no class has the same name.
     """
-    if set(theirs) <= set(ours) and len(set(theirs)) == len(theirs):
-        names = list(theirs)
-        ids = {number: names.index(name) for number, name in enumerate(ours) if name in names}
-    else:
-        ids = {number: number for number in range(len(theirs))}
+    ids = match_classes(ours, theirs)
     # A network may know more classes than it has names, after training on a part of them.
     class_ids = np.array([ids.get(number, 0) for number in result["class_ids"].tolist()], "int32")
     kept = np.flatnonzero(class_ids)

@@ -8,9 +8,10 @@ from typing import Any
 import keras
 
 from mrcnn.config import Config
+from mrcnn.folder import ModelFolder
 from mrcnn.network.layers.basic import layer_weights
 
-_STATE = ("class_names", "epoch", "folder", "_optimizer_file")
+_STATE = ("class_names", "epoch", "_optimizer_file")
 
 
 def reduce(model: Any) -> tuple[Callable, tuple]:
@@ -38,5 +39,7 @@ def rebuild(
     for layer, values in zip(model.network.layers, weights, strict=True):
         for weight, value in zip(layer_weights(layer), values, strict=True):
             weight.assign(value)
+    # Two models never train in one folder.
+    model.folder = ModelFolder.new(model_dir, config.NAME)
     vars(model).update(state)
     return model

@@ -13,7 +13,7 @@ import keras
 
 from mrcnn import dialects, runtime
 from mrcnn.config import Config
-from mrcnn.data.check import check_dataset
+from mrcnn.data.classes import left_out, match_classes
 from mrcnn.data.dataset import Dataset
 from mrcnn.evaluation import coco as evaluation
 from mrcnn.evaluation.report import Evaluation
@@ -24,6 +24,7 @@ from mrcnn.inference import detect as detection
 from mrcnn.models import copies
 from mrcnn.network.mask_rcnn import Network
 from mrcnn.training import fit as training
+from mrcnn.training import resume as resuming
 from mrcnn.training import run as training_run
 from mrcnn.weights import loading
 from mrcnn.weights.download import path_or_download
@@ -64,9 +65,8 @@ class MaskRCNN:
             raise ValueError(f"mode must be 'training' or 'inference', got {mode!r}.")
         config = config() if isinstance(config, type) else config
         config = self._own(config)
-        if config.SEED is not None:
-            seed = runtime.make_repeatable if mode == "training" else keras.utils.set_random_seed
-            seed(config.SEED)
+        if mode == "training" and config.SEED is not None:
+            runtime.compute_serially()
         self.model_dir = os.fspath(model_dir)
         self.keras_model = self.build(mode, config)
         self.class_names = ["BG"] + [f"class {i}" for i in range(1, config.NUM_CLASSES)]
@@ -87,6 +87,7 @@ class MaskRCNN:
 
         Raises:
             FileNotFoundError: no such folder, or no config.json or weights in it.
+            ValueError: a damaged file, or weights that lack a layer.
         """
         path = Path(folder)
         if not (path / "config.json").is_file():
@@ -100,9 +101,12 @@ class MaskRCNN:
         model = cls(mode, config, model_dir=path.parent)
         opened = ModelFolder(path, config.NAME)
         model.class_names = opened.class_names() or model.class_names
-        model._read(opened.weights(latest=mode == "training"), exclude=None)
-        if mode == "training" and opened.stages():
-            model._resume_in(opened)
+        if mode == "training" and opened.checkpoints():
+            newest = resuming.read_newest(opened, model.read_checkpoint)
+            if opened.stages():
+                model.folder, (model.epoch, model._optimizer_file) = opened, newest
+        else:
+            model.read_checkpoint(opened.weights())
         return model
 
     @classmethod
@@ -141,14 +145,10 @@ class MaskRCNN:
                     f"{path} does not say what network it is of. MaskRCNN.load opens the folder "
                     "that train() or save() wrote; load_weights reads a file into a model."
                 )
-            name = re.sub(r"[^\w-]+", "_", path.stem)
+            name = re.sub(r"[^\w-]+", "_", path.stem)[:40]  # a NAME has at most 120 bytes
             settings = {"NAME": name, "NUMERICS": source.dialect} | source.settings | overrides
             model = cls(mode, Config(**settings), model_dir)
-            report = loading.load(source, model.network.layers, exclude)
-            if report.missing:
-                raise ValueError(
-                    f"{path} is incomplete: it has nothing for {', '.join(report.missing[:8])}."
-                )
+            loading.load(source, model.network.layers, exclude, complete=True)
             if source.class_names and len(source.class_names) == model.config.NUM_CLASSES:
                 model.class_names = list(source.class_names)
         return model
@@ -220,18 +220,30 @@ class MaskRCNN:
             self._continue_from(path, *found)
         return report
 
-    def _read(self, path, exclude) -> LoadReport:
+    def read_checkpoint(self, path: str | os.PathLike) -> None:
+        """Loads all weights from a file, and refuses one that lacks a layer.
+
+        Args:
+            path: str or path.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: a damaged or incomplete file, or one that does not fit the network.
+        """
+        self._read(Path(path), exclude=None, complete=True)
+
+    def _read(self, path, exclude, complete=False) -> LoadReport:
         if not path.is_file():
             raise FileNotFoundError(f"No weights file {path}.")
         with open_source(path) as source:
             self._adopt(source)
-            return loading.load(source, self.network.layers, exclude)
+            return loading.load(source, self.network.layers, exclude, complete=complete)
 
     def _continue_from(self, path, run, epoch):
         """Continues the run of a numbered checkpoint: with its epoch, in a folder of its name."""
         self.epoch, self._optimizer_file = epoch, path
         # Always in `model_dir`: the folder of a checkpoint elsewhere is only read.
-        self.folder = ModelFolder(Path(self.model_dir) / run.path.name, self.config.NAME)
+        self.folder = run.in_parent(self.model_dir)
         logger.warning("Resuming %s after epoch %d.", self.folder.path, self.epoch)
 
     def _adopt(self, source: Source):
@@ -272,7 +284,7 @@ class MaskRCNN:
         self.mode, self.config = mode, config
         self._predict: Callable | None = None
         self.devices = runtime.devices_scope(config.GPU_COUNT if mode == "training" else 1)
-        with self.devices():
+        with runtime.building, runtime.seeded(config.SEED), self.devices():
             self.network = self._network()
             return self._graph()
 
@@ -304,13 +316,12 @@ class MaskRCNN:
     ) -> keras.callbacks.History:
         """Trains up to a number of epochs, counted over all calls.
 
-        A run that was killed resumes from its last completed epoch when the same script runs again,
-        with the same epoch numbers, schedule and optimizer state.
+        A script that was killed resumes from its last completed epoch when it runs again, with the
+        same epoch numbers, schedule and optimizer state. Calls that are finished are passed over.
 
         Args:
             train_dataset: Dataset. Prepared.
-            val_dataset: Dataset or None. For the validation loss and COCO AP. Defaults to None: no
-                validation.
+            val_dataset: Dataset or None. For the validation loss and COCO AP. Defaults to None.
             learning_rate: float or None. Defaults to None: `LEARNING_RATE`.
             epochs: int. Total of epochs after this call. Defaults to 1.
             layers: str. "heads", "3+", "4+", "5+", "all" or a regular expression of layer names.
@@ -318,77 +329,33 @@ class MaskRCNN:
             augmentation: callable or None. An `Augmenter`, or any function of (image, masks).
                 Defaults to None: `AUGMENTATION` of the Config.
             custom_callbacks: sequence of keras.callbacks.Callback or None. Called when the
-                checkpoint of an epoch is written; their logs include the AP of an evaluation.
-                Defaults to None.
+                checkpoint of an epoch is written; their logs include the AP. Defaults to None.
             no_augmentation_sources: sequence of str or None. Sources whose images are never
                 augmented. Defaults to None.
-            resume: bool or str. "auto" resumes an interrupted run of this NAME, Config and
+            resume: bool or str. "auto" resumes an interrupted run of this NAME, Config, data and
                 arguments in `model_dir` if there is one. True requires one. False starts a new run.
                 Defaults to "auto".
-            verbose: int or str. As in Keras' `fit`: 0 silent, 1 progress bar, 2 one line per epoch.
-                Defaults to 1.
+            verbose: int or str. As in Keras' `fit`. Defaults to 1: a progress bar.
 
         Returns:
             The History of Keras.
 
         Raises:
-            ValueError: not in training mode, or data that does not fit the Config.
+            ValueError: not in training mode, data that do not fit, or a damaged run folder.
             FileNotFoundError: `resume` is True, and there is no interrupted run.
+            FolderInUseError: another training uses the run folder.
         """
-        if self.mode != "training":
-            raise ValueError(
-                "train() needs a model made with mode='training'; this one is 'inference'."
-            )
-        check_dataset(train_dataset, self.config)
-        if val_dataset is not None:
-            check_dataset(val_dataset, self.config, name="val_dataset")
-        stage = {
-            "epochs": epochs,
-            "layers": layers,
-            "learning_rate": self.config.LEARNING_RATE if learning_rate is None else learning_rate,
-            "images": len(train_dataset.image_ids),
-        }
-        if self.epoch == 0 and resume:
-            self._resume(stage, required=resume is True)
-        if epochs <= self.epoch:
-            logger.warning(
-                "Nothing to train: %d epochs are done, and epochs=%d is the total.",
-                self.epoch,
-                epochs,
-            )
-            return keras.callbacks.History()
-        self.class_names = list(train_dataset.class_names)
-        run = training_run.Run(
+        return training_run.train(
             self,
-            stage,
             train_dataset,
             val_dataset,
+            {"epochs": epochs, "layers": layers, "learning_rate": learning_rate},
+            resume=resume,
+            callbacks=custom_callbacks or (),
+            verbose=verbose,
             augmentation=augmentation,
             plain_sources=no_augmentation_sources or (),
         )
-        optimizer_file, self._optimizer_file = self._optimizer_file, None
-        return run.fit(optimizer_file, custom_callbacks or (), verbose)
-
-    def _resume(self, stage, required):
-        """Continues the newest interrupted run that this call could have started."""
-        run = training_run.find_interrupted(self.model_dir, self.config, stage)
-        if run is not None:
-            self._read(run.checkpoints()[-1][1], exclude=None)
-            self._resume_in(run)
-            logger.warning(
-                "Resuming %s after epoch %d. resume=False starts over.", run.path, self.epoch
-            )
-        elif required:
-            raise FileNotFoundError(
-                f"resume=True, but {self.model_dir!r} has no interrupted run of "
-                f"NAME={self.config.NAME!r} with this Config and these arguments."
-            )
-
-    def _resume_in(self, run):
-        self.folder = run
-        numbered = run.checkpoints()
-        if numbered:
-            self.epoch, self._optimizer_file = numbered[-1]
 
     # --- Detection and evaluation ------------------------------------------------------------
     def detect(self, images: Sequence[Any], masks: str = "full") -> list[dict]:
@@ -425,7 +392,8 @@ class MaskRCNN:
         """Computes COCO AP and pooled scores on a data set.
 
         Every detection counts, whatever `DETECTION_MIN_CONFIDENCE` is: AP needs the whole ranking.
-        Classes are those of the data set; see `inference.detect.in_classes`.
+        Classes are matched by name; those that the model does not know are not scored, and a
+        warning names them.
 
         Args:
             dataset: Dataset. Prepared.
@@ -436,6 +404,10 @@ class MaskRCNN:
         Returns:
             The `Evaluation`.
         """
+        theirs = list(dataset.class_names)
+        known = set(match_classes(self.class_names, theirs).values())
+        if unknown := left_out(theirs, known):
+            logger.warning("The model does not know the classes %s: they are not scored.", unknown)
         image_ids = list(dataset.image_ids)[:limit]
         results = []
         for start in range(0, len(image_ids), self.config.BATCH_SIZE):
@@ -444,6 +416,5 @@ class MaskRCNN:
             results += detection.detect(self.predict, images, self.config, "rle", min_score=0.0)
             if progress:
                 progress(len(chunk))
-        theirs = list(dataset.class_names)
         results = [detection.in_classes(result, self.class_names, theirs) for result in results]
-        return evaluation.evaluate(dataset, results, image_ids)
+        return evaluation.evaluate(dataset, results, image_ids, class_ids=known)

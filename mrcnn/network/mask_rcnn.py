@@ -78,14 +78,16 @@ def detections(parts: Parts, trunk: Trunk, window: Any) -> dict[str, Any]:
 def losses(parts: Parts, trunk: Trunk, inputs: dict[str, Any]) -> dict[str, Any]:
     """Pyramid and ground truth to the five losses; without masks there are four."""
     class_ids, pixel_boxes = inputs[batch.GT_CLASS_IDS], inputs[batch.GT_BOXES]
+    left_out = inputs[batch.LEFT_OUT]
     rpn_targets = parts.rpn_targets(
-        keras.ops.concatenate(trunk.pixel_anchors, axis=0), class_ids, pixel_boxes
+        keras.ops.concatenate(trunk.pixel_anchors, axis=0), class_ids, pixel_boxes, left_out
     )
     found = parts.rpn_losses(trunk.rpn, *rpn_targets)
     boxes = parts.coordinates(trunk.image, pixel_boxes)
     window = parts.coordinates(trunk.image, inputs[batch.WINDOW])
     proposals = parts.training_proposals(trunk.rpn.scores, trunk.rpn.deltas, trunk.anchors, window)
-    rois = parts.roi_targets(proposals, class_ids, boxes)
+    left_out = parts.coordinates(trunk.image, left_out)
+    rois = parts.roi_targets(proposals, class_ids, boxes, left_out)
     logits, _, deltas = parts.box_head(parts.pool_boxes(trunk.pyramid[:4], rois["rois"]))
     found |= parts.box_losses(rois, logits, deltas, inputs.get(batch.ACTIVE_CLASSES))
     if not parts.has_masks:
@@ -96,7 +98,10 @@ def losses(parts: Parts, trunk: Trunk, inputs: dict[str, Any]) -> dict[str, Any]
         trunk.image, boxes, inputs[batch.GT_MASKS], positives["rois"], positives["matched"]
     )
     masks = parts.mask_head(parts.pool_masks(trunk.pyramid[:4], positives["rois"]))
-    return found | {"mrcnn_mask_loss": parts.mask_loss(targets, positives["class_ids"], masks)}
+    # A RoI that sees no cell of its instance would teach that there is none: it has no mask loss.
+    seen = keras.ops.any(targets > 0, axis=(2, 3))
+    class_ids = keras.ops.where(seen, positives["class_ids"], 0)
+    return found | {"mrcnn_mask_loss": parts.mask_loss(targets, class_ids, masks)}
 
 
 # --- The parts -----------------------------------------------------------------------------------
@@ -283,6 +288,9 @@ class Network:
     Args:
         config: Config. It was checked by `validate`.
 
+    Raises:
+        ValueError: the dtype policy of Keras has weights of another dtype than float32.
+
     Attributes:
         parts: Parts. The layers that the graphs are made of.
         image: tensor. The input `[batch, height, width, channels]`, pixels in 0..255, sides
@@ -291,6 +299,13 @@ class Network:
     """
 
     def __init__(self, config: Any):
+        policy = keras.config.dtype_policy()
+        if policy.variable_dtype != "float32":
+            raise ValueError(
+                f"Keras' dtype policy is {policy.name!r}, but the weights of MaskRCNN are float32. "
+                "Call keras.config.set_dtype_policy('float32') before the model is built; "
+                "'mixed_bfloat16' and 'mixed_float16' compute in 16 bits."
+            )
         self.config = config
         self.parts = Parts(config)
         self.image = keras.Input((None, None, config.IMAGE_CHANNEL_COUNT), name=batch.IMAGE)

@@ -1,4 +1,4 @@
-"""Anchors: the boxes that the region proposal network starts from, [y1, x1, y2, x2] in pixels."""
+"""Anchors: the boxes that the region proposal network starts from, `[y1, x1, y2, x2]` in pixels."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def level_anchors(
             torchvision does. Defaults to False.
 
     Returns:
-        float32 [num_anchors, 4], not clipped to the image. Cells come row by row; within a cell,
+        float32 `[num_anchors, 4]`, not clipped to the image. Cells come row by row; within a cell,
         anchors are in the order of `ratios`.
     """
     half_sides = [(0.5 * size * math.sqrt(r), 0.5 * size / math.sqrt(r)) for r in ratios]
@@ -74,7 +74,7 @@ def pyramid_anchors(
         whole_sides: bool. See `level_anchors`. Defaults to False.
 
     Returns:
-        float32 [num_anchors, 4].
+        float32 `[num_anchors, 4]`.
 
     Raises:
         ValueError: if `sizes`, `strides` and `shapes` have different lengths.
@@ -101,6 +101,6 @@ def pyramid_anchors(
 
 
 def _centers(cells, stride, anchor_stride, offset):
-    """Returns the anchor centers along one axis, in pixels: [cells / anchor_stride]."""
+    """Returns the anchor centers along one axis, in pixels: `[cells / anchor_stride]`."""
     steps = ops.cast(ops.arange(0, cells, anchor_stride, dtype="int32"), "float32")
     return (steps + offset) * ops.cast(stride, "float32")

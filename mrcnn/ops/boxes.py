@@ -1,4 +1,4 @@
-"""Arithmetic of boxes [y1, x1, y2, x2], float32 pixels, upper bounds exclusive."""
+"""Arithmetic of boxes `[y1, x1, y2, x2]`, float32 pixels, upper bounds exclusive."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def area(boxes: Any) -> Any:
     """Returns the areas of boxes.
 
     Args:
-        boxes: tensor [..., 4].
+        boxes: tensor `[..., 4]`.
 
     Returns:
-        [...], 0 where a side is not positive.
+        `[...]`, 0 where a side is not positive.
     """
     height = ops.maximum(boxes[..., 2] - boxes[..., 0], 0.0)
     width = ops.maximum(boxes[..., 3] - boxes[..., 1], 0.0)
@@ -37,12 +37,12 @@ def iou(boxes1: Any, boxes2: Any) -> Any:
     Sides are y2 - y1 and x2 - x1 (no "+ 1").
 
     Args:
-        boxes1: tensor [..., N, 4].
-        boxes2: tensor [..., M, 4]. Its leading dimensions equal those of `boxes1` or broadcast
+        boxes1: tensor `[..., N, 4]`.
+        boxes2: tensor `[..., M, 4]`. Its leading dimensions equal those of `boxes1` or broadcast
             with them.
 
     Returns:
-        [..., N, M] in 0..1; 0, never NaN, where both boxes are empty.
+        `[..., N, M]` in 0..1; 0, never NaN, where both boxes are empty.
     """
     y1, x1, y2, x2 = (boxes1[..., :, None, i] for i in range(4))  # [..., N, 1] each
     v1, u1, v2, u2 = (boxes2[..., None, :, i] for i in range(4))  # [..., 1, M] each
@@ -59,13 +59,13 @@ def encode(boxes: Any, gt: Any, std: Sequence[float]) -> Any:
     """Computes the deltas that move `boxes` onto `gt` (R-CNN, Girshick et al. 2014, appendix C).
 
     Args:
-        boxes: tensor [..., 4]. Anchors or proposals.
-        gt: tensor [..., 4]. The ground-truth boxes to reach.
+        boxes: tensor `[..., 4]`. Anchors or proposals.
+        gt: tensor `[..., 4]`. The ground-truth boxes to reach.
         std: sequence of four floats. Standard deviations by which the deltas are divided.
             (0.1, 0.1, 0.2, 0.2) is what other implementations call weights (10, 10, 5, 5).
 
     Returns:
-        [..., 4], (dy, dx, dh, dw): the shift of the center as a fraction of the box's height and
+        `[..., 4]`, (dy, dx, dh, dw): the shift of the center as a fraction of the box's height and
         width, and the logarithms of the ratios of heights and of widths. Deltas of empty boxes
         are finite too, because their sides count as 1e-6 pixels, but have no meaning: mask them
         out.
@@ -88,14 +88,14 @@ def decode(boxes: Any, deltas: Any, std: Sequence[float], clamp: float = DELTA_C
     """Moves `boxes` by `deltas`: the inverse of `encode`.
 
     Args:
-        boxes: tensor [..., 4].
-        deltas: tensor [..., 4], (dy, dx, dh, dw).
+        boxes: tensor `[..., 4]`.
+        deltas: tensor `[..., 4]`, (dy, dx, dh, dw).
         std: sequence of four floats. Standard deviations by which the deltas are multiplied.
         clamp: float. Upper bound of dh and dw after the multiplication by `std`, as in Detectron.
             There is no lower bound. Defaults to log(1000 / 16).
 
     Returns:
-        [..., 4], not clipped to any image.
+        `[..., 4]`, not clipped to any image.
     """
     deltas = deltas * _row(std)
     height = boxes[..., 2] - boxes[..., 0]
@@ -113,12 +113,12 @@ def clip(boxes: Any, height: Any, width: Any) -> Any:
     """Clips boxes to an image.
 
     Args:
-        boxes: tensor [..., 4].
+        boxes: tensor `[..., 4]`.
         height: number or scalar tensor. y is clipped to 0..height.
         width: number or scalar tensor. x is clipped to 0..width.
 
     Returns:
-        [..., 4].
+        `[..., 4]`.
     """
     height = ops.cast(height, "float32")
     width = ops.cast(width, "float32")
@@ -130,11 +130,11 @@ def clip_to_window(boxes: Any, window: Any) -> Any:
     """Clips the boxes of each image to a window of that image.
 
     Args:
-        boxes: tensor [batch, n, 4].
-        window: tensor [batch, 4], in the coordinates of `boxes`.
+        boxes: tensor `[batch, n, 4]`.
+        window: tensor `[batch, 4]`, in the coordinates of `boxes`.
 
     Returns:
-        [batch, n, 4].
+        `[batch, n, 4]`.
     """
     low = window[:, None, :2]
     high = window[:, None, 2:]
@@ -149,12 +149,12 @@ def normalize(boxes: Any, height: Any, width: Any) -> Any:
     convention).
 
     Args:
-        boxes: tensor [..., 4] in pixels.
+        boxes: tensor `[..., 4]` in pixels.
         height: number or scalar tensor. Height of the image in pixels.
         width: number or scalar tensor. Width of the image in pixels.
 
     Returns:
-        [..., 4].
+        `[..., 4]`.
     """
     height = ops.cast(height, "float32") - 1.0
     width = ops.cast(width, "float32") - 1.0
@@ -162,7 +162,7 @@ def normalize(boxes: Any, height: Any, width: Any) -> Any:
 
 
 def _center_and_size(boxes):
-    """Returns y and x of the centers, heights and widths (at least EPSILON), [...] each."""
+    """Returns y and x of the centers, heights and widths (at least EPSILON), `[...]` each."""
     height = boxes[..., 2] - boxes[..., 0]
     width = boxes[..., 3] - boxes[..., 1]
     y = boxes[..., 0] + 0.5 * height
@@ -171,5 +171,5 @@ def _center_and_size(boxes):
 
 
 def _row(values):
-    """Returns four numbers as float32 [4]."""
+    """Returns four numbers as float32 `[4]`."""
     return ops.convert_to_tensor([float(value) for value in values], dtype="float32")

@@ -12,10 +12,10 @@ def edge_padded(feature_map: Any) -> Any:
     """Pads a map by repeating its border pixels once.
 
     Args:
-        feature_map: tensor [batch, height, width, channels].
+        feature_map: tensor `[batch, height, width, channels]`.
 
     Returns:
-        [batch, height + 2, width + 2, channels].
+        `[batch, height + 2, width + 2, channels]`.
     """
     rows = ops.concatenate([feature_map[:, :1], feature_map, feature_map[:, -1:]], axis=1)
     return ops.concatenate([rows[:, :, :1], rows, rows[:, :, -1:]], axis=2)
@@ -25,11 +25,11 @@ def lay_out(feature_maps: Sequence[Any]) -> tuple[Any, Any]:
     """Lays the padded maps out on one canvas: the first on the left, the others stacked right.
 
     Args:
-        feature_maps: list of tensors [batch, height, width, channels], finest first.
+        feature_maps: list of tensors `[batch, height, width, channels]`, finest first.
 
     Returns:
-        canvas: [batch, height, width, channels], zeros where there is no map.
-        origins: float32 [levels, 2], the (y, x) of each padded map on the canvas, in cells.
+        canvas: `[batch, height, width, channels]`, zeros where there is no map.
+        origins: float32 `[levels, 2]`, the (y, x) of each padded map on the canvas, in cells.
     """
     maps = [edge_padded(feature_map) for feature_map in feature_maps]
     sizes = [ops.shape(padded)[1:3] for padded in maps]

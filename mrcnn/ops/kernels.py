@@ -24,14 +24,14 @@ def crop_and_resize(images: Any, boxes: Any, box_indices: Any, crop_size: tuple[
     y1 * (H - 1) + i * ((y2 - y1) * (H - 1) / (n - 1)). A single sample lies in the middle.
 
     Args:
-        images: tensor [batch, height, width, channels].
-        boxes: tensor [n, 4], (y1, x1, y2, x2), where 0 and 1 are the centers of the first and the
+        images: tensor `[batch, height, width, channels]`.
+        boxes: tensor `[n, 4]`, (y1, x1, y2, x2), where 0 and 1 are the centers of the first and the
             last pixel.
-        box_indices: int32 tensor [n]. Index of each box's image in the batch.
+        box_indices: int32 tensor `[n]`. Index of each box's image in the batch.
         crop_size: tuple of two ints, (rows, columns).
 
     Returns:
-        float32 [n, rows, columns, channels]. Samples outside the image are 0, and so are all
+        float32 `[n, rows, columns, channels]`. Samples outside the image are 0, and so are all
         samples of a box with a NaN or infinite coordinate. Gradients flow to `images`, not to
         `boxes`.
     """
@@ -59,13 +59,13 @@ def generic_crop_and_resize(
     """Computes `crop_and_resize` in `keras.ops`, with four gathers of the size of the result.
 
     Args:
-        images: tensor [batch, height, width, channels], float32.
-        boxes: tensor [n, 4]. See `crop_and_resize`; all values finite.
-        box_indices: int32 tensor [n].
+        images: tensor `[batch, height, width, channels]`, float32.
+        boxes: tensor `[n, 4]`. See `crop_and_resize`; all values finite.
+        box_indices: int32 tensor `[n]`.
         crop_size: tuple of two ints, (rows, columns).
 
     Returns:
-        float32 [n, rows, columns, channels].
+        float32 `[n, rows, columns, channels]`.
     """
     batch, height, width = ops.shape(images)[:3]
     channels = images.shape[3]
@@ -91,13 +91,13 @@ def _neighbors(low, high, size, count):
     """Returns the two pixels next to each sample along one axis.
 
     Args:
-        low: tensor [n]. Lower bounds of the boxes.
-        high: tensor [n]. Upper bounds.
+        low: tensor `[n]`. Lower bounds of the boxes.
+        high: tensor `[n]`. Upper bounds.
         size: int or scalar tensor. Pixels along the axis.
         count: int. Samples along the axis.
 
     Returns:
-        Four tensors [n, count]: lower and upper pixel (int32, inside the image), weight of the
+        Four tensors `[n, count]`: lower and upper pixel (int32, inside the image), weight of the
         upper one, and whether the sample lies inside the image.
     """
     last = ops.cast(size - 1, "float32")
@@ -149,15 +149,15 @@ def non_max_suppression(
     `iou_threshold`. Among equal scores the earlier box comes first.
 
     Args:
-        boxes: tensor [batch, n, 4].
-        scores: tensor [batch, n]. Entries that are NaN, or at or below -1e30 (`NEVER`), are never
+        boxes: tensor `[batch, n, 4]`.
+        scores: tensor `[batch, n]`. Entries that are NaN, or at or below -1e30 (`NEVER`), are never
             selected.
         max_output: int. Number of rows of the result.
         iou_threshold: float in 0..1.
 
     Returns:
-        indices: int32 [batch, max_output], best score first, then zeros.
-        valid: bool [batch, max_output], which rows of `indices` are selected boxes.
+        indices: int32 `[batch, max_output]`, best score first, then zeros.
+        valid: bool `[batch, max_output]`, which rows of `indices` are selected boxes.
         There is no gradient.
     """
     boxes = ops.stop_gradient(boxes)
@@ -202,15 +202,15 @@ def _tensorflow_nms(boxes, scores, max_output, iou_threshold):
 def generic_non_max_suppression(
     boxes: Any, scores: Any, max_output: int, iou_threshold: float
 ) -> tuple[Any, Any]:
-    """Computes `non_max_suppression` in `keras.ops`, with a bool [batch, n, n] matrix.
+    """Computes `non_max_suppression` in `keras.ops`, with a bool `[batch, n, n]` matrix.
 
     A box is kept if no better kept box suppresses it. Starting with all boxes kept, this rule is
     applied until nothing changes. After k rounds the k best boxes are correct; usually all of them
     are correct after a few rounds.
 
     Args:
-        boxes: tensor [batch, n, 4].
-        scores: tensor [batch, n].
+        boxes: tensor `[batch, n, 4]`.
+        scores: tensor `[batch, n]`.
         max_output: int.
         iou_threshold: float in 0..1.
 

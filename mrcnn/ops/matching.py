@@ -6,6 +6,9 @@ from typing import Any
 
 from keras import ops
 
+from mrcnn.ops import boxes as box_ops
+from mrcnn.ops import kernels
+
 # Labels of anchors, and kinds of sampled rows.
 POSITIVE = 1
 NEGATIVE = 0
@@ -28,20 +31,20 @@ def match(
     """Matches every anchor with its best instance (Ren et al. 2015, section 3.1.2).
 
     Args:
-        iou: tensor [batch, num_anchors, num_gt].
-        gt_valid: bool tensor [batch, num_gt]. False for padding and crowds, which match nothing.
+        iou: tensor `[batch, num_anchors, num_gt]`.
+        gt_valid: bool tensor `[batch, num_gt]`. False for padding and crowds, which match nothing.
         high: float in 0..1. Anchors with at least this IoU are positive.
         low: float in 0..1. Anchors below this IoU are negative; those between `low` and `high` are
             ignored.
         low_quality: bool. Whether every anchor that ties the best IoU of an instance is positive
             too, provided that this IoU is above 0.
-        crowd_iou: tensor [batch, num_anchors] or None. Largest IoU of each anchor with a crowd. A
+        crowd_iou: tensor `[batch, num_anchors]` or None. Largest IoU of each anchor with a crowd. A
             negative with at least 0.001 is ignored instead. Defaults to None, no crowds.
 
     Returns:
-        matched: int32 [batch, num_anchors], index of the instance with the largest IoU, 0 where
+        matched: int32 `[batch, num_anchors]`, index of the instance with the largest IoU, 0 where
             there is no valid instance.
-        labels: int32 [batch, num_anchors], 1 positive, 0 negative, -1 ignored. An image without
+        labels: int32 `[batch, num_anchors]`, 1 positive, 0 negative, -1 ignored. An image without
             valid instances has only negatives, and ignored anchors on crowds.
     """
     if iou.shape[-1] == 0:
@@ -56,9 +59,7 @@ def match(
         labels = ops.where(on_crowd, IGNORE, labels)
     positive = best >= high
     if low_quality:
-        best_of_gt = ops.max(iou, axis=1, keepdims=True)  # [batch, 1, gt]
-        ties = ops.logical_and(iou >= best_of_gt * (1 - TIE), best_of_gt > 0)
-        positive = ops.logical_or(positive, ops.any(ties, axis=-1))
+        positive = ops.logical_or(positive, ops.any(_ties(iou), axis=-1))
     return matched, ops.cast(ops.where(positive, POSITIVE, labels), "int32")
 
 
@@ -66,30 +67,71 @@ def crowd_overlap(iou: Any, gt_class_ids: Any) -> Any:
     """Returns the largest IoU of each anchor with a crowd.
 
     Args:
-        iou: tensor [batch, num_anchors, num_gt].
-        gt_class_ids: int32 tensor [batch, num_gt], negative for crowds.
+        iou: tensor `[batch, num_anchors, num_gt]`.
+        gt_class_ids: int32 tensor `[batch, num_gt]`, negative for crowds.
 
     Returns:
-        [batch, num_anchors], 0 where there are no crowds.
+        `[batch, num_anchors]`, 0 where there are no crowds.
     """
     if iou.shape[-1] == 0:
         return ops.zeros(ops.shape(iou)[:2], dtype="float32")
     return ops.max(ops.where((gt_class_ids < 0)[:, None, :], iou, 0.0), axis=-1)
 
 
+def ignore_left_out(
+    labels: Any, boxes: Any, left_out: Any, high: float, low_quality: bool = False
+) -> Any:
+    """Ignores the negatives that would not be negative if some more instances were known.
+
+    The instances are looked at one after another, so that time and memory follow their number, and
+    not the number of rows.
+
+    Args:
+        labels: int32 tensor `[batch, num_anchors]`, as `match` returns them.
+        boxes: tensor `[batch, num_anchors, 4]`. The anchors or proposals.
+        left_out: tensor `[batch, rows, 4]`. Boxes of the further instances, then zeros.
+        high: float in 0..1. Negatives with at least this IoU with one of them are ignored.
+        low_quality: bool. Whether those that tie the best IoU of one of them are ignored too, as
+            in `match`. Defaults to False.
+
+    Returns:
+        int32 tensor `[batch, num_anchors]`.
+    """
+    boxes, left_out = ops.stop_gradient(boxes), ops.stop_gradient(left_out)
+    numbers = ops.arange(1, left_out.shape[1] + 1, dtype="int32")
+    rows = ops.max(ops.where(ops.any(left_out != 0, axis=-1), numbers, 0))  # up to the last box
+
+    def add_row(row, near):
+        box = ops.take(left_out, row, axis=1)[:, None]  # [batch, 1, 4]
+        iou = box_ops.iou(boxes, box)[..., 0]  # [batch, num_anchors]
+        near = ops.logical_or(near, iou >= high)
+        if low_quality:
+            near = ops.logical_or(near, _ties(iou))
+        return near
+
+    near = kernels.repeat(rows, add_row, ops.zeros_like(labels, dtype="bool"))
+    return ops.where(ops.logical_and(labels == NEGATIVE, near), IGNORE, labels)
+
+
+def _ties(iou):
+    """Returns which anchors (axis 1 of `iou`) tie the best IoU of an instance, if above 0."""
+    best = ops.max(iou, axis=1, keepdims=True)
+    return ops.logical_and(iou >= best * (1 - TIE), best > 0)
+
+
 def sample(labels: Any, count: int, positive_fraction: float, random: Any) -> tuple[Any, Any]:
     """Draws a random sample of the anchors and returns it as masks.
 
     Args:
-        labels: int32 tensor [batch, num_anchors]. 1 positive, 0 negative, -1 never chosen.
+        labels: int32 tensor `[batch, num_anchors]`. 1 positive, 0 negative, -1 never chosen.
         count: int. Anchors to choose per image; fewer are chosen where there are not enough.
         positive_fraction: float in 0..1. At most int(count * positive_fraction) of them are
             positive; negatives fill the rest.
-        random: tensor [batch, num_anchors], uniform in 0..1. The only source of randomness.
+        random: tensor `[batch, num_anchors]`, uniform in 0..1. The only source of randomness.
 
     Returns:
-        positives: bool [batch, num_anchors], the chosen positives.
-        negatives: bool [batch, num_anchors], the chosen negatives.
+        positives: bool `[batch, num_anchors]`, the chosen positives.
+        negatives: bool `[batch, num_anchors]`, the chosen negatives.
     """
     max_positives = int(count * positive_fraction)
     index, real = _draw(labels == POSITIVE, random, max_positives)
@@ -109,19 +151,19 @@ def sample_indices(
     Given the same arguments, it chooses the same rows as `sample` does.
 
     Args:
-        labels: int32 tensor [batch, num_proposals]. 1 positive, 0 negative, -1 never chosen.
+        labels: int32 tensor `[batch, num_proposals]`. 1 positive, 0 negative, -1 never chosen.
         count: int. Proposals to choose per image; fewer are chosen where there are not enough.
         positive_fraction: float in 0..1. At most int(count * positive_fraction) of them are
             positive; negatives fill the rest.
-        random: tensor [batch, num_proposals], uniform in 0..1. The only source of randomness.
+        random: tensor `[batch, num_proposals]`, uniform in 0..1. The only source of randomness.
         balanced: bool. Whether to keep `positive_fraction` even where there are few positives, by
             choosing at most int(positives / positive_fraction) - positives negatives: none if
             there are no positives (Matterport's rule). Defaults to False.
 
     Returns:
-        index: int32 [batch, count], the chosen positives first (so within the first
+        index: int32 `[batch, count]`, the chosen positives first (so within the first
             int(count * positive_fraction) rows), then the negatives, then padding (index 0).
-        kind: int32 [batch, count], 1 positive, 0 negative, -1 padding.
+        kind: int32 `[batch, count]`, 1 positive, 0 negative, -1 padding.
     """
     max_positives = int(count * positive_fraction)
     positives, real_positive = _draw(labels == POSITIVE, random, max_positives)
@@ -145,10 +187,10 @@ def sample_indices(
 
 
 def _draw(candidate, random, count):
-    """Draws up to `count` of the candidates [batch, n] at random.
+    """Draws up to `count` of the candidates `[batch, n]` at random.
 
     Returns:
-        int32 [batch, count], the indices; bool [batch, count], which of them are candidates.
+        int32 `[batch, count]`, the indices; bool `[batch, count]`, which of them are candidates.
     """
     keys = ops.where(candidate, random, -1.0)
     known = keys.shape[1]
@@ -159,7 +201,7 @@ def _draw(candidate, random, count):
 
 
 def _mask_of(index, real, like):
-    """Returns a bool mask of the shape of `like`, True at the real ones of `index` [batch, n]."""
+    """Returns a bool mask of the shape of `like`, True at the real ones of `index` `[batch, n]`."""
     # A single scatter into the flattened mask. Entries that are not real add 0 to element 0.
     batch, anchors = ops.shape(like)
     flat = ops.where(real, index + ops.arange(batch, dtype="int32")[:, None] * anchors, 0)

@@ -19,15 +19,15 @@ def grouped_nms(
     1024 pixels reach coordinate 9,225, where float32 still resolves 0.001 pixels.
 
     Args:
-        boxes: tensor [batch, n, 4]. Boxes with a NaN or infinite coordinate are never selected.
-        scores: tensor [batch, n]. Entries at or below -1e30 are never selected.
-        groups: int32 tensor [batch, n] or [n]. Group of each box, from 0.
+        boxes: tensor `[batch, n, 4]`. Boxes with a NaN or infinite coordinate are never selected.
+        scores: tensor `[batch, n]`. Entries at or below -1e30 are never selected.
+        groups: int32 tensor `[batch, n]` or `[n]`. Group of each box, from 0.
         max_output: int. Number of rows of the result, over all groups.
         iou_threshold: float in 0..1. Boxes of one group with a greater IoU are duplicates.
 
     Returns:
-        indices: int32 [batch, max_output], best score first over all groups, then zeros.
-        valid: bool [batch, max_output], which rows of `indices` are selected boxes.
+        indices: int32 `[batch, max_output]`, best score first over all groups, then zeros.
+        valid: bool `[batch, max_output]`, which rows of `indices` are selected boxes.
         There is no gradient.
     """
     if boxes.shape[1] == 0:

@@ -28,7 +28,7 @@ def assign_levels(
     """Returns the pyramid level of each box by its size (Lin et al. 2017, equation 1).
 
     Args:
-        boxes: tensor [..., 4] in pixels of the network's image.
+        boxes: tensor `[..., 4]` in pixels of the network's image.
         min_level: int. Lower bound of the result. Defaults to 2.
         max_level: int. Upper bound of the result. Defaults to 5.
         canonical_size: float. A box of this side in pixels is pooled from `canonical_level`.
@@ -37,8 +37,8 @@ def assign_levels(
         tolerance: float. Added to the logarithm; 1e-6 in torchvision. Defaults to 0.
 
     Returns:
-        int32 [...]: floor(canonical_level + log2(sqrt(area) / canonical_size + 1e-8) + tolerance),
-        clipped. The constant 1e-8 is that of Detectron2. Empty boxes get `min_level`.
+        int32 `[...]`: floor(canonical_level + log2(sqrt(area) / canonical_size + 1e-8) +
+        tolerance), clipped. The constant 1e-8 is that of Detectron2. Empty boxes get `min_level`.
     """
     side = ops.sqrt(box_ops.area(boxes))
     level = canonical_level + ops.log(side / canonical_size + 1e-8) / math.log(2.0) + tolerance
@@ -62,9 +62,9 @@ def roi_align(
     two.
 
     Args:
-        feature_map: tensor [batch, height, width, channels].
-        boxes: tensor [n, 4] in pixels.
-        box_indices: int32 tensor [n]. Index of each box's image in the batch.
+        feature_map: tensor `[batch, height, width, channels]`.
+        boxes: tensor `[n, 4]` in pixels.
+        box_indices: int32 tensor `[n]`. Index of each box's image in the batch.
         output_size: int or (rows, columns). Cells of the output.
         stride: float. Pixels per cell of the map.
         sampling_ratio: int, at least 1. Samples per side of an output cell. Defaults to 2.
@@ -73,7 +73,7 @@ def roi_align(
             Defaults to True.
 
     Returns:
-        [n, rows, columns, channels], in the dtype of `feature_map`.
+        `[n, rows, columns, channels]`, in the dtype of `feature_map`.
     """
     size = _pair(output_size)
     padded = edge_padded(feature_map)
@@ -102,12 +102,12 @@ def pyramid_roi_align(
     static, and no work is spent on the levels that a box is not in.
 
     Args:
-        feature_maps: list of tensors [batch, height, width, channels], finest first.
-        boxes: tensor [batch, num_rois, 4] in pixels, inside the image. The samples of a box that
+        feature_maps: list of tensors `[batch, height, width, channels]`, finest first.
+        boxes: tensor `[batch, num_rois, 4]` in pixels, inside the image. The samples of a box that
             reaches beyond the image can fall into another level's part of the canvas.
         strides: sequence of floats. Pixels per cell, one per map.
         output_size: int or (rows, columns). Cells of the output.
-        levels: int tensor [batch, num_rois]. Level of each box, 2 for the first map.
+        levels: int tensor `[batch, num_rois]`. Level of each box, 2 for the first map.
         sampling_ratio: int. Samples per side of an output cell. With 0, each box and axis has as
             many as an output cell covers cells of the map, rounded up (Detectron2). Defaults to 2.
         aligned: bool. See `roi_align`. Defaults to True.
@@ -116,20 +116,18 @@ def pyramid_roi_align(
             to False.
 
     Returns:
-        [batch, num_rois, rows, columns, channels], as `roi_align` on each box's level.
+        `[batch, num_rois, rows, columns, channels]`, as `roi_align` on each box's level.
     """
     size = _pair(output_size)
-    batch, num_rois = ops.shape(boxes)[:2]
     canvas, origins = lay_out(feature_maps)
     index = ops.clip(ops.cast(levels, "int32") - 2, 0, len(feature_maps) - 1)
     stride = ops.take(ops.convert_to_tensor([float(s) for s in strides]), index, axis=0)
     low, high = _corners(boxes / stride[..., None], aligned)
-    image = ops.broadcast_to(ops.arange(batch, dtype="int32")[:, None], (batch, num_rois))
     # One row per box of the batch: [batch * num_rois, 2], and the image [batch * num_rois].
     rows = {
         "low": ops.reshape(low, (-1, 2)),
         "high": ops.reshape(high, (-1, 2)),
-        "image": ops.reshape(image, (-1,)),
+        "image": _image_of_each(boxes),
         "origin": ops.reshape(ops.take(origins, index, axis=0), (-1, 2)),  # of the level's map
     }
     if sampling_ratio == 0 and boxes.shape[1] != 0:
@@ -145,24 +143,31 @@ def pyramid_roi_align(
             limit = ops.reshape(ops.take(limits, index, axis=0), (-1, 2))
             crops = crops * _inside(frames, limit, grid)
         pooled = _pooled(crops, sampling_ratio)
-    pooled = ops.cast(pooled, feature_maps[0].dtype)
-    return ops.reshape(pooled, (batch, num_rois, *size, feature_maps[0].shape[-1]))
+    shape = (*ops.shape(boxes)[:2], *size, feature_maps[0].shape[-1])
+    return ops.reshape(ops.cast(pooled, feature_maps[0].dtype), shape)
+
+
+def _image_of_each(boxes):
+    """Returns the index of the image of each box, int32 [batch * num_rois]."""
+    batch, num_rois = ops.shape(boxes)[:2]
+    image = ops.arange(batch, dtype="int32")[:, None]
+    return ops.reshape(ops.broadcast_to(image, (batch, num_rois)), (-1,))
 
 
 def _map_sizes(feature_maps):
-    """Returns the height and width of each map: float32 [levels, 2]."""
+    """Returns the height and width of each map: float32 `[levels, 2]`."""
     sizes = [ops.stack(list(ops.shape(feature_map)[1:3])) for feature_map in feature_maps]
     return ops.convert_to_tensor([ops.cast(size, "float32") for size in sizes])
 
 
 def _crop_canvas(canvas, frames, origin, image, grid):
-    """Samples frames [n, 4], in cells of the map at `origin`: [n, *grid, channels]."""
+    """Samples frames `[n, 4]`, in cells of the map at `origin`: `[n, *grid, channels]`."""
     frames = frames + 1.0 + ops.concatenate([origin, origin], axis=-1)  # + 1: the padding
     return kernels.crop_and_resize(canvas, frames / _last(ops.shape(canvas)[1:3]), image, grid)
 
 
 def _inside(frames, limit, grid):
-    """Returns 1 for the samples of frames [n, 4] up to `limit` [n, 2], else 0: [n, *grid, 1]."""
+    """Returns 1 for samples of frames `[n, 4]` up to `limit` `[n, 2]`, else 0: `[n, *grid, 1]`."""
     inside = []
     for axis, count in enumerate(grid):
         first, last = frames[:, axis], frames[:, axis + 2]
@@ -180,14 +185,14 @@ def _pool_adaptively(canvas, rows, size, at_most):
     there are boxes. So every shape is static, and time and memory follow the number of samples.
 
     Args:
-        canvas: tensor [batch, height, width, channels]. See `lay_out`.
-        rows: dict. `low` and `high` corner and `origin` of the map, [n, 2] in cells, and the index
-            of the `image` [n] of each box.
+        canvas: tensor `[batch, height, width, channels]`. See `lay_out`.
+        rows: dict. `low` and `high` corner and `origin` of the map, `[n, 2]` in cells, and the
+            index of the `image` `[n]` of each box.
         size: (rows, columns) of the output.
         at_most: int or None. See `kernels.repeat`.
 
     Returns:
-        [n, *size, channels]; 0 for boxes without area.
+        `[n, *size, channels]`; 0 for boxes without area.
     """
     count = ops.shape(rows["low"])[0]
     cell = (rows["high"] - rows["low"]) / ops.convert_to_tensor([float(n) for n in size])
@@ -242,11 +247,11 @@ def assign_nearest_levels(boxes: Any, image_area: Any) -> Any:
     """Returns the pyramid level of each box by its size, rounded to nearest (Matterport's rule).
 
     Args:
-        boxes: tensor [..., 4] in the coordinates of `ops.boxes.normalize`.
+        boxes: tensor `[..., 4]` in the coordinates of `ops.boxes.normalize`.
         image_area: number or scalar tensor. Height * width of the network's image in pixels.
 
     Returns:
-        int32 [...]: 4 + round(log2(sqrt(area) / (224 / sqrt(image_area)))), clipped to 2..5.
+        int32 `[...]`: 4 + round(log2(sqrt(area) / (224 / sqrt(image_area)))), clipped to 2..5.
     """
     side = ops.sqrt(box_ops.area(boxes)) / (224.0 / ops.sqrt(ops.cast(image_area, "float32")))
     level = ops.round(ops.log(ops.maximum(side, 1e-30)) / math.log(2.0))  # ties to even
@@ -261,16 +266,15 @@ def pyramid_crop(feature_maps: Sequence[Any], boxes: Any, output_size: int, leve
     another map.
 
     Args:
-        feature_maps: list of tensors [batch, height, width, channels], finest first.
-        boxes: tensor [batch, num_rois, 4] in the coordinates of `ops.boxes.normalize`.
+        feature_maps: list of tensors `[batch, height, width, channels]`, finest first.
+        boxes: tensor `[batch, num_rois, 4]` in the coordinates of `ops.boxes.normalize`.
         output_size: int. Cells per side of the output.
-        levels: int tensor [batch, num_rois]. Level of each box, 2 for the first map.
+        levels: int tensor `[batch, num_rois]`. Level of each box, 2 for the first map.
 
     Returns:
-        [batch, num_rois, output_size, output_size, channels].
+        `[batch, num_rois, output_size, output_size, channels]`.
     """
-    batch, num_rois = ops.shape(boxes)[:2]
-    image = ops.broadcast_to(ops.arange(batch, dtype="int32")[:, None], (batch, num_rois))
+    image = _image_of_each(boxes)
     total = 0.0
     for level, feature_map in enumerate(feature_maps, start=2):
         # Boxes of other levels are moved outside the map, where every sample is 0.
@@ -278,10 +282,10 @@ def pyramid_crop(feature_maps: Sequence[Any], boxes: Any, output_size: int, leve
         total = total + kernels.crop_and_resize(
             feature_map,
             ops.reshape(own, (-1, 4)),
-            ops.reshape(image, (-1,)),
+            image,
             (output_size, output_size),
         )
-    shape = (batch, num_rois, output_size, output_size, feature_maps[0].shape[-1])
+    shape = (*ops.shape(boxes)[:2], output_size, output_size, feature_maps[0].shape[-1])
     return ops.reshape(total, shape)
 
 
@@ -298,16 +302,16 @@ def crop_masks(
     Samples as aligned `roi_align` does, on the mask surrounded by zeros.
 
     Args:
-        masks: tensor [batch, num_gt, mask_height, mask_width], 0..1.
-        frames: tensor [batch, num_gt, 4] in pixels. Where each mask lies: the instance's box for
+        masks: tensor `[batch, num_gt, mask_height, mask_width]`, 0..1.
+        frames: tensor `[batch, num_gt, 4]` in pixels. Where each mask lies: the instance's box for
             a mini-mask, the whole image for a full mask.
-        boxes: tensor [batch, num_rois, 4] in pixels.
-        gt_index: int32 tensor [batch, num_rois]. Index of each box's instance.
+        boxes: tensor `[batch, num_rois, 4]` in pixels.
+        gt_index: int32 tensor `[batch, num_rois]`. Index of each box's instance.
         output_size: int or (rows, columns). Cells of the output.
         sampling_ratio: int. Samples per side of an output cell. Defaults to 2.
 
     Returns:
-        [batch, num_rois, rows, columns], 0..1, 0 outside the frame. There is no gradient.
+        `[batch, num_rois, rows, columns]`, 0..1, 0 outside the frame. There is no gradient.
     """
     size = _pair(output_size)
     batch, num_gt = ops.shape(masks)[:2]
@@ -341,14 +345,14 @@ def crop_masks_at_corners(
     """Computes mask targets sampled corner to corner, one sample per cell (Matterport's rule).
 
     Args:
-        masks: tensor [batch, num_gt, mask_height, mask_width], 0..1.
-        frames: tensor [batch, num_gt, 4]. Where each mask lies, in the coordinates of `boxes`.
-        boxes: tensor [batch, num_rois, 4], in any coordinates, such as `ops.boxes.normalize`'s.
-        gt_index: int32 tensor [batch, num_rois]. Index of each box's instance.
+        masks: tensor `[batch, num_gt, mask_height, mask_width]`, 0..1.
+        frames: tensor `[batch, num_gt, 4]`. Where each mask lies, in the coordinates of `boxes`.
+        boxes: tensor `[batch, num_rois, 4]`, in any coordinates, such as `ops.boxes.normalize`'s.
+        gt_index: int32 tensor `[batch, num_rois]`. Index of each box's instance.
         output_size: int or (rows, columns). Cells of the output.
 
     Returns:
-        [batch, num_rois, rows, columns], 0..1, 0 outside the frame. There is no gradient.
+        `[batch, num_rois, rows, columns]`, 0..1, 0 outside the frame. There is no gradient.
     """
     batch, num_gt, height, width = ops.shape(masks)
     num_rois = ops.shape(boxes)[1]
@@ -373,7 +377,7 @@ def crop_masks_at_corners(
 
 
 def _corners(boxes, aligned):
-    """Returns low and high corner [..., 2] of boxes in cells, in coordinates of pixel centers."""
+    """Returns low and high corner `[..., 2]` of boxes in cells, in coordinates of pixel centers."""
     low, high = boxes[..., :2], boxes[..., 2:]
     if aligned:
         return low - 0.5, high - 0.5
@@ -381,14 +385,14 @@ def _corners(boxes, aligned):
 
 
 def _sample_frames(low, high, size, ratio):
-    """Returns boxes [..., 4] from the first to the last sample of a grid of size * ratio."""
+    """Returns boxes `[..., 4]` from the first to the last sample of a grid of size * ratio."""
     samples = ops.convert_to_tensor([float(n * ratio) for n in size])
     margin = 0.5 * (high - low) / samples
     return ops.concatenate([low + margin, high - margin], axis=-1)
 
 
 def _pooled(crops, ratio):
-    """Averages ratio x ratio blocks: [n, rows * ratio, columns * ratio, c] -> [n, rows, ...]."""
+    """Averages blocks: `[n, rows * ratio, columns * ratio, c]` to `[n, rows, columns, c]`."""
     if ratio == 1:
         return crops
     # On CPU the pooling kernel is three to five times faster than a mean over split axes.
@@ -396,7 +400,7 @@ def _pooled(crops, ratio):
 
 
 def _last(shape):
-    """Returns the last indices of (height, width) for (y1, x1, y2, x2): float32 [4]."""
+    """Returns the last indices of (height, width) for (y1, x1, y2, x2): float32 `[4]`."""
     last = ops.cast(ops.stack([shape[0] - 1, shape[1] - 1]), "float32")
     return ops.concatenate([last, last])
 

@@ -26,12 +26,19 @@ from mrcnn.settings.checks import (
     one_of,
     or_none,
     positive,
+    run_name,
     sequence,
     text_or_function,
     whole,
 )
 
 Numbers = Sequence[float] | np.ndarray
+
+# Upper bounds, each far above any use, so that a config.json of unknown origin cannot ask for more
+# memory than a machine has.
+MOST_PIXELS = 8192  # side of a network's input: 800 MB as float32; larger images are cut into tiles
+MOST_BOXES = 20_000  # boxes of one kind per image: 1 GB when each is pooled to 7 x 7 x 256
+MOST_HEAD_WEIGHTS = 2**28  # numbers in the box and the mask head: 1 GB; usual heads have 2**24
 
 
 class Group:
@@ -61,19 +68,14 @@ class Group:
 class Learning(Group):
     """What is learned."""
 
-    NAME: str | None = None  # names the run folder and the checkpoints: letters, digits, "_", "-"
+    NAME: str | None = None  # names the run folder and the checkpoints
     NUM_CLASSES = 1  # number of classes, including the background, which is class 0
     SEED: int | None = 0  # for weights, sampling, image order, augmentation; None: a random one
 
     CHECKS = {
-        "NAME": or_none(
-            Check(
-                "text without '/' and '\\'",
-                lambda value: isinstance(value, str) and not {"/", "\\"} & set(value),
-            )
-        ),
-        "NUM_CLASSES": whole(2),
-        "SEED": or_none(whole(0)),
+        "NAME": or_none(run_name),
+        "NUM_CLASSES": whole(2, 30_000),
+        "SEED": or_none(whole(0, 2**32 - 1)),
     }
 
 
@@ -95,10 +97,10 @@ class Images(Group):
     AUGMENTATION: dict[str, Any] | None = None
 
     CHECKS = {
-        "IMAGE_CHANNEL_COUNT": whole(1),
+        "IMAGE_CHANNEL_COUNT": whole(1, 1024),
         "IMAGE_RESIZE_MODE": one_of(*MODES),
-        "IMAGE_MIN_DIM": whole(0),
-        "IMAGE_MAX_DIM": whole(64),
+        "IMAGE_MIN_DIM": whole(0, MOST_PIXELS),
+        "IMAGE_MAX_DIM": whole(64, MOST_PIXELS),
         "IMAGE_MIN_SCALE": number(0, 64),
         "IMAGE_STRETCH": or_none(sequence(number(0, 100), count=2)),
         "MEAN_PIXEL": sequence(number()),
@@ -159,11 +161,11 @@ class Backbone(Group):
 
     CHECKS = {
         "BACKBONE": text_or_function,
-        "BACKBONE_WIDTH": whole(8),
+        "BACKBONE_WIDTH": whole(8, 128),
         "BACKBONE_NORM": one_of("batch", "statistics", "frozen", "group"),
         "BATCH_NORM_EPSILON": or_none(number(0, 1)),
         "BACKBONE_STRIDES": sequence(positive, count=5),
-        "TOP_DOWN_PYRAMID_SIZE": whole(1),
+        "TOP_DOWN_PYRAMID_SIZE": whole(1, 2048),
     }
 
 
@@ -183,15 +185,15 @@ class Proposals(Group):
 
     CHECKS = {
         "RPN_ANCHOR_SCALES": sequence(positive, count=5),
-        "RPN_ANCHOR_RATIOS": sequence(positive),
-        "RPN_ANCHOR_STRIDE": whole(1),
-        "RPN_TRAIN_ANCHORS_PER_IMAGE": whole(2),
+        "RPN_ANCHOR_RATIOS": sequence(positive, most=64),
+        "RPN_ANCHOR_STRIDE": whole(1, 64),
+        "RPN_TRAIN_ANCHORS_PER_IMAGE": whole(2, MOST_BOXES),
         "RPN_NMS_THRESHOLD": number(0, 1),
         "RPN_BBOX_STD_DEV": sequence(positive, count=4),
-        "PRE_NMS_LIMIT": whole(1),
-        "PRE_NMS_LIMIT_INFERENCE": or_none(whole(1)),
-        "POST_NMS_ROIS_TRAINING": whole(1),
-        "POST_NMS_ROIS_INFERENCE": whole(1),
+        "PRE_NMS_LIMIT": whole(1, MOST_BOXES),
+        "PRE_NMS_LIMIT_INFERENCE": or_none(whole(1, MOST_BOXES)),
+        "POST_NMS_ROIS_TRAINING": whole(1, MOST_BOXES),
+        "POST_NMS_ROIS_INFERENCE": whole(1, MOST_BOXES),
     }
 
 
@@ -213,20 +215,20 @@ class Heads(Group):
 
     CHECKS = {
         "USE_MASKS": flag,
-        "TRAIN_ROIS_PER_IMAGE": whole(4),
+        "TRAIN_ROIS_PER_IMAGE": whole(4, MOST_BOXES),
         "ROI_POSITIVE_RATIO": number(0.01, 1),
         "BBOX_STD_DEV": sequence(positive, count=4),
-        "POOL_SIZE": whole(1),
-        "FPN_CLASSIF_FC_LAYERS_SIZE": whole(1),
-        "MASK_POOL_SIZE": whole(1),
-        "MASK_SHAPE": sequence(whole(1), count=2),
-        "MASK_CONV_LAYERS": whole(0),
-        "MASK_CHANNELS": whole(1),
+        "POOL_SIZE": whole(1, 64),
+        "FPN_CLASSIF_FC_LAYERS_SIZE": whole(1, 8192),
+        "MASK_POOL_SIZE": whole(1, 112),
+        "MASK_SHAPE": sequence(whole(1, 224), count=2),
+        "MASK_CONV_LAYERS": whole(0, 32),
+        "MASK_CHANNELS": whole(1, 2048),
         "HEAD_NORM": one_of(None, "group"),
     }
 
     def check_together(self) -> None:
-        """Checks that a positive RoI can be sampled, and that masks have the head's size."""
+        """Checks that a positive RoI can be sampled, the size of masks, and that of the heads."""
         if int(self.TRAIN_ROIS_PER_IMAGE * self.ROI_POSITIVE_RATIO) < 1:
             raise ValueError(
                 "ROI_POSITIVE_RATIO must leave room for one positive among TRAIN_ROIS_PER_IMAGE = "
@@ -238,6 +240,23 @@ class Heads(Group):
                 f"MASK_SHAPE must be twice MASK_POOL_SIZE on each side, ({side}, {side}), "
                 f"got {self.MASK_SHAPE!r}."
             )
+        weights = self._head_weights()
+        if weights > MOST_HEAD_WEIGHTS:
+            raise ValueError(
+                f"the heads would have {weights} weights, at most {MOST_HEAD_WEIGHTS} are allowed: "
+                "decrease NUM_CLASSES, POOL_SIZE, TOP_DOWN_PYRAMID_SIZE, "
+                "FPN_CLASSIF_FC_LAYERS_SIZE, MASK_CONV_LAYERS or MASK_CHANNELS."
+            )
+
+    def _head_weights(self) -> int:
+        """About how many weights the box head and the mask head have."""
+        classes = getattr(self, "NUM_CLASSES", 1)
+        maps = getattr(self, "TOP_DOWN_PYRAMID_SIZE", 1)
+        width = self.FPN_CLASSIF_FC_LAYERS_SIZE
+        box = self.POOL_SIZE**2 * maps * width + width**2 + 5 * classes * width
+        channels = self.MASK_CHANNELS
+        mask = 9 * channels * (maps + channels * self.MASK_CONV_LAYERS) + channels * classes
+        return box + mask * self.USE_MASKS
 
 
 class GroundTruth(Group):
@@ -248,9 +267,9 @@ class GroundTruth(Group):
     MINI_MASK_SHAPE: Sequence[int] = (56, 56)
 
     CHECKS = {
-        "MAX_GT_INSTANCES": whole(1),
+        "MAX_GT_INSTANCES": whole(1, MOST_BOXES),
         "USE_MINI_MASK": flag,
-        "MINI_MASK_SHAPE": sequence(whole(1), count=2),
+        "MINI_MASK_SHAPE": sequence(whole(1, 1024), count=2),
     }
 
 
@@ -263,7 +282,7 @@ class Detection(Group):
     DETECTION_NMS_THRESHOLD = 0.3
 
     CHECKS = {
-        "DETECTION_MAX_INSTANCES": whole(1),
+        "DETECTION_MAX_INSTANCES": whole(1, MOST_BOXES),
         "DETECTION_MIN_CONFIDENCE": number(0, 1),
         "DETECTION_NMS_THRESHOLD": number(0, 1),
     }
@@ -319,8 +338,8 @@ class Training(Group):
     JIT_COMPILE: bool | str = False  # whether the training step is compiled with XLA, or "auto"
 
     CHECKS = {
-        "GPU_COUNT": whole(1),
-        "IMAGES_PER_GPU": whole(1),
+        "GPU_COUNT": whole(1, 1024),
+        "IMAGES_PER_GPU": whole(1, 4096),
         "STEPS_PER_EPOCH": or_none(whole(1)),
         "VALIDATION_STEPS": or_none(whole(1)),
         "OPTIMIZER": one_of("sgd", "adamw"),
@@ -337,7 +356,7 @@ class Training(Group):
         "WARMUP_STEPS": whole(0),
         "EVALUATE_EVERY": whole(0),
         "CHECKPOINTS_TO_KEEP": whole(0),
-        "DATA_WORKERS": whole(0),
+        "DATA_WORKERS": whole(0, 256),
         "JIT_COMPILE": one_of(True, False, "auto"),
     }
     DERIVED = {"BATCH_SIZE": "IMAGES_PER_GPU or GPU_COUNT"}

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mrcnn.errors import shorten
+
 
 def constant(step: Any, steps: int, warmup: int, milestones: Sequence[float]) -> Any:
     """Keeps the full rate."""
@@ -78,14 +80,19 @@ def load(saved: Mapping[str, Any]) -> Any:
     from keras import optimizers, saving
 
     schedules, name = optimizers.schedules, saved.get("class_name")
-    found = getattr(schedules, str(name), None) or saving.get_registered_object(name)
+    found: Any = None
+    if isinstance(name, str):
+        found = getattr(schedules, name, None) or saving.get_registered_object(name)
     is_class = isinstance(found, type)
     if not is_class or not issubclass(found, schedules.LearningRateSchedule):
         raise ValueError(
-            f"LR_SCHEDULE names {name!r}, which is no schedule of Keras and not registered: import "
-            "the module that defines it, with @keras.saving.register_keras_serializable(), first."
+            f"LR_SCHEDULE names {shorten(name)}, which is no schedule of Keras and not registered: "
+            "first import the module that defines it with "
+            "@keras.saving.register_keras_serializable()."
         )
     try:
         return found.from_config(dict(saved["config"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"LR_SCHEDULE: {name} cannot be built from {saved!r}: {error}") from error
+    except Exception as error:  # of any kind: the values come from a file
+        raise ValueError(
+            f"LR_SCHEDULE: {name} cannot be built from {shorten(saved)}: {shorten(str(error))}"
+        ) from error

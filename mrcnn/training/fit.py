@@ -117,7 +117,7 @@ def fit(
     callbacks: Sequence[keras.callbacks.Callback],
     verbose: int | str = 1,
 ) -> keras.callbacks.History:
-    """Trains a compiled Trainer.
+    """Trains a compiled Trainer, repeatably with a `SEED`; see `runtime.repeatable`.
 
     Args:
         model: Trainer.
@@ -133,12 +133,13 @@ def fit(
         The History of Keras.
     """
     set_directions(callbacks, model.loss_metrics)
-    return model.fit(
-        train_batches,
-        validation_data=val_batches,
-        initial_epoch=first_epoch,
-        epochs=epochs,
-        callbacks=[train_batches.follow_fit(), EpochSeeds(config.SEED), *callbacks],
-        shuffle=False,  # the batches hold the order
-        verbose=verbose,
-    )
+    with runtime.repeatable(config.SEED):
+        return model.fit(
+            train_batches,
+            validation_data=val_batches,
+            initial_epoch=first_epoch,
+            epochs=epochs,
+            callbacks=[train_batches.follow_fit(), EpochSeeds(config.SEED), *callbacks],
+            shuffle=False,  # the batches hold the order
+            verbose=verbose,
+        )

@@ -11,13 +11,22 @@ from typing import Any
 import keras
 from keras import ops
 
-from mrcnn import plots
-from mrcnn.config import Config
+from mrcnn import plots, runtime
 from mrcnn.data.augment import Augmenter
 from mrcnn.data.batches import Batches
+from mrcnn.data.check import check_dataset
+from mrcnn.data.classes import with_classes
 from mrcnn.data.dataset import Dataset
-from mrcnn.folder import ModelFolder
 from mrcnn.training import fit
+from mrcnn.training.resume import (
+    describe_call,
+    find_interrupted,
+    finished_stages,
+    is_same_call,
+    keep_open,
+    mark_finished,
+    read_newest,
+)
 from mrcnn.training.schedule import build_optimizer
 from mrcnn.training.stages import select_layers
 from mrcnn.weights.files import h5
@@ -31,13 +40,16 @@ class Run:
     Args:
         model: MaskRCNN. Its `config`, `network`, `keras_model`, `class_names`, `folder` and `epoch`
             are used; `epoch` advances with every checkpoint.
-        stage: dict. The arguments that tell one call from another: `epochs`, `layers`,
-            `learning_rate` and `images`. All are written to training.json.
+        stage: dict. What tells one call from another, as `resume.describe_call` returns it. It is
+            written to training.json.
         train_dataset: Dataset. The training set.
         val_dataset: Dataset or None. The validation set. Defaults to None.
         augmentation: callable or None. See `data.batches.Batches`. Defaults to None: `AUGMENTATION`
             of the Config.
         plain_sources: sequence of str. Sources whose images are never augmented. Defaults to none.
+
+    Raises:
+        ValueError: training.json or history.csv is damaged.
     """
 
     def __init__(
@@ -70,12 +82,14 @@ class Run:
             )
         self.stages = [s for s in model.folder.stages() if s["start"] < model.epoch]
         last = self.stages[-1] if self.stages else {}
-        self.resumes = bool(last) and all(last.get(name) == stage[name] for name in stage)
+        self.resumes = bool(last) and is_same_call(last, stage)
         # More epochs of the same layers at a constant rate: the optimizer keeps its state.
         constant = model.config.LR_SCHEDULE == "constant" and not model.config.WARMUP_STEPS
         self.prolongs = constant and last.get("layers") == stage["layers"]
         if not self.resumes:
-            self.stages.append(stage | {"start": model.epoch, "finished": False})
+            self.stages.append(stage | {"start": model.epoch})
+        self.stages[-1] |= {"finished": False, "ended": False, "end": None}
+        self.rows = [row for row in model.folder.history() if row["epoch"] <= model.epoch]
 
     def fit(
         self,
@@ -83,7 +97,7 @@ class Run:
         callbacks: Sequence[keras.callbacks.Callback] = (),
         verbose: int | str = 1,
     ) -> keras.callbacks.History:
-        """Trains. A run that fails before its first checkpoint leaves no run folder.
+        """Trains. The caller holds the run folder, if it exists, and gives it back.
 
         Args:
             optimizer_file: str or path. The checkpoint with the state of the optimizer, for a run
@@ -109,33 +123,29 @@ class Run:
         self.optimizer = self._compile()
         if optimizer_file and (self.resumes or self.prolongs):
             h5.load_optimizer(optimizer_file, self.optimizer, learning_rate=self.resumes)
-        is_new = model.folder.make()
-        try:
-            model.folder.describe(config, model.class_names)
-            model.folder.write_stages(self.stages)
-            history = fit.fit(
-                model.keras_model,
-                config,
-                self.batches,
-                self.val_batches,
-                first_epoch=model.epoch,
-                epochs=self.stage["epochs"],
-                callbacks=[Recorder(self), *callbacks],
-                verbose=verbose,
-            )
-        except BaseException as error:
-            if is_new and not model.folder.checkpoints():
-                model.folder.discard()
-            elif isinstance(error, KeyboardInterrupt):
-                logger.warning(
-                    "Interrupted after epoch %d. %s is complete; the same call resumes from there.",
-                    model.epoch,
-                    model.folder.path,
-                )
-            raise
-        self.stages[-1]["finished"] = True
+        self.describe()
+        follow = [] if self.val_batches is None else [self.val_batches.follow_fit()]
+        history = fit.fit(
+            model.keras_model,
+            config,
+            self.batches,
+            self.val_batches,
+            first_epoch=model.epoch,
+            epochs=self.stage["epochs"],
+            callbacks=[*follow, Recorder(self), *callbacks],
+            verbose=verbose,
+        )
+        self.stages[-1] |= {"finished": True, "end": model.epoch}
         model.folder.write_stages(self.stages)
+        keep_open(model.folder)
         return history
+
+    def describe(self) -> None:
+        """Makes the run folder, if it is not there, and writes what the run is."""
+        folder = self.model.folder
+        folder.hold()
+        folder.describe(self.model.config, self.model.class_names)
+        folder.write_stages(self.stages)
 
     def _compile(self) -> keras.optimizers.Optimizer:
         model, config = self.model, self.model.config
@@ -167,34 +177,141 @@ class Run:
         folder = self.model.folder
         write_weights(self.model, folder.checkpoint(epoch), epoch, self.optimizer)
         self.model.epoch = epoch
-        for _, older in folder.checkpoints()[-2:-1]:  # training resumes from the newest
-            try:
-                h5.drop_optimizer(older)
-            except (OSError, ValueError) as error:  # it only takes more room
-                logger.warning("The optimizer's state stays in an old checkpoint: %s", error)
+        thin_out(folder.checkpoints()[-3:])
         folder.prune(self.model.config.CHECKPOINTS_TO_KEEP)
 
 
-def find_interrupted(model_dir: str, config: Config, stage: dict[str, Any]) -> ModelFolder | None:
-    """Returns the newest interrupted run that a call with these arguments could have started.
+def thin_out(checkpoints: Sequence[tuple[int, Path]]) -> None:
+    """Drops the optimizer's state from all checkpoints except the newest two.
+
+    Training resumes from the newest, or from the one before it if that is damaged.
 
     Args:
-        model_dir: str. Folder of the run folders.
-        config: Config. Only a run with the same settings counts.
-        stage: dict. Only a run with such a stage counts; see `Run`.
+        checkpoints: sequence of (epoch, path), oldest first.
+    """
+    for _, older in checkpoints[:-2]:
+        try:
+            h5.drop_optimizer(older)
+        except (OSError, ValueError) as error:  # it only takes more room
+            logger.warning("The optimizer's state stays in an old checkpoint: %s", error)
+
+
+def train(
+    model: Any,
+    train_dataset: Dataset,
+    val_dataset: Dataset | None,
+    call: dict[str, Any],
+    *,
+    resume: bool | str = "auto",
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: int | str = 1,
+    **options: Any,
+) -> keras.callbacks.History:
+    """Trains a model, or resumes the run of a killed process.
+
+    No other training can use the run folder meanwhile. One that fails before its first checkpoint
+    leaves no run folder.
+
+    Args:
+        model: MaskRCNN. See `Run`. Its `class_names` are set.
+        train_dataset: Dataset. The training set.
+        val_dataset: Dataset or None. The validation set.
+        call: dict. `epochs`, `layers` and `learning_rate`, as in `MaskRCNN.train`.
+        resume: bool or str. See `MaskRCNN.train`. Defaults to "auto".
+        callbacks: sequence of keras.callbacks.Callback. See `Run.fit`. Defaults to none.
+        verbose: int or str. As in Keras' `fit`. Defaults to 1.
+        **options: passed to `Run`.
 
     Returns:
-        The run folder, or None if there is none with a checkpoint.
+        The History of Keras. It is empty if there is nothing to train.
+
+    Raises:
+        ValueError, FileNotFoundError, FolderInUseError: see `MaskRCNN.train`.
     """
-    settings = config.to_dict()
-    for run in reversed(ModelFolder.runs(model_dir, config.NAME)):
-        stages = run.stages()
-        started = any({name: s.get(name) for name in stage} == stage for s in stages)
-        if not started or stages[-1]["finished"] or not run.checkpoints():
-            continue
-        if Config.from_json(run.path / "config.json").to_dict() == settings:
-            return run
-    return None
+    runtime.refuse_fork()
+    if model.mode != "training":
+        raise ValueError("train() needs a model made with mode='training', not 'inference'.")
+    check_dataset(train_dataset, model.config)
+    if val_dataset is not None:
+        val_dataset = with_classes(val_dataset, train_dataset.class_names, name="val_dataset")
+        check_dataset(val_dataset, model.config, name="val_dataset")
+    stage = describe_call(model.config, train_dataset, val_dataset, **call)
+    model.class_names = list(train_dataset.class_names)
+    try:
+        history = _take_folder(model, stage, resume)
+        if history is None:
+            run = Run(model, stage, train_dataset, val_dataset, **options)
+            optimizer_file, model._optimizer_file = model._optimizer_file, None
+            history = run.fit(optimizer_file, callbacks, verbose)
+    except BaseException as error:
+        if model.folder.abandon() and isinstance(error, KeyboardInterrupt):
+            logger.warning(
+                "Interrupted after epoch %d. %s is complete; the same call resumes from there.",
+                model.epoch,
+                model.folder.path,
+            )
+        raise
+    model.folder.rest()
+    return history
+
+
+def _take_folder(model, stage, resume):
+    """Locks the run folder, if there is one yet; returns a History if nothing is left to train."""
+    if model.epoch == 0 and resume:
+        _resume(model, stage, required=resume is True)
+    if model.folder.exists():
+        model.folder.hold()
+        _complete_last_epoch(model)
+    return _pass_over(model, stage)
+
+
+def _resume(model, stage, required):
+    """Continues the newest interrupted run that this call could have started."""
+    run = find_interrupted(model.model_dir, model.config, stage, required)
+    if run is not None:
+        try:
+            model.epoch, model._optimizer_file = read_newest(run, model.read_checkpoint)
+            run.replayed = finished_stages(run, model.epoch)
+        except BaseException:
+            run.release()
+            raise
+        model.folder = run
+        logger.warning(
+            "Resuming %s after epoch %d. resume=False starts over.", run.path, model.epoch
+        )
+    elif required:
+        raise FileNotFoundError(
+            f"resume=True, but {model.model_dir!r} has no interrupted run of "
+            f"NAME={model.config.NAME!r} with this Config and these arguments."
+        )
+
+
+def _complete_last_epoch(model):
+    """Does what a killed process may not have done after its last checkpoint."""
+    checkpoints = model.folder.checkpoints()
+    if checkpoints and checkpoints[-1][0] == model.epoch:  # otherwise the newest is not in use
+        thin_out(checkpoints)
+        model.folder.prune(model.config.CHECKPOINTS_TO_KEEP)
+
+
+def _pass_over(model, stage) -> keras.callbacks.History | None:
+    """Returns an empty History if the call has nothing to train."""
+    replayed = model.folder.replayed
+    is_finished = bool(replayed) and is_same_call(replayed[0], stage)
+    model.folder.replayed = replayed[1:] if is_finished else []
+    if stage["epochs"] > model.epoch and not is_finished:
+        return None
+    logger.warning(
+        "Nothing to train: %d epochs are done, and epochs=%d is the total.",
+        model.epoch,
+        stage["epochs"],
+    )
+    done = [recorded for recorded in model.folder.stages() if recorded["start"] < model.epoch]
+    if done and is_same_call(done[-1], stage):
+        # Without the interruption, the next call would not continue with this optimizer.
+        model._optimizer_file = None
+    mark_finished(model.folder, model.epoch)
+    return keras.callbacks.History()
 
 
 def write_weights(model: Any, path: str | Path, epoch: int, optimizer: Any = None) -> None:
@@ -233,6 +350,9 @@ class Recorder(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         epoch, logs = epoch + 1, logs if logs is not None else {}
         run, folder = self.run, self.run.model.folder
+        if not (folder.path / "training.json").is_file():
+            logger.warning("%s was removed during training. It is made again.", folder.path)
+            run.describe()
         _check_finite(logs, epoch)
         every = run.model.config.EVALUATE_EVERY
         last = epoch == run.stage["epochs"]
@@ -241,10 +361,10 @@ class Recorder(keras.callbacks.Callback):
         rate = float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
         row = {"epoch": epoch, "learning_rate": rate}
         row |= {name: float(value) for name, value in logs.items()}
-        rows = [r for r in folder.history() if r["epoch"] < epoch] + [row]
-        folder.write_history(rows)
-        plots.plot_history(rows, folder.path / "curves.png")
-        if is_best(rows):
+        run.rows.append(row)
+        folder.write_history(run.rows)
+        plots.plot_history(run.rows, folder.path / "curves.png")
+        if is_best(run.rows):
             run.save_best(epoch)
         run.save_checkpoint(epoch)
 

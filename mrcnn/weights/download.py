@@ -6,20 +6,24 @@ import contextlib
 import difflib
 import errno
 import hashlib
+import itertools
+import logging
 import os
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
-from urllib.error import HTTPError, URLError
 
-_TIMEOUT = 30  # seconds to connect, and to wait for the next bytes
+from mrcnn.weights import transfer
+from mrcnn.weights.transfer import NetworkError
+
+logger = logging.getLogger("mrcnn")
+
 _RETRIES = 4  # retries in a row that receive nothing new
+_ATTEMPTS = 100  # in all, so that a server cannot send the file byte by byte
 _PAUSE = 1.0  # seconds before a retry
-_BLOCK_BYTES = 2**18  # read at a time
+_BLOCK_BYTES = 2**18  # of a file, read at a time
 _MAX_BYTES = 10**9  # limit for a file of unknown size
 
 Progress = Callable[[int, int | None], None]
@@ -32,7 +36,8 @@ class Published(NamedTuple):
         url: str. Where it is downloaded from.
         size: int or None. Its size in bytes. None: unknown.
         checksum: str or None. `"sha256:..."` or `"md5:..."`. The digits may be only the first
-            ones, as in the names of some files. None: unknown.
+            ones, as in the names of some files. These find damage, but a file with the same first
+            digits can be made in seconds. None: unknown.
         text: str. One line that says what it is.
     """
 
@@ -45,6 +50,12 @@ class Published(NamedTuple):
     def file(self) -> str:
         """The name of the file, as published."""
         return self.url.rsplit("/", 1)[1]
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether the checksum is a whole one, so that no other file passes for this one."""
+        algorithm, _, digits = (self.checksum or "").partition(":")
+        return len(digits) == {"sha256": 64, "md5": 32}.get(algorithm)
 
 
 _TORCHVISION = "https://download.pytorch.org/models/"
@@ -217,37 +228,6 @@ def _mismatch(row: Published, path: Path) -> str | None:
     return None if found == expected else f"expected {algorithm} {expected}, got {found}"
 
 
-class _NetworkError(Exception):
-    """The network failed.
-
-    Args:
-        reason: str or exception.
-        retry: bool. Whether another attempt may help. Defaults to True.
-        restart: bool. Whether that attempt must not resume the partial file. Defaults to False.
-    """
-
-    def __init__(self, reason, retry=True, restart=False):
-        super().__init__(str(reason) or type(reason).__name__)
-        self.retry = retry
-        self.restart = restart
-
-
-@contextlib.contextmanager
-def _network(resumed=True):
-    """Turns errors of the network into `_NetworkError`, to tell them from errors of the disk."""
-    try:
-        yield
-    except HTTPError as error:
-        error.close()
-        restart = error.code == 416  # the server has no bytes beyond the partial file
-        reason = f"HTTP {error.code} {error.reason}"
-        raise _NetworkError(reason, retry=restart or error.code >= 500, restart=restart) from error
-    except URLError as error:  # a connection that never worked will not work in a second
-        raise _NetworkError(error.reason, retry=resumed) from error
-    except (OSError, HTTPException) as error:
-        raise _NetworkError(error) from error
-
-
 class _Download:
     """One download with its retries.
 
@@ -276,20 +256,28 @@ class _Download:
             raise self._invalid(mismatch)
         os.replace(self.part, self.path)
         self._discard()
+        if not self.row.is_verified:
+            logger.warning(
+                "%s is not verified: its publisher states no whole checksum. Its contents are "
+                "those that %s sent.",
+                self.path,
+                self.row.url.split("/")[2],
+            )
 
     def _receive_with_retries(self):
         retries, most = _RETRIES, self._received()
-        while True:
+        pace = transfer.Pace()
+        for attempt in itertools.count(1):
             try:
-                self._receive()
+                self._receive(pace)
                 return
-            except _NetworkError as error:
+            except NetworkError as error:
                 if error.restart:
                     self._discard()
                 # Only attempts that receive nothing new count.
                 retries = _RETRIES if self._received() > most else retries - 1
                 most = max(most, self._received())
-                if retries < 0 or not error.retry:
+                if retries < 0 or attempt == _ATTEMPTS or not error.retry:
                     raise self._unreachable(error) from error
                 time.sleep(_PAUSE)
 
@@ -300,7 +288,7 @@ class _Download:
         self.part.unlink(missing_ok=True)
         self.tag.unlink(missing_ok=True)
 
-    def _receive(self):
+    def _receive(self, pace):
         """Sends one request: for the rest of the file if the version is known, else for all."""
         tag = self.tag.read_text("latin-1") if self.tag.exists() else ""
         done = self._received() if tag.isprintable() and tag else 0
@@ -309,21 +297,20 @@ class _Download:
         headers = {"User-Agent": "mrcnn"}
         if done:
             headers |= {"Range": f"bytes={done}-", "If-Range": tag}
-        request = urllib.request.Request(self.row.url, headers=headers)
-        with _network(resumed=done > 0):
-            response = urllib.request.urlopen(request, timeout=_TIMEOUT)
-        with response:
-            self._write(response, done, tag)
+        with transfer.opened(self.row.url, headers, resumed=done > 0) as (response, blocks):
+            self._write(response, blocks, done, tag, pace)
 
-    def _write(self, response, done, tag):
+    def _write(self, response, blocks, done, tag, pace):
         """Appends a response to the partial file, or replaces the partial file with it."""
+        if self.row.url.startswith("https:") and not response.url.startswith("https:"):
+            raise self._invalid(f"the server redirects to {response.url[:200]}, expected https")
         resumes = response.status == 206
         span = response.headers.get("Content-Range", "")
         if resumes and not (span.startswith(f"bytes {done}-") and tag == _version(response)):
-            raise _NetworkError("the server sent a part of another version", restart=True)
+            raise NetworkError("the server sent a part of another version", restart=True)
         # "bytes 100-199/200" ends with the total size.
         total = span.rpartition("/")[2] if resumes else response.headers.get("Content-Length", "")
-        total = int(total) if total.isdecimal() else self.row.size
+        total = int(total) if total.isdecimal() and len(total) < 20 else self.row.size
         limit = self.row.size or _MAX_BYTES
         if total is not None and (total > limit or total < (self.row.size or 0)):
             raise self._invalid(f"expected {limit:,} bytes, the server announced {total:,}")
@@ -332,21 +319,19 @@ class _Download:
                 done = 0
                 file.truncate(0)  # before the tag changes
                 self.tag.write_text(_version(response), "latin-1")
-            while True:
-                with _network():
-                    # Returns what has arrived, so that a lost connection loses nothing.
-                    block = response.read1(_BLOCK_BYTES)
+            for block in blocks:
                 done += len(block)
-                if not block or done > limit:
+                if done > limit:
                     break
                 file.write(block)
+                pace.add(len(block))
                 if self.progress:
                     self.progress(done, total)
         if done > limit:
             self._discard()
             raise self._invalid(f"expected at most {limit:,} bytes, received more")
         if done < (total or 0):
-            raise _NetworkError(f"the connection ended after {done:,} of {total:,} bytes")
+            raise NetworkError(f"the connection ended after {done:,} of {total:,} bytes")
 
     def _invalid(self, mismatch) -> ValueError:
         return ValueError(

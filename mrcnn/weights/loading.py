@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from mrcnn.errors import shorten
 from mrcnn.network.layers.basic import is_head, layer_weights
 from mrcnn.weights.files.reading import NESTED, LayerWeights, finite
 from mrcnn.weights.source import Source, open_source
@@ -51,7 +52,8 @@ class LoadReport:
             names = getattr(self, kind)
             if names:
                 more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-                lines.append(f"  {kind}: {len(names)} ({', '.join(names[:8])}{more})")
+                shown = ", ".join(map(_plain, names[:8]))
+                lines.append(f"  {kind}: {len(names)} ({shown}{more})")
         return "\n".join(lines)
 
 
@@ -82,6 +84,7 @@ def load(
     source: Source,
     layers: Sequence[keras.layers.Layer],
     exclude: str | Iterable[str] | None = None,
+    complete: bool = False,
 ) -> LoadReport:
     """Loads the weights of layers from an open file, matched by the name of the layer.
 
@@ -93,14 +96,16 @@ def load(
         layers: sequence of keras.layers.Layer.
         exclude: str, iterable of str or None. Names of layers that keep their weights. Defaults to
             None.
+        complete: bool. Whether the file must have every layer that is not excluded. Otherwise a
+            layer that it lacks keeps its values, with a warning. Defaults to False.
 
     Returns:
         LoadReport.
 
     Raises:
-        ValueError: a layer with another shape, no common layer, weights for less than half of the
-            backbone, values that are not finite, or an excluded name that neither file nor model
-            has.
+        ValueError: a missing layer if `complete`, a layer with another shape, no common layer,
+            weights for less than half of the backbone, values that are not finite, or an excluded
+            name that neither file nor model has.
     """
     path, file = source.path, source.layers
     report = LoadReport(path=path, ignored=source.ignored)
@@ -116,6 +121,8 @@ def load(
             "file was trained with."
         )
     _raise_without_backbone(path, report, matches, excluded, model)
+    if complete:
+        _raise_if_incomplete(path, [name for name in report.missing if name not in excluded])
     # Everything is checked before the first weight changes.
     for name, pairs in matches.items():
         for key, _ in pairs:
@@ -213,6 +220,15 @@ def _raise_without_backbone(path, report, matches, excluded, model):
         )
 
 
+def _raise_if_incomplete(path, lost):
+    """Refuses a file that has nothing for some layers."""
+    if lost:
+        raise ValueError(
+            f"{path} is incomplete: it has nothing for {_some(lost)}, which would stay random. "
+            "Copy or download it again."
+        )
+
+
 def _shapes_text(layer, file) -> str:
     theirs = ", ".join(str(file.shape(key)) for key in file)
     ours = ", ".join(str(tuple(weight.shape)) for weight in layer_weights(layer))
@@ -258,4 +274,9 @@ def _classes(name, shapes) -> int | None:
 
 def _some(names) -> str:
     names = list(names)
-    return ", ".join(names[:4]) + (" ..." if len(names) > 4 else "") if names else "none"
+    return ", ".join(map(_plain, names[:4])) + (" ..." if len(names) > 4 else "") or "none"
+
+
+def _plain(name: str) -> str:
+    """Returns a name as it may be printed: short, and without control characters."""
+    return shorten(name)[1:-1]

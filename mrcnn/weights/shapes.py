@@ -7,7 +7,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from mrcnn.errors import shorten
 from mrcnn.network.backbones.resnet import BLOCKS, BOTTLENECK
+
+# Classes of a network, the background included. ImageNet-21k has 21,842.
+MAX_CLASSES = 100_000
 
 
 class Shapes(dict):
@@ -24,8 +28,8 @@ class Shapes(dict):
 
     def __missing__(self, name):
         raise ValueError(
-            f"{self.path} has no tensor {name!r}, which every Mask R-CNN of this kind has. The "
-            "file belongs to another network, or is incomplete."
+            f"{self.path} has no tensor {shorten(name)}, which every Mask R-CNN of this kind has. "
+            "The file belongs to another network, or is incomplete."
         )
 
     def rows(self, name: str) -> int:
@@ -40,6 +44,40 @@ class Shapes(dict):
         if not self[name]:
             raise ValueError(f"{self.path}: {name} is a single number, expected an array.")
         return self[name][0]
+
+    def classes(self, name: str) -> int:
+        """Returns the size of the first axis of a tensor, which is a number of classes.
+
+        Args:
+            name: str. The tensor of the class logits.
+
+        Raises:
+            ValueError: no such tensor, or a number of classes out of range.
+        """
+        if not 1 <= self.rows(name) <= MAX_CLASSES:
+            raise ValueError(
+                f"{self.path}: {name} has {self.rows(name)} classes, expected 1 to {MAX_CLASSES:,}."
+            )
+        return self.rows(name)
+
+    def expect(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Checks the shapes of tensors that follow from those of others.
+
+        A network is built before each of its weights is compared with the file. Without this
+        check, a small file could ask for a network of any size.
+
+        Args:
+            shapes: mapping of str to tuple. The expected shape by name.
+
+        Raises:
+            ValueError: a tensor is missing, or has another shape.
+        """
+        for name, shape in shapes.items():
+            if self[name] != shape:
+                raise ValueError(
+                    f"{self.path}: {shorten(name)} has shape {self[name]}, expected {shape} from "
+                    "the shapes of other tensors. The file is damaged, or of another network."
+                )
 
     def expect_anchors(self, name: str) -> None:
         """Checks that the RPN has one logit for each of three anchors per cell.
@@ -88,8 +126,15 @@ class Shapes(dict):
                         f"{self.path}: {stem} has shape {self[stem]}, expected 4 axes."
                     )
                 width, channels = self[stem][:2]
+                self.expect(
+                    {
+                        name: (width * 2 ** (int(match[1]) - min(blocks)),) * 2 + (3, 3)
+                        for match, name in found
+                        if int(match[3]) == 2
+                    }
+                )
                 return {"BACKBONE": name, "BACKBONE_WIDTH": width, "IMAGE_CHANNEL_COUNT": channels}
         raise ValueError(
-            f"{self.path}: the backbone has {counts} blocks of {depth} convolutions, which is none "
-            f"of the supported ResNets: {', '.join(BLOCKS)}."
+            f"{self.path}: the backbone has {shorten(counts)} blocks of {depth} convolutions, "
+            f"which is none of the supported ResNets: {', '.join(BLOCKS)}."
         )

@@ -8,7 +8,6 @@ see `reading.py`, `tensors.py` and `pickles.py`.
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,9 +18,11 @@ import h5py
 import numpy as np
 
 from mrcnn import dialects
+from mrcnn.config import Config
+from mrcnn.errors import reading, shorten
 from mrcnn.network.layers.basic import is_head
 from mrcnn.weights.coco import CLASS_NAMES, NAMES_BY_CATEGORY
-from mrcnn.weights.files import pickles, tensors
+from mrcnn.weights.files import mapping, pickles, tensors, zips
 from mrcnn.weights.files.reading import LayerWeights, open_weights, read_metadata
 from mrcnn.weights.layouts import Entry
 from mrcnn.weights.maps import families, matterport, torchvision
@@ -75,10 +76,29 @@ def open_source(path: str | os.PathLike) -> Iterator[Source]:
     """
     path = Path(path)
     if path.is_file() and not h5py.is_hdf5(path) and path.suffix not in (".h5", ".hdf5"):
-        yield _of_pytorch(path)
+        with reading(path, "weights of torchvision or Detectron2"):
+            source = _checked(_of_pytorch(path))
+        yield source
         return
     with open_weights(path) as layers:
-        yield _of_hdf5(path, layers)
+        with reading(path, "an HDF5 file of weights"):
+            source = _checked(_of_hdf5(path, layers))
+        yield source
+
+
+def _checked(source):
+    """Returns a source whose settings are values that `Config` takes, such as no width of 0.
+
+    Those of a backbone alone are checked when a network adopts them.
+    """
+    if set(source.settings) - {"BACKBONE", "BACKBONE_WIDTH", "IMAGE_CHANNEL_COUNT"}:
+        checks = Config._collect("CHECKS")
+        for name, value in source.settings.items():
+            if name in checks and not checks[name].accepts(value):
+                raise ValueError(
+                    f"it has {name} = {shorten(value)}, expected {checks[name].expected}"
+                )
+    return source
 
 
 # --- Ours and Matterport's -----------------------------------------------------------------------
@@ -102,7 +122,7 @@ def _of_hdf5(path, layers) -> Source:
     if is_matterport or source.bgr:
         source.dialect = "matterport"
     if is_matterport:
-        source.settings = matterport.settings(layers)
+        source.settings = matterport.settings(path, layers)
         source.class_names = source.class_names or _coco_names(source.settings.get("NUM_CLASSES"))
     return source
 
@@ -133,7 +153,7 @@ def _of_backbone(path, arrays) -> Source:
         raise ValueError(
             f"{path} is neither a Mask R-CNN of torchvision or Detectron2 with a ResNet and FPN, "
             "nor a ResNet of torchvision. Its first tensors are "
-            f"{', '.join(list(arrays)[:4]) or 'none'}."
+            f"{', '.join(map(shorten, list(arrays)[:4])) or 'none'}."
         )
     settings = torchvision.backbone_settings(shapes)
     source = _of_entries(path, arrays, modern, torchvision.backbone_entries(settings))
@@ -158,7 +178,7 @@ def _of_entries(path, arrays, modern, entries) -> Source:
             converted = _Converted(path, theirs, arrays[theirs], entry)
             layers.setdefault(entry.layer, {})[entry.weight] = converted
             used.add(theirs)
-    source = Source(str(path), {name: LayerWeights(found) for name, found in layers.items()})
+    source = Source(str(path), {name: LayerWeights(found, path) for name, found in layers.items()})
     for name in arrays:
         if name not in used:
             ignored = name.endswith(_NOT_LEARNED) or "cell_anchors" in name
@@ -168,14 +188,12 @@ def _of_entries(path, arrays, modern, entries) -> Source:
 
 def _read(path):
     """Returns the content of a file in any format of PyTorch, with arrays instead of tensors."""
-    with open(path, "rb") as file:
-        start = file.read(16)
-    if path.suffix == ".safetensors" or start[8:9] == b"{":
+    file = mapping.MappedFile(path)
+    if path.suffix == ".safetensors" or file.memory[8:9] == b"{":
         return tensors.read_safetensors(path)
-    if zipfile.is_zipfile(path) or path.suffix in (".pth", ".pt"):
+    if zips.starts_zip(file) or path.suffix in (".pth", ".pt"):
         return tensors.read_torch(path)
-    with open(path, "rb") as file:
-        return pickles.load(file, path)
+    return pickles.load(file.memory, path)
 
 
 def _state_dict(content, path) -> dict:
@@ -207,15 +225,15 @@ class _Converted:
     def __init__(self, path, name, array, entry: Entry):
         if array.dtype.kind != "f":
             raise ValueError(
-                f"{path}: {name} has dtype {array.dtype}, expected floating-point numbers."
+                f"{path}: {shorten(name)} has dtype {array.dtype}, expected floating-point numbers."
             )
         self._array, self._layout = array, entry.layout
         try:
             # Computes the shape without reading the array.
             self.shape = entry.layout.to_ours(np.broadcast_to(np.int8(0), array.shape)).shape
-        except (ValueError, IndexError) as error:
+        except (ValueError, IndexError, TypeError) as error:
             raise ValueError(
-                f"{path}: {name} has shape {array.shape}, which is not possible for the "
+                f"{path}: {shorten(name)} has shape {array.shape}, which is not possible for the "
                 f"{entry.weight} of {entry.layer}."
             ) from error
 
@@ -224,7 +242,7 @@ class _Converted:
 
     def release(self):
         """Frees the memory that reading took."""
-        tensors.release(self._array)
+        mapping.release(self._array)
 
 
 def _coco_names(classes) -> list[str] | None:

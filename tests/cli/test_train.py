@@ -42,7 +42,7 @@ def test_validation_files(annotated):
     train, val = cli_data.training_data(options, say=str)
     assert train.num_images == val.num_images == 4
     options = {"images": images, "annotations": file, "val_labels": annotated / "labels"}
-    with pytest.raises(UsageError, match=r"classes \['object'\]"):
+    with pytest.raises(UsageError, match="No class has the same name: object here"):
         cli_data.training_data(options, say=str)
 
 
@@ -130,7 +130,8 @@ def interrupted(*words, at=1, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(progress, "EpochLines", Stop)
-        return main([str(word) for word in ["train", "--dataset", "shapes", *SMALL, *words]])
+        data = [] if "--resume" in words else ["--dataset", "shapes", *SMALL]
+        return main([str(word) for word in ["train", *data, *words]])
 
 
 @pytest.mark.slow
@@ -191,6 +192,69 @@ def test_a_run_that_starts_over_keeps_its_options(cli, tiny_folder, tmp_path, mo
     (new,) = [path.parent for path in tmp_path.glob("*/config.json")]
     config = json.loads((new / "config.json").read_text())
     assert config["CHECKPOINTS_TO_KEEP"] == 1 and config["IMAGE_MAX_DIM"] == 64
+
+
+def test_a_resumed_run_keeps_the_options_of_each_start(cli, tiny_folder, tmp_path, monkeypatch):
+    """`--resume --epochs 3` that is killed and resumed again still has 3 epochs."""
+    words = ["--weights", tiny_folder, "--epochs", 2, "--output", tmp_path]
+    assert interrupted(*words, monkeypatch=monkeypatch) == 130
+    (folder,) = tmp_path.iterdir()
+    words = ["--resume", folder, "--epochs", 3, "--set", "WEIGHT_DECAY=0.5", "--layers", "heads"]
+    assert interrupted(*words, monkeypatch=monkeypatch) == 130
+    code, out, err = cli("train", "--resume", "--output", tmp_path)
+    assert code == 0 and "after epoch 1" in out and "epoch 3/3" in out, err
+    options = json.loads((folder / "command.json").read_text())
+    assert (options["epochs"], options["layers"]) == (3, "heads")
+    assert json.loads((folder / "config.json").read_text())["WEIGHT_DECAY"] == 0.5
+    assert json.loads((folder / "training.json").read_text())[-1]["layers"] == "heads"
+
+
+HOLD = """
+import sys, time
+from mrcnn.folder import ModelFolder
+ModelFolder(sys.argv[1]).hold()
+print("ready", flush=True)
+time.sleep(100)
+"""
+
+
+def test_a_run_that_is_training_is_not_resumed(cli, tiny_folder, tmp_path):
+    folder = tmp_path / "a20260101T0000"
+    folder.mkdir()
+    for name in ("config.json", "classes.json"):
+        (folder / name).write_bytes((tiny_folder / name).read_bytes())
+    checkpoint = folder / "mask_rcnn_a_0001.h5"
+    checkpoint.write_bytes((tiny_folder / "weights.h5").read_bytes())
+    (folder / "training.json").write_text('[{"start": 0, "epochs": 2, "finished": false}]')
+    (folder / "command.json").write_text('{"dataset": "shapes", "count": 2, "val_count": 0}')
+    before = {path.name for path in folder.iterdir()}
+    command = [sys.executable, "-c", HOLD, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        code, _, err = cli("train", "--resume", folder)
+        assert code == 1 and "is in use" in err
+        process.kill()
+    assert {path.name for path in folder.iterdir()} == before | {"training.lock"}
+    code, out, err = cli("train", "--resume", folder, "--epochs", 1)
+    assert code == 0 and "has finished its 1 epochs" in out
+
+
+def test_a_name_resumes_the_runs_of_that_name_only(tmp_path):
+    from mrcnn.cli import train
+
+    for name in ("abc20260101T0000", "a20260101T0000", "ab20260101T0000"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "command.json").write_text("{}")
+    assert train._choose({"output": tmp_path, "name": "a"}).name == "a20260101T0000"
+    with pytest.raises(UsageError, match="no run named b"):
+        train._choose({"output": tmp_path, "name": "b"})
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"epochs": "9"}', '{"settings": []}', "[" * 10**5])
+def test_damaged_options_are_named(cli, tmp_path, text):
+    (tmp_path / "command.json").write_text(text)
+    code, _, err = cli("train", "--resume", tmp_path)
+    assert code == 1 and "command.json" in err and len(err) < 1500
 
 
 def test_classes_come_from_the_data(cli, tmp_path):

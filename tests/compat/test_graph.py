@@ -277,3 +277,25 @@ def test_boxes_by_hand():
     doubled = utils.batch_slice([x, x], lambda a, b: a + b, 2)
     np.testing.assert_array_equal(ops.convert_to_numpy(doubled), 2 * x)
     assert float(modellib.log2_graph(np.float32(8))) == pytest.approx(3)
+
+
+# --- Another dialect -----------------------------------------------------------------------------
+def test_the_rpn_has_its_names_in_every_dialect(images):
+    """As the notebook inspect_model reads it, although the graph itself has no need of them."""
+    model = MaskRCNN("inference", TinyConfig(NUMERICS="standard"))
+    small = [image[:64, :64] for image in images]
+    pillar = output(model, "ROI")
+    names = ("rpn_class_logits", "rpn_class", "rpn_bbox")
+    values = model.run_graph(small, [(name, output(model, name)) for name in names])
+    logits, classes, deltas = values.values()
+    assert logits.shape == classes.shape == (2, logits.shape[1], 2) and not logits[..., 0].any()
+    np.testing.assert_allclose(classes[..., 1], 1 / (1 + np.exp(-logits[..., 1])), atol=1e-6)
+    expected = model.run_graph(
+        small, [("clipped", model.ancestor(pillar, "ROI/refined_anchors:0"))]
+    )
+    assert deltas.shape == (2, logits.shape[1], 4) and expected["clipped"].shape[-1] == 4
+    assert model.ancestor(pillar, "rpn_bbox/concat:0") is output(model, "rpn_bbox")
+    assert "rpn_bbox" not in {layer.name for layer in model.keras_model.layers}
+    assert model.ancestor(pillar, "no_such_layer/x:0") is None
+    with pytest.raises(ValueError, match="no_such_layer"):
+        model.keras_model.get_layer("no_such_layer")

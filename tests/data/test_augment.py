@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mrcnn.data.augment import Augmenter, move
-from mrcnn.data.instances import from_labels, from_masks
+from mrcnn.data.instances import SourceMasks, from_labels, from_masks
 from mrcnn.images.fit import plan_fit
 from mrcnn.images.masks import boxes_from_masks
 
@@ -56,7 +56,7 @@ def test_random_augmentation_keeps_image_masks_and_ids_together(seed):
     class_ids = np.arange(1, count + 1) * 10
     labels = turned[..., 0].astype(np.int32)
     for found in (
-        from_masks(turned_masks, class_ids, plan),
+        from_masks(SourceMasks.from_stack(turned_masks, class_ids), plan),
         from_labels(labels, class_ids, plan),
     ):
         full = np.moveaxis(found.full_masks(plan.canvas_shape), 0, -1)
@@ -66,8 +66,8 @@ def test_random_augmentation_keeps_image_masks_and_ids_together(seed):
         assert not full[plan.valid_shape[0] :].any() and not full[:, plan.valid_shape[1] :].any()
     # The image numbers its instances, so image and masks must agree after moving and cropping.
     plan = plan._replace(scaled_shape=turned.shape[:2], offset=(0, 0), valid_shape=turned.shape[:2])
-    found = from_masks(turned_masks, class_ids, plan)
-    for class_id, (y1, x1, y2, x2), crop in zip(*found, strict=True):
+    found = from_masks(SourceMasks.from_stack(turned_masks, class_ids), plan)
+    for class_id, (y1, x1, y2, x2), crop in zip(*found[:3], strict=True):
         np.testing.assert_array_equal(crop, turned[y1:y2, x1:x2, 0] == class_id // 10)
 
 
@@ -76,7 +76,7 @@ def test_labels_and_masks_agree_at_scale_one_and_nearly_else():
     image, masks = scene(rng, 50, 60, 9)
     for factor in (1.0, 2.0, 3.0):
         plan = plan_fit((50, 60), mode="none", min_dim=0, max_dim=0, scale_factor=factor)
-        a = from_masks(masks, np.arange(9) + 1, plan)
+        a = from_masks(SourceMasks.from_stack(masks, np.arange(9) + 1), plan)
         b = from_labels(image[..., 0].astype(np.int32), np.arange(9) + 1, plan)
         np.testing.assert_array_equal(a.class_ids, b.class_ids)
         assert np.abs(a.boxes - b.boxes).max() <= factor // 2
@@ -87,7 +87,12 @@ def test_one_pixel_object_survives_enlarging():
     masks = np.zeros((9, 9, 1), bool)
     masks[4, 5] = True
     plan = plan_fit((9, 9), mode="none", min_dim=0, max_dim=0, scale_factor=4)
-    assert from_masks(masks, [1], plan).boxes[0].tolist() == [16, 20, 20, 24]
+    assert from_masks(SourceMasks.from_stack(masks, [1]), plan).boxes[0].tolist() == [
+        16,
+        20,
+        20,
+        24,
+    ]
 
 
 def test_brightness_and_contrast():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mrcnn.config import Config
+from mrcnn.data.batches import Batches
 from mrcnn.data.check import check_dataset
 from mrcnn.data.dataset import Dataset
 
@@ -113,8 +114,13 @@ def test_a_dataset_without_annotations_says_so_once(caplog, tmp_path):
 def test_more_instances_than_fit_give_a_warning(caplog):
     dataset = Given(sample(thick=5), sample(thick=7), sample(thick=2))
     (text,) = warnings_of(caplog, dataset, config(MAX_GT_INSTANCES=4))
-    for words in ("2 of 3 images hold", "MAX_GT_INSTANCES = 4", "Set MAX_GT_INSTANCES = 7"):
+    parts = ("2 of 3 images hold", "given.1", "MAX_GT_INSTANCES = 4", "Set MAX_GT_INSTANCES = 7")
+    for words in parts:
         assert words in text
+    batches = Batches(dataset, config(MAX_GT_INSTANCES=4, IMAGES_PER_GPU=1))
+    caplog.clear()
+    batches.get(0, 0), batches.get(0, 1)
+    assert not caplog.records  # it has been said
     assert warnings_of(caplog, dataset, config(MAX_GT_INSTANCES=7)) == []
 
 

@@ -393,3 +393,48 @@ def test_threads_may_ask_in_any_order():
         backwards = list(pool.map(batches.__getitem__, reversed(range(6))))
     fresh = Batches(ShapesDataset(12, 64, 64), settings, augmenter)
     assert all(same(fresh[index], backwards[5 - index]) for index in range(6))
+
+
+# --- More instances than rows --------------------------------------------------------------------
+class Bars(Dataset):
+    """One image of 20 thin bars, the first `crowds` of which are crowds."""
+
+    def __init__(self, crowds=0):
+        super().__init__()
+        self.crowds = crowds
+        self.add_class("s", 1, "bar")
+        self.add_image("s", "full", None)
+        self.prepare()
+
+    def load_image(self, image_id):
+        return np.zeros((64, 64, 3), np.uint8)
+
+    def load_mask(self, image_id):
+        masks = np.zeros((64, 64, 20), bool)
+        for index in range(20):
+            masks[3 * index : 3 * index + 2, 5:50, index] = True
+        return masks, np.where(np.arange(20) < self.crowds, -1, 1)
+
+
+@pytest.mark.parametrize("crowds", [0, 1, 20])
+def test_instances_without_a_row_travel_as_boxes(crowds):
+    settings = config(NUM_CLASSES=2)  # 8 rows
+    samples = [load_sample(Bars(crowds), settings, 0, rng=np.random.default_rng(i)) for i in (0, 1)]
+    for sample in samples:
+        left_out = sample["input_left_out_boxes"]
+        assert left_out.any(axis=1).sum() == 12 and not left_out[12:].any()
+        kept = sample["input_gt_boxes"]
+        tops = sorted(np.concatenate([kept, left_out[:12]])[:, 0].tolist())
+        assert tops == list(range(0, 60, 3))
+        assert (sample["input_gt_class_ids"] < 0).sum() == min(crowds, 8)
+    assert (samples[0]["input_gt_boxes"] != samples[1]["input_gt_boxes"]).any()
+
+
+def test_what_is_left_out_is_said_once(caplog):
+    dataset = Bars()
+    batches = Batches(dataset, config(NUM_CLASSES=2, IMAGES_PER_GPU=1, GPU_COUNT=1))
+    for epoch in range(3):
+        batches.get(epoch, 0)
+    (text,) = [record.getMessage() for record in caplog.records]
+    for words in ("full", "20 instances", "MAX_GT_INSTANCES = 8", "= 20 or more"):
+        assert words in text

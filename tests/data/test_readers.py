@@ -1,10 +1,14 @@
 import json
+import logging
 import os
+import unicodedata
 from pathlib import Path
+from urllib.parse import quote
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
@@ -91,16 +95,15 @@ def test_coco_image_without_annotations(tmp_path):
         ({"size": [80, 10], "counts": [800]}, "size"),
         ({"size": [8, 10]}, "counts"),
         ({"size": [8, float("inf")], "counts": [80]}, "instances.json"),
-        ([[1, 1, 2, 2]], "three points"),
         ([[1, 1, 2, 2, 3, float("nan")]], "three points"),
         ([["x"] * 6], "instances.json"),
         ("text", "instances.json"),
     ],
 )
 def test_coco_damaged_segmentation(tmp_path, segmentation, words):
-    dataset = CocoDataset.from_json(coco(tmp_path, [{"segmentation": segmentation}]), tmp_path)
-    with pytest.raises(ValueError, match=words):
-        dataset.load_mask(0)
+    path = coco(tmp_path, [{"segmentation": segmentation}])
+    with pytest.raises(ValueError, match=words):  # before the first step, not in an epoch
+        CocoDataset.from_json(path, tmp_path)
 
 
 def test_coco_far_polygon_points_cost_nothing(tmp_path):
@@ -137,6 +140,24 @@ def test_coco_paths_stay_inside(tmp_path, name):
 def test_coco_refuses(tmp_path, changes, words):
     with pytest.raises(ValueError, match=f"instances.json: .*{words}"):
         CocoDataset.from_json(coco(tmp_path, [{}], **changes), tmp_path)
+
+
+@pytest.mark.parametrize("stored", ["Grün.png", "my cell.png", "IMG_1.PNG", "sub/a b.png"])
+@pytest.mark.parametrize("spelling", ["nfd", "percent", "case", "windows"])
+def test_coco_file_names_that_are_spelled_otherwise(tmp_path, stored, spelling):
+    folder = tmp_path / "images"
+    (folder / stored).parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(folder / stored), np.zeros((8, 10), np.uint8))
+    asked = {
+        "nfd": unicodedata.normalize("NFD", stored),
+        "percent": quote(stored, safe="/"),
+        "case": stored.swapcase(),
+        "windows": "images\\" + stored.replace("/", "\\").upper(),
+    }[spelling]
+    images = [{"id": 7, "file_name": asked, "height": 8, "width": 10}]
+    dataset = CocoDataset.from_json(coco(tmp_path, images=images), folder)
+    assert os.path.samefile(dataset.image_info[0]["path"], folder / stored)
+    assert dataset.load_image(0).shape == (8, 10, 3)
 
 
 def test_coco_not_json(tmp_path):
@@ -233,6 +254,80 @@ def test_label_images_refuse(tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(ValueError, match="no images"):
         LabelImageDataset.from_folders(tmp_path / "none", labels)
+
+
+@pytest.mark.parametrize("shape", [(10, 14), (20, 24), (24, 20), (20, 23)])
+def test_label_images_of_another_size_are_refused(tmp_path, shape):
+    images, labels = label_folders(tmp_path, {"a": np.ones((20, 24), np.uint8)})
+    cv2.imwrite(str(labels / "a.png"), np.ones(shape, np.uint8))
+    dataset = LabelImageDataset.from_folders(images, labels)
+    loaders = (dataset.load_label, dataset.load_mask, dataset.load_image, dataset.load_boxes)
+    for load in loaders:
+        if shape == (20, 24):
+            load(0)
+            continue
+        with pytest.raises(ValueError, match=rf"a\.png: image .*{shape[0]}x{shape[1]}.*20x24"):
+            load(0)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize("label_is_turned", [False, True])
+def test_label_images_follow_the_turn_of_their_image(tmp_path, label_is_turned, orientation):
+    """The label is drawn on the stored pixels; it says so itself, or its size does."""
+    label = np.zeros((20, 24), np.uint8)
+    label[2:6, 3:20] = 5
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    pixels = np.repeat(label[..., None] * np.uint8(40), 3, axis=2)
+    Image.fromarray(pixels).save(tmp_path / "images" / "a.png", exif=exif)
+    options = {"exif": exif} if label_is_turned else {}
+    Image.fromarray(label).save(tmp_path / "labels" / "a.png", **options)
+    dataset = LabelImageDataset.from_folders(tmp_path / "images", tmp_path / "labels")
+    if orientation == 3 and not label_is_turned:
+        return  # nothing tells that the image is to be read as stored
+    image, mask = dataset.load_image(0), dataset.load_mask(0)[0][..., 0]
+    np.testing.assert_array_equal(image[..., 0] > 0, mask)
+    assert mask.shape == ((24, 20) if orientation == 6 and label_is_turned else (20, 24))
+
+
+def test_label_images_with_a_palette(tmp_path):
+    images, labels = label_folders(tmp_path, {"a": np.zeros((9, 7), np.uint8)})
+    label = np.zeros((9, 7), np.uint8)
+    label[1:3, 1:3], label[5:8, 1:3] = 1, 2
+    image = Image.fromarray(label, "P")
+    image.putpalette([0, 0, 0, 200, 0, 0, 200, 0, 0])  # two objects of one color
+    image.save(labels / "a.png")
+    masks, _ = LabelImageDataset.from_folders(images, labels).load_mask(0)
+    assert masks.sum(axis=(0, 1)).tolist() == [4, 6]
+
+
+def test_label_images_compressed_with_losses_are_refused(tmp_path):
+    images, labels = label_folders(tmp_path, {"a": np.full((9, 7), 3, np.uint8)}, suffix=".jpg")
+    dataset = LabelImageDataset.from_folders(images, labels)
+    with pytest.raises(ValueError, match=r"labels.a\.jpg.*losses"):
+        dataset.load_mask(0)
+
+
+@pytest.mark.parametrize("name", ["Grün", "my cell", "IMG_1"])
+def test_label_images_pair_names_that_are_spelled_otherwise(tmp_path, name):
+    images, labels = label_folders(tmp_path, {name: np.ones((9, 7), np.uint8)})
+    other = unicodedata.normalize("NFD", name).replace(" ", "%20").replace("IMG", "img")
+    (labels / f"{name}.png").rename(labels / f"{other}.png")
+    dataset = LabelImageDataset.from_folders(images, labels)
+    assert dataset.image_info[0]["id"] == name and dataset.load_mask(0)[0].sum() == 63
+    (labels / f"{other.title()}.png").write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match="no file named"):
+        LabelImageDataset.from_folders(images, labels)
+
+
+def test_files_that_are_left_out_are_named_when_a_folder_is_read(tmp_path, caplog):
+    images, labels = label_folders(tmp_path, {"a": np.ones((9, 7), np.uint8)})
+    (images / "b.heic").touch()
+    with caplog.at_level(logging.WARNING, "mrcnn"):
+        LabelImageDataset.from_folders(images, labels)
+    assert "b.heic" in caplog.text
 
 
 def test_real_nuclei():

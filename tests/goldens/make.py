@@ -7,7 +7,7 @@ Needs torch 2.13.0 with torchvision 0.28.0 and Pillow, in an environment of its 
     goldens-env/bin/python tests/goldens/make.py                      # all of them
     goldens-env/bin/python tests/goldens/make.py torchvision          # one family
 
-Each `<family>_<picture>.npz` holds the stages of one picture. The tests read these files and
+Each `<family>_<image>.npz` holds the stages of one image. The tests read these files and
 need no torch. Boxes are (x1, y1, x2, y2) and classes are in the reference's own order; maps are
 [height, width, channels]. Large stages are kept at the positions that `seeded.sample` gives, as
 `<stage>`, with the stage's `<stage>_shape` and its largest absolute value, `<stage>_scale`.
@@ -62,7 +62,7 @@ def freeze_norms(module):
 
 
 def torchvision_stages(model, picture):
-    """One picture through the model; every stage is picked up on the way."""
+    """One image through the model; every stage is picked up on the way."""
     seen = {}
 
     def keep(name):

@@ -1,7 +1,7 @@
 """Detectron2's Mask R-CNN R50-FPN at test time, written in plain torch from its arithmetic.
 
 Detectron2 has no installable release, so this stands for it in make.py: a model as
-`COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x` configures it, from a uint8 RGB picture to the
+`COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x` configures it, from a uint8 RGB image to the
 pasted masks. `weights` is the state dict, as tensors; their dtype is the dtype of all that is
 computed.
 """
@@ -23,7 +23,7 @@ LARGEST_DELTA = math.log(1000 / 16)
 
 
 def detectron2_stages(weights, picture):
-    """One picture through the model, with every stage that the golden values hold."""
+    """One image through the model, with every stage that the golden values hold."""
     image, size = preprocess(picture, next(iter(weights.values())).dtype)
     bottom_up = resnet(weights, image)
     pyramid = feature_pyramid(weights, bottom_up)
@@ -58,7 +58,7 @@ def detectron2_stages(weights, picture):
     }
 
 
-# --- picture ---------------------------------------------------------------------------------
+# --- image ---------------------------------------------------------------------------------
 
 
 def resized(height, width):
@@ -75,7 +75,7 @@ def resized(height, width):
 
 
 def preprocess(picture, dtype):
-    """The resized, centred BGR picture, padded to multiples of 32, and its size before that."""
+    """The resized, centered BGR image, padded to multiples of 32, and its size before that."""
     height, width = resized(*picture.shape[:2])
     small = Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR)
     pixels = torch.from_numpy(np.array(small)[:, :, ::-1].copy()).permute(2, 0, 1).to(dtype)
@@ -144,7 +144,7 @@ def region_head(weights, pyramid):
 
 
 def grid_anchors(p, size, stride):
-    """Anchors [n, 4] of one level; the first is centred on the picture's corner."""
+    """Anchors [n, 4] of one level; the first is centered on the image's corner."""
     half = []
     for ratio in RATIOS:
         width = math.sqrt(size**2 / ratio)
@@ -195,7 +195,7 @@ def decode(boxes, deltas, weights):
 
 
 def clip(boxes, size):
-    """Boxes [n, 4] cut at the border of a picture of that (height, width)."""
+    """Boxes [n, 4] cut at the border of an image of that (height, width)."""
     height, width = size
     x, y = boxes[:, 0::2].clamp(0, width), boxes[:, 1::2].clamp(0, height)
     return torch.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], 1)
@@ -255,11 +255,11 @@ def mask_head(weights, x):
     return conv(weights, f"{head}.predictor", x)
 
 
-# --- original picture ------------------------------------------------------------------------
+# --- original image ------------------------------------------------------------------------
 
 
 def rescale(boxes, size, original):
-    """Boxes of the resized picture in the original one, cut at its border."""
+    """Boxes of the resized image in the original one, cut at its border."""
     y, x = original[0] / size[0], original[1] / size[1]
     return clip(boxes * torch.tensor([x, y, x, y], dtype=boxes.dtype), original)
 

@@ -5,10 +5,10 @@ Run it as make.py, in the same environment:
     goldens-env/bin/python tests/goldens/make_ops.py
 
 `roi_align.npz`: two feature maps, `near` and `wide` ([height, width, channels]), with
-`<map>_boxes` in pixels of a picture that is four times as large, and for each way of sampling
+`<map>_boxes` in pixels of an image that is four times as large, and for each way of sampling
 what torchvision's RoIAlign makes of them, `<map>_<way>_<size>` ([n, size, size, channels]).
 
-`paste.npz`: `masks` [n, 28, 28] with `boxes` on a picture of `size`, and where torchvision's and
+`paste.npz`: `masks` [n, 28, 28] with `boxes` on an image of `size`, and where torchvision's and
 Detectron2's rule put them (true where the pasted mask is >= .5), [n, height, width].
 """
 
@@ -29,7 +29,7 @@ WAYS = {
     "unaligned_adaptive": {"aligned": False, "sampling_ratio": 0},
 }
 
-# On a map of 20x24, so a picture of 80x96.
+# On a map of 20x24, so an image of 80x96.
 NEAR_BOXES = (
     (10.3, 12.1, 45.9, 60.4),
     (30.0, 20.0, 54.0, 44.0),  # whole cells

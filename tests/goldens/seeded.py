@@ -1,4 +1,4 @@
-"""Seeded weights, pictures and sample positions that the golden values rest on; NumPy only.
+"""Seeded weights, images and sample positions that the golden values rest on; NumPy only.
 
 `make.py` loads `state_dict(family)` into the reference model and writes what it computes;
 the tests load the same numbers into ours and compare. So no weights need to be stored.
@@ -14,7 +14,7 @@ import numpy as np
 FAMILIES = ("torchvision", "detectron2", "torchvision_v2")
 SEEDS = {"torchvision": 1, "detectron2": 5, "torchvision_v2": 1}
 
-# height, width. Resized to 800/1333, no picture is a multiple of 32 on both sides; the second
+# height, width. Resized to 800/1333, no image is a multiple of 32 on both sides; the second
 # stands upright, torchvision makes 799 of the third's 97 rows, and the last one shrinks.
 SIZES = ((427, 640), (500, 333), (97, 150), (700, 1400))
 
@@ -58,29 +58,29 @@ class _Tensors(dict):
         numbers = rng.random(shape, dtype=np.float32)
         self[name] = (numbers - np.float32(0.5)) * np.float32(std * 12**0.5) + np.float32(mean)
 
-    def kernel(self, name, shape, gain, centred=CENTRED, transposed=False):
+    def kernel(self, name, shape, gain, centered=CENTRED, transposed=False):
         """A kernel whose output has about `gain` times the size of its input.
 
-        `centred` takes that part of each output channel's mean away: features after ReLU are
+        `centered` takes that part of each output channel's mean away: features after ReLU are
         positive, and what they have in common would drown what tells two places apart.
         """
         axes = (0,) if transposed else tuple(range(1, len(shape)))
         fan_in = np.prod([shape[axis] for axis in axes])
         self.draw(f"{name}.weight", shape, gain / fan_in**0.5)
         mean = self[f"{name}.weight"].mean(axis=axes, keepdims=True, dtype=np.float64)
-        self[f"{name}.weight"] -= (centred * mean).astype(np.float32)
+        self[f"{name}.weight"] -= (centered * mean).astype(np.float32)
 
-    def dense(self, name, shape, gain, centred=CENTRED, bias=0.1, transposed=False):
+    def dense(self, name, shape, gain, centered=CENTRED, bias=0.1, transposed=False):
         """A kernel with a bias."""
-        self.kernel(name, shape, gain, centred, transposed)
+        self.kernel(name, shape, gain, centered, transposed)
         self.draw(f"{name}.bias", (shape[1 if transposed else 0],), bias)
 
-    def normed(self, name, norm, shape, gain=HE, centred=CENTRED, scale=1.0, tracked=False):
+    def normed(self, name, norm, shape, gain=HE, centered=CENTRED, scale=1.0, tracked=False):
         """A convolution without bias and its batch normalisation, which multiplies by `scale`.
 
         The variances are about 1/64, so that a wrong epsilon shows.
         """
-        self.kernel(name, shape, gain / 8, centred)
+        self.kernel(name, shape, gain / 8, centered)
         self.draw(f"{norm}.weight", shape[:1], 0.15 * scale, scale)
         self.draw(f"{norm}.bias", shape[:1], 0.15)
         self.draw(f"{norm}.running_mean", shape[:1], 0.15 / 8)
@@ -153,10 +153,10 @@ def _torchvision(tensors):
 def _torchvision_v2(tensors):
     _torchvision_resnet(tensors, tracked=True)
 
-    def convs(name, shapes, gains, centred):
+    def convs(name, shapes, gains, centered):
         for index, (shape, gain) in enumerate(zip(shapes, gains, strict=True)):
             layer = f"{name}.{index}"
-            tensors.normed(f"{layer}.0", f"{layer}.1", shape, gain, centred, tracked=True)
+            tensors.normed(f"{layer}.0", f"{layer}.1", shape, gain, centered, tracked=True)
 
     squares = [(256, 256, 3, 3)] * 4
     laterals = [(256, 256 * 2**level, 1, 1) for level in range(4)]
@@ -212,11 +212,11 @@ def _mask_predictor(tensors, deconv, logits, classes):
     tensors.dense(logits, (classes, 256, 1, 1), 4.0, 1.0, bias=0.3)
 
 
-# --- pictures --------------------------------------------------------------------------------
+# --- images --------------------------------------------------------------------------------
 
 
 def image(index):
-    """A picture with soft light, objects with edges, textures and a little noise.
+    """An image with soft light, objects with edges, textures and a little noise.
 
     uint8 RGB [height, width, 3]. The edges are three pixels wide: at harder ones a resize shows
     how its coordinates were rounded.

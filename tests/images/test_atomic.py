@@ -1,9 +1,10 @@
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mrcnn.images.atomic import atomic_path, write_text
+from mrcnn.images.atomic import atomic_path, remove_leftovers, write_text
 
 
 def test_writes_and_leaves_nothing_else(tmp_path):
@@ -47,7 +48,36 @@ def test_a_file_where_a_folder_is_needed(tmp_path):
         write_text(tmp_path / "a" / "b.txt", "")
 
 
+def test_threads_do_not_change_the_umask(tmp_path):
+    """To read the umask, a process has to set it, and a second thread would read the new value."""
+    before = _umask()
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda i: write_text(tmp_path / f"{i}.txt", "x"), range(64)))
+    assert _umask() == before and len(list(tmp_path.iterdir())) == 64
+
+
+@pytest.mark.parametrize("name", ["x" * 251 + ".txt", "\N{HIRAGANA LETTER A}" * 83 + ".txt"])
+def test_the_longest_names(tmp_path, name):
+    write_text(tmp_path / name, "x")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def _umask():
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def test_leftovers_of_killed_writes_go(tmp_path):
+    names = [
+        ".a.png-12345678.png",
+        ".a-12345678.png",
+        ".b_labels-abcdefg_.png",
+        ".a-x.png",
+        "a.png",
+    ]
+    for name in [*names, ".other-12345678.png", ".a-12345678.json"]:
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path, {"a.png", "b_labels.png"}.__contains__)
+    left = {".a.png-12345678.png", ".a-x.png", "a.png", ".other-12345678.png", ".a-12345678.json"}
+    assert set(os.listdir(tmp_path)) == left

@@ -121,7 +121,7 @@ def test_stretch_is_numpy_percentile(dtype):
 def test_to_network_range():
     """A mean pixel outside of 0..255 leaves the pixels as they are."""
     counts = np.array([[0, 3000]], np.uint16)
-    assert values.to_network_range(counts, (123.0,)).max() == pytest.approx(3000 / 257)
+    assert values.to_network_range(counts, (123.0,)).max() == pytest.approx(3000 * 255 / 4095)
     for mean, image in (((2000.0, 90.0), counts), ((0.0,), counts / 3000), ((0.5,), counts - 2.5)):
         np.testing.assert_array_equal(values.to_network_range(image, mean), np.float32(image))
     assert values.to_network_range(counts, (2000.0,), (0, 100)).max() == 255

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from tiny import TinyConfig
@@ -60,3 +62,50 @@ def test_images_are_fitted_as_the_dialect_does(name, sides):
     assert fitted.image.shape == (96, 128, 3) and fitted.window == (0, 0, *sides)
     np.testing.assert_allclose(fitted.image[sides[0] :, 0], [config.MEAN_PIXEL] * (96 - sides[0]))
     assert dialects.named(name).frame.window(fitted).tolist() == [0, 0, *sides]
+
+
+def nothing_found(pixels, windows):
+    return {
+        "boxes": np.zeros((len(pixels), 0, 4), "float32"),
+        "class_ids": np.zeros((len(pixels), 0), "int32"),
+        "scores": np.zeros((len(pixels), 0), "float32"),
+    }
+
+
+def test_a_long_list_is_not_copied():
+    """160 images of 1024x1024 used to take 4.3 GB: all were converted before the first batch."""
+    config = TinyConfig(IMAGE_MIN_DIM=256, IMAGE_MAX_DIM=256)
+    images = [np.zeros((256, 256, 3), np.uint8)] * 80
+    one = 256 * 256 * 3 * 4  # bytes of an image in the network
+    tracemalloc.start()
+    try:
+        assert len(detect.detect(nothing_found, images, config, "rle")) == 80
+        assert tracemalloc.get_traced_memory()[1] < 4 * config.BATCH_SIZE * one
+    finally:
+        tracemalloc.stop()
+
+
+def test_images_of_one_shape_form_batches():
+    config = TinyConfig(IMAGE_RESIZE_MODE="pad64", IMAGE_MIN_DIM=0, IMAGES_PER_GPU=2)
+    sides = [(64, 64), (100, 20), (30, 40), (64, 1), (128, 64)]
+    seen = []
+
+    def predict(pixels, windows):
+        seen.append((pixels.shape, pixels[:, 0, 0, 0].astype(int).tolist()))
+        return nothing_found(pixels, windows)
+
+    images = [np.full((*side, 3), i, np.uint8) for i, side in enumerate(sides)]
+    results = detect.detect(predict, images, config)
+    assert seen == [
+        ((2, 64, 64, 3), [0, 2]),
+        ((1, 64, 64, 3), [3]),
+        ((2, 128, 64, 3), [1, 4]),
+    ]
+    assert [result["rois"].shape for result in results] == [(0, 4)] * 5
+
+
+@pytest.mark.parametrize("bad", [np.zeros(3), np.zeros((4, 0, 3)), 5, None])
+def test_what_is_not_an_image_is_named_before_anything_is_computed(bad):
+    images = [np.zeros((64, 64, 3), np.uint8), bad]
+    with pytest.raises(ValueError, match=r"images\[1\]: expected an array \[height, width\]"):
+        detect.detect(None, images, TinyConfig())

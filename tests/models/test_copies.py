@@ -48,6 +48,7 @@ def test_pickle_and_deepcopy(cls, settings, mode, tmp_path):
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert type(twin) is cls and twin.mode == mode and twin.class_names == model.class_names
         assert twin.keras_model is not model.keras_model
+        assert twin.folder is not model.folder  # two models never train in one folder
         same(twin.detect([image])[0], expected)
 
 

@@ -86,6 +86,7 @@ def example(objects=1, side=None, masks=(28, 28), channels=3):
         batch.GT_BOXES: (np.concatenate([corner, corner + size], -1) * real[:, None]).astype(
             "float32"
         ),
+        batch.LEFT_OUT: np.zeros((2, batch.LEFT_OUT_ROWS, 4), "float32"),
     }
     if masks:
         masks = np.full((2, OBJECTS, *masks), 255, "uint8")
@@ -142,6 +143,13 @@ def test_losses_and_gradients_are_finite(network, arrays):
         assert losses["mrcnn_mask_loss"] == 0
     else:
         assert losses["mrcnn_mask_loss"] > 0 and losses["mrcnn_bbox_loss"] > 0
+
+
+def test_a_roi_that_sees_nothing_of_its_instance_has_no_mask_loss(network):
+    arrays = example(2)
+    arrays[batch.GT_MASKS][:] = 0
+    losses, _, _ = losses_and_gradient_norm(network.training, arrays)
+    assert losses["mrcnn_mask_loss"] == 0 and losses["mrcnn_bbox_loss"] > 0
 
 
 def test_the_total_is_the_weighted_sum(network):

@@ -1,8 +1,11 @@
+import cv2
 import numpy as np
 import pytest
 from keras import ops
 
-from mrcnn.network.rois.targets import DetectionTargets, MaskTargets, RPNTargets
+from mrcnn.images.masks import minimize_crop
+from mrcnn.network.layers.matterport import CornerMaskTargets
+from mrcnn.network.rois.targets import DetectionTargets, MaskTargets, RPNTargets, binary_masks
 
 STD = (0.1, 0.1, 0.2, 0.2)
 SIDE = 128
@@ -271,3 +274,85 @@ def test_full_masks_give_what_mini_masks_give():
     b = targets(proposals, [[1]], boxes, full, append_gt=False, full_masks=True)
     assert a["masks"].sum() > 100
     np.testing.assert_array_equal(a["masks"], b["masks"])
+
+
+# --- Instances without a row of ground truth ---------------------------------------------------
+def crowded(kept=10, instances=40):
+    """Boxes of many instances, of which the first have a row."""
+    rng = np.random.default_rng(0)
+    boxes = random_boxes(rng, (1, instances))
+    ids, rows = np.ones((1, kept), "int32"), np.zeros((1, 64, 4), "float32")
+    rows[0, : instances - kept] = boxes[0, kept:]
+    return boxes, ids, rows
+
+
+def test_no_anchor_is_negative_that_would_be_positive_with_room_for_all():
+    boxes, ids, left_out = crowded()
+    anchors, many = grid_anchors(), np.ones((1, 40), "int32")
+    layer = RPNTargets(5000, STD, seed=0)  # takes all
+    every, clear, _ = map(numpy, layer(anchors, many, boxes))
+    positive, negative, _ = map(numpy, layer(anchors, ids, boxes[:, :10], left_out))
+    _, careless, _ = map(numpy, layer(anchors, ids, boxes[:, :10]))
+    assert (every & careless).any() and not (every & negative).any()
+    np.testing.assert_array_equal(negative, clear & ~positive)  # not one more than needed is lost
+    nothing = map(numpy, layer(anchors, ids, boxes[:, :10], np.zeros_like(left_out)))
+    for found, expected in zip(nothing, layer(anchors, ids, boxes[:, :10]), strict=True):
+        np.testing.assert_array_equal(found, numpy(expected))
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_no_roi_on_an_instance_left_out_is_background(balanced):
+    boxes, ids, left_out = crowded()
+    layer = DetectionTargets(64, 0.5, STD, seed=0, balanced=balanced)
+    proposals = np.concatenate([boxes, random_boxes(np.random.default_rng(1), (1, 200))], axis=1)
+    found = layer(proposals, ids, boxes[:, :10], left_out)
+    rois, kind = numpy(found["rois"])[0], numpy(found["class_ids"])[0]
+    background = rois[numpy(found["valid"])[0] & (kind == 0)]
+    low = np.maximum(background[:, None, :2], boxes[0, :, :2])
+    high = np.minimum(background[:, None, 2:], boxes[0, :, 2:])
+    both = np.clip(high - low, 0, None).prod(-1)
+    areas = [(b[:, 2:] - b[:, :2]).prod(-1) for b in (background, boxes[0])]
+    assert len(background) and (both / (areas[0][:, None] + areas[1] - both) < 0.5).all()
+
+
+# --- Thin instances ----------------------------------------------------------------------------
+def drawn(kind, thickness, side):
+    """A mask of thin lines that is as large as its box, bool [side, side]."""
+    mask, middle, last = np.zeros((side, side), np.uint8), side // 2, side - 1
+    if kind == "diagonal":
+        cv2.line(mask, (0, 0), (last, last), 1, thickness)
+    elif kind == "cross":
+        cv2.line(mask, (0, middle), (last, middle), 1, thickness)
+        cv2.line(mask, (middle, 0), (middle, last), 1, thickness)
+    else:
+        cv2.circle(mask, (middle, middle), middle - 2, 1, thickness)
+    return mask > 0
+
+
+@pytest.mark.parametrize("layer", [MaskTargets, CornerMaskTargets])
+@pytest.mark.parametrize("side", [60, 300, 1500])
+@pytest.mark.parametrize("thickness", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["diagonal", "cross", "ring"])
+def test_thin_instances_keep_a_mask(kind, thickness, side, layer):
+    mask = drawn(kind, thickness, side)
+    mini = minimize_crop(mask, (56, 56))
+    box = np.array([[[0, 0, side, side]]], "float32")
+    image = np.zeros((1, side, side, 3), "float32")
+    target = layer((28, 28))(image, box, mini[None, None], box, np.zeros((1, 1), "int32"))
+    target = numpy(target)[0, 0] > 0
+    cells = (np.arange(side) * 28 / side).astype(int)
+    touched = np.zeros((28, 28), bool)
+    ys, xs = np.nonzero(mask)
+    touched[cells[ys], cells[xs]] = True
+    near = cv2.dilate(touched.astype(np.uint8), np.ones((3, 3))) > 0
+    assert (target & near).sum() >= 15 and not (target & ~near).any()
+    # A line of one cell across the grid, whose whole length is seen.
+    assert (target.any(axis=0) & target.any(axis=1)).mean() > 0.6
+
+
+def test_solid_masks_are_cut_at_one_half():
+    soft = np.random.default_rng(0).uniform(0.2, 1, (2, 3, 28, 28)).astype("float32")
+    soft[:, :, :4] = 0
+    found = numpy(binary_masks(ops.convert_to_tensor(soft)))
+    np.testing.assert_array_equal(found, (soft >= 0.5).astype("float32"))
+    assert not numpy(binary_masks(ops.zeros((1, 2, 7, 7)))).any()

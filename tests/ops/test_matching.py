@@ -127,3 +127,52 @@ def test_tensorflow_graph_with_unknown_sizes():
         random = np.random.default_rng(0).random(labels.shape).astype("float32")
         for graph, eager in zip(sample(labels, random), draws(labels, 16, 0.5), strict=True):
             np.testing.assert_array_equal(graph, eager)
+
+
+# --- Instances that were left out ----------------------------------------------------------------
+def boxes_of(seed, count, side=60):
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(0, side, (2, count, 2))
+    sides = rng.uniform(2, 30, (2, count, 2))
+    return np.concatenate([corner, corner + sides], -1).astype("float32")
+
+
+def iou_of(a, b):
+    """The IoU of boxes [n, 4] and [m, 4], or 0 for boxes without area."""
+    low, high = np.maximum(a[:, None, :2], b[:, :2]), np.minimum(a[:, None, 2:], b[:, 2:])
+    both = np.clip(high - low, 0, None).prod(-1)
+    areas = [(x[:, 2:] - x[:, :2]).prod(-1) for x in (a, b)]
+    return both / np.maximum(areas[0][:, None] + areas[1] - both, 1e-9)
+
+
+def ignored(labels, anchors, left_out, *rule):
+    arrays = map(ops.convert_to_tensor, (labels, anchors, left_out))
+    return numpy(matching.ignore_left_out(*arrays, *rule))
+
+
+@pytest.mark.parametrize("count", [0, 1, 129])
+@pytest.mark.parametrize(("high", "low_quality"), [(0.3, True), (0.5, False)])
+def test_negatives_on_instances_left_out_are_ignored(count, high, low_quality):
+    anchors, left_out = boxes_of(0, 400), np.zeros((2, 200, 4), "float32")
+    left_out[:, :count] = boxes_of(1, count)
+    left_out[1, count // 2 :] = 0  # the images of a batch differ
+    labels = np.random.default_rng(2).integers(-1, 2, (2, 400)).astype("int32")
+    found = ignored(labels, anchors, left_out, high, low_quality)
+    for image in range(2):
+        iou = iou_of(anchors[image], left_out[image])
+        best = iou.max(axis=0)
+        near = iou >= high
+        if low_quality:
+            near |= (iou >= best * (1 - 1e-6)) & (best > 0)
+        expected = np.where(near.any(axis=1) & (labels[image] == 0), -1, labels[image])
+        np.testing.assert_array_equal(found[image], expected)
+    assert (found != labels).any() == (count == 129 or low_quality and count == 1)
+
+
+def test_a_box_without_area_hides_no_other():
+    """In normalized coordinates, an instance of one pixel has no area, or is all zeros."""
+    left_out = np.zeros((1, 8, 4), "float32")
+    left_out[0, 2], left_out[0, 3] = [5, 5, 5, 9], [10, 10, 20, 20]
+    labels = np.zeros((1, 2), "int32")
+    anchors = np.array([[[10, 10, 20, 20], [30, 30, 40, 40]]], "float32")
+    assert ignored(labels, anchors, left_out, 0.3).tolist() == [[-1, 0]]

@@ -16,6 +16,7 @@ import pytest
 from mrcnn.cli import main
 from mrcnn.compat import download as compat_download
 from mrcnn.weights import download as module
+from mrcnn.weights import transfer
 from mrcnn.weights.download import Published, download, known, path_or_download
 
 BODY = bytes(range(256)) * 2000
@@ -429,12 +430,39 @@ def test_no_network(server, tmp_path, monkeypatch):
 
 
 def test_a_server_that_stops_sending(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_TIMEOUT", 0.05)
+    monkeypatch.setattr(transfer, "TIMEOUT", 0.05)
     monkeypatch.setattr(module, "_RETRIES", 1)
     server.delay = 0.3
     with pytest.raises(ConnectionError, match="timed out") as caught:
         download("a", tmp_path)
     assert explains(caught.value, tmp_path)
+
+
+def test_a_file_in_endless_pieces(server, tmp_path, monkeypatch):
+    """Every attempt brings one byte more, so that none of them brought nothing."""
+    monkeypatch.setattr(module, "_ATTEMPTS", 6)
+    server.ranges, server.cuts = False, list(range(1, 100))
+    with pytest.raises(ConnectionError, match="ended after 6 of 512,000"):
+        download("a", tmp_path)
+    assert len(server.requests) == 6
+
+
+def test_a_length_of_5000_digits(server, tmp_path, monkeypatch):
+    server.tags = {"ETag": '"one"', "Content-Length": "9" * 5000}
+    server.lengths = False
+    assert download("a", tmp_path).read_bytes() == BODY
+
+
+def test_an_unverified_file_is_said(server, tmp_path, monkeypatch, caplog):
+    digits = hashlib.md5(BODY).hexdigest()
+    for checksum, verified in ((digits[:6], False), (digits, True)):
+        publish(monkeypatch, server, None, f"md5:{checksum}")
+        assert module.PUBLISHED["a"].is_verified == verified
+        caplog.clear()
+        download("a", tmp_path / checksum)
+        assert ("weights.bin is not verified" in caplog.text) != verified
+    unverified = {name for name, row in known().items() if not row.is_verified} - {"a"}
+    assert unverified == {"coco-detectron2-r50-1x", "coco-detectron2-r101-3x", "coco-matterport"}
 
 
 def test_the_proxy_of_the_environment(server, tmp_path, monkeypatch):

@@ -171,7 +171,7 @@ def test_truncated(saved, share):
     path, _ = saved
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(ValueError, match="a.h5 cannot be read.*copy or download it again"):
+    with pytest.raises(ValueError, match="a.h5 cannot be read.*damaged.*copy, download or"):
         loading.load_weights(path, network().layers)
 
 
@@ -319,3 +319,10 @@ def test_drop_optimizer(saved, tmp_path):
     bare = whole.read_bytes()
     h5.drop_optimizer(whole)  # there is no optimizer any more
     assert whole.read_bytes() == bare
+
+
+def test_a_name_that_is_not_there_is_a_key_error(saved):
+    with reading.open_weights(saved[0]) as layers:
+        assert "nothing" not in layers["conv1"] and layers["conv1"].get("nothing") is None
+        with pytest.raises(KeyError):
+            layers["conv1"]["nothing"]

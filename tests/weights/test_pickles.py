@@ -97,7 +97,7 @@ def test_sizes_that_disagree():
 def test_damaged_files_and_huge_memos():
     good = pickle.dumps({"a": np.zeros(100)}, 2)
     for data in (b"", b"no pickle", good[:-1], good[:200], b"\x80\x02" + b"(" * 10**5):
-        with pytest.raises(ValueError, match="x is not a pickle"):
+        with pytest.raises(ValueError, match="x (cannot be read as a pickle|is refused)"):
             pickles.load(data, "x")
     huge = b"\x80\x02}r\xff\xff\xff\xff."  # memo index 2^32 - 1: 32 GB in the C unpickler
     assert pickles.load(huge, "x") == {}
@@ -113,5 +113,5 @@ def test_nested_lists_are_visited_once():
     assert found[0] is found[1]
     value = []
     value.append(value)
-    with pytest.raises(ValueError, match="RecursionError"):
+    with pytest.raises(ValueError, match="more than 100 containers nested"):
         load(value)

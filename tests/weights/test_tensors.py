@@ -1,83 +1,13 @@
 """Files of PyTorch without PyTorch: the tests write them in its formats."""
 
-import io
-import json
-import pickle
 import struct
 import zipfile
 
 import numpy as np
 import pytest
+from writers import write_old, write_safe, write_zip
 
 from mrcnn.weights.files.tensors import read_safetensors, read_torch
-
-KINDS = {
-    "float32": "FloatStorage",
-    "int64": "LongStorage",
-    "float16": "HalfStorage",
-    "uint16": "BFloat16Storage",
-}
-
-
-class Writer(pickle._Pickler):
-    """Pickles arrays as torch pickles tensors, and keeps their data."""
-
-    def __init__(self, file):
-        super().__init__(file, 2)
-        self.storages = []
-
-    def save(self, value, save_persistent_id=True):
-        if isinstance(value, np.ndarray):
-            base = value if value.base is None else value.base
-            base = base.reshape(-1)
-            offset = value.__array_interface__["data"][0] - base.__array_interface__["data"][0]
-            strides = tuple(s // value.itemsize for s in value.strides)
-            self.write(b"ctorch._utils\n_rebuild_tensor_v2\n(")
-            self.write(b"(")
-            super().save("storage")
-            self.write(b"ctorch\n" + KINDS[str(value.dtype)].encode() + b"\n")
-            super().save(str(len(self.storages)))
-            super().save("cpu")
-            super().save(base.size)
-            self.write(b"tQ")
-            super().save(offset // value.itemsize)
-            super().save(value.shape)
-            super().save(strides)
-            super().save(False)
-            super().save({})
-            self.write(b"tR")
-            self.storages.append(base)
-        else:
-            super().save(value, save_persistent_id)
-
-
-def pickled(content):
-    file = io.BytesIO()
-    writer = Writer(file)
-    writer.dump(content)
-    return file.getvalue(), writer.storages
-
-
-def write_zip(path, content, compression=zipfile.ZIP_STORED, change=lambda data: data):
-    data, storages = pickled(content)
-    with zipfile.ZipFile(path, "w", compression) as file:
-        file.writestr("archive/data.pkl", change(data))
-        for number, storage in enumerate(storages):
-            file.writestr(f"archive/data/{number}", storage.tobytes())
-        file.writestr("archive/version", "3\n")
-    return path
-
-
-def write_old(path, content):
-    data, storages = pickled(content)
-    keys = [str(number) for number in range(len(storages))]
-    with open(path, "wb") as file:
-        for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}):
-            file.write(pickle.dumps(part, 2))
-        file.write(data + pickle.dumps(keys, 2))
-        for storage in storages:
-            file.write(struct.pack("<q", storage.size) + storage.tobytes())
-    return path
 
 
 def example():
@@ -166,12 +96,6 @@ def test_no_file(tmp_path):
 
 
 # --- safetensors ---------------------------------------------------------------------------------
-def write_safe(path, header, data=b""):
-    text = json.dumps(header).encode() if isinstance(header, dict) else header
-    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
-    return path
-
-
 def test_safetensors(tmp_path):
     a, b = np.arange(6, dtype="float32").reshape(2, 3), np.array(5, "int64")
     header = {
@@ -189,18 +113,18 @@ def test_safetensors(tmp_path):
 @pytest.mark.parametrize(
     "header, message",
     [
-        (b"{", "header"),
+        (b"{ ", "a safetensors file: Expecting"),
         (b"[1]", "header"),
         ({"a": 1}, "header"),
         ({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 800]}}, "800 bytes"),
-        ({"a": {"dtype": "F32", "shape": [200], "data_offsets": [0, 800]}}, "beyond the end"),
+        ({"a": {"dtype": "F32", "shape": [200], "data_offsets": [0, 800]}}, "end at byte 800"),
         ({"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, -4]}}, "shape"),
         ({"a": {"dtype": "OBJ", "shape": [1], "data_offsets": [0, 4]}}, "OBJ"),
     ],
 )
 def test_damaged_safetensors(tmp_path, header, message):
     path = write_safe(tmp_path / "a.safetensors", header, b"1234")
-    with pytest.raises(ValueError, match=f"a.safetensors is damaged.*{message}"):
+    with pytest.raises(ValueError, match=f"a.safetensors cannot be read.*{message}"):
         read_safetensors(path)
     path.write_bytes(struct.pack("<Q", 2**60) + b"{}")
     with pytest.raises(ValueError, match="its header has"):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mrcnn.cli.shared.usage import UsageError
+from mrcnn.data.classes import match_classes
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.split import split
 from mrcnn.data.synthetic.shapes import ShapesDataset
@@ -41,11 +42,10 @@ def training_data(
         given["images"] = options.get("val_images") or options.get("images")
         given["crowds"] = options.get("crowds") if given["annotations"] else None
         val = dataset(given, "val-")
-        if val.class_names != train.class_names:
-            raise UsageError(
-                f"the validation set has the classes {val.class_names[1:]}, the training set "
-                f"{train.class_names[1:]}: give both the same"
-            )
+        try:
+            match_classes(val.class_names, train.class_names)
+        except ValueError as error:
+            raise UsageError(f"the validation and training set do not fit: {error}") from error
     else:
         share = options.get("val_split")
         train, val = split(train, 0.1 if share is None else share, _seed(options))

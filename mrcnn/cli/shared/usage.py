@@ -9,12 +9,44 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from mrcnn.backend import BackendError
+from mrcnn.errors import MAX_TEXT
+
 OK, PROBLEM, USAGE, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 130
 EXIT_CODES = "Exit codes: 0 fine, 1 a problem was found, 2 wrong usage, 3 some inputs were skipped."
 
 
 class UsageError(Exception):
     """The command line asks for something that cannot be done. The exit code is 2."""
+
+
+# Our own checks raise these with a text that needs no more.
+_EXPLAINED = (UsageError, BackendError, ValueError, OSError, FloatingPointError)
+
+
+def is_explained(error: BaseException) -> bool:
+    """Returns whether the text of an error says all that a user needs."""
+    return isinstance(error, (*_EXPLAINED, MemoryError))
+
+
+def one_line(error: BaseException) -> str:
+    """Returns the text of an error in one line of bounded length.
+
+    Args:
+        error: exception. If it is none of those that the package raises itself, its type is named.
+    """
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.strerror:
+        # Python puts a number before the text and the file behind it, which ours names already.
+        if error.filename is None or str(error.filename) in error.strerror:
+            text = error.strerror
+    if isinstance(error, MemoryError):
+        text = f"there is not enough memory: {text}".removesuffix(": ")
+    elif not isinstance(error, _EXPLAINED):
+        text = f"{type(error).__name__}: {text or 'no message'}"
+    elif not text:
+        text = "no message"
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 3] + "..."
 
 
 class Parser(argparse.ArgumentParser):

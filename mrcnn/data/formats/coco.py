@@ -23,12 +23,17 @@ from mrcnn.data.annotations import (
     broken,
 )
 from mrcnn.data.ground_truth import coco_ground_truth
+from mrcnn.errors import printable, reading, shorten
 from mrcnn.images.atomic import write_text
+from mrcnn.images.files import NameIndex
 from mrcnn.images.rle import MAX_RLE_PIXELS
 
 NAME = "coco"
 SOURCE = "coco"
 LISTS = ("images", "annotations", "categories")
+MAX_NAME = 4096  # characters of a file_name: the longest path of Linux
+_CROWD = {None: False, "": False, "0": False, "0.0": False, "false": False, "no": False}
+_CROWD |= {"1": True, "1.0": True, "true": True, "yes": True}
 
 logger = logging.getLogger("mrcnn")
 
@@ -99,20 +104,25 @@ def read(
         images = beside if beside.is_dir() else file.parent
     if not Path(images).is_dir():
         raise FileNotFoundError(f"{images}: no such image folder. Check the path.")
-    categories = sorted(data["categories"], key=lambda entry: _id(entry, file, int))
-    classes = [(category["id"], _get(category, "name", file)) for category in categories]
+    with reading(file, "COCO instances"):
+        return _record(data, file, Path(images), crowds)
+
+
+def _record(data, file, folder, crowds):
+    """Makes the record of the lists of a file."""
+    classes = _classes(data, file)
     listed = _annotations_by_image(data, {number for number, _ in classes}, file)
     if crowds == "ignore":
-        _warn_of_crowds(data, file)
+        _warn_of_crowds(data, dict(classes), file)
     class_ids = {number: index for index, (number, _) in enumerate(classes, 1)}
-    finder = ImageFinder(file, Path(images))
+    finder = ImageFinder(file, folder)
     records = []
     for image in data["images"]:
         instances: list[Instance] = []
         record = _image(image, instances, file, finder)
         for entry in listed[image["id"]]:
             class_id = class_ids[entry["category_id"]]
-            crowd = crowds == "ignore" and bool(entry.get("iscrowd"))
+            crowd = crowds == "ignore" and _is_crowd(entry, file)
             instances.append(_instance(entry, class_id, crowd, record))
         records.append(record)
     return Annotations(SOURCE, classes, records)
@@ -139,6 +149,38 @@ def write(annotations: Annotations, path: str | os.PathLike) -> None:
 
 
 # --- Entries of the file -------------------------------------------------------------------------
+def _classes(data, file):
+    """Returns (id, name) of each category, by ascending id."""
+    classes = {}
+    for category in data["categories"]:
+        number = _id(category, file, int)
+        name = _get(category, "name", file)
+        if not isinstance(name, str | int | float):
+            raise ValueError(f'{file}: "name" of a category must be text, got {shorten(name)}.')
+        if number in classes:
+            raise ValueError(
+                f"{file}: the categories {shorten(classes[number])} and {shorten(name)} have the "
+                f"same id {shorten(number)}. Give each its own."
+            )
+        classes[number] = printable(str(name))
+    return sorted(classes.items())
+
+
+def _is_crowd(annotation, file):
+    """Returns whether an annotation is a crowd: 0 or 1, also as text or as false or true."""
+    value = annotation.get("iscrowd")
+    text = None if value is None else shorten(value).strip("'\" ").lower()
+    if text not in _CROWD:
+        raise ValueError(
+            f'{file}: "iscrowd" of {_name(annotation)} must be 0 or 1, got {shorten(value)}.'
+        )
+    return _CROWD[text]
+
+
+def _name(annotation):
+    return f"annotation {shorten(annotation.get('id'))}"
+
+
 def _annotations_by_image(data, categories, file):
     """Returns the annotations of each image id, checked."""
     listed = {_id(image, file, (int, str)): [] for image in data["images"]}
@@ -147,15 +189,16 @@ def _annotations_by_image(data, categories, file):
     for annotation in data["annotations"]:
         image_id = _get(annotation, "image_id", file)
         category = annotation.get("category_id")
-        if not isinstance(category, int) or category not in categories:
+        name = _name(annotation)
+        if type(category) is not int or category not in categories:
             raise ValueError(
-                f"{file}: annotation {annotation.get('id')} has category_id {category!r}, "
-                f'which is not in "categories" ({sorted(categories)[:20]}). Add the category.'
+                f"{file}: {name} has category_id {shorten(category)}, which is not in "
+                f'"categories" ({shorten(sorted(categories))}). Add the category.'
             )
-        if not isinstance(image_id, (int, str)) or image_id not in listed:
+        if type(image_id) not in (int, str) or image_id not in listed:
             raise ValueError(
-                f"{file}: annotation {annotation.get('id')} belongs to image_id {image_id!r}, "
-                'which is not in "images". Add the image or remove the annotation.'
+                f"{file}: {name} belongs to image_id {shorten(image_id)}, which is not in "
+                '"images". Add the image or remove the annotation.'
             )
         listed[image_id].append(annotation)
     return listed
@@ -166,7 +209,8 @@ def _image(entry, instances, file, finder):
     height, width = (_side(entry, side, file) for side in ("height", "width"))
     if height * width > MAX_RLE_PIXELS:
         raise ValueError(
-            f"{file}: image {name} is said to have {height}x{width} pixels, more than "
+            f"{file}: image {shorten(name)} is said to have {shorten(height)}x{shorten(width)} "
+            "pixels, more than "
             f"{MAX_RLE_PIXELS}. Correct its height and width, or cut it into tiles."
         )
     path = finder.find(name)
@@ -174,7 +218,7 @@ def _image(entry, instances, file, finder):
 
 
 def _instance(entry, class_id, crowd, image):
-    name = f"annotation {entry.get('id')}"
+    name = _name(entry)
     box = _box(entry.get("bbox"), image, name)
     return Instance(
         class_id, crowd=crowd, box=box, shape=_shape(entry.get("segmentation")), name=name
@@ -183,7 +227,7 @@ def _instance(entry, class_id, crowd, image):
 
 def _shape(segmentation):
     """The shape as written; it is checked when it is drawn."""
-    if not segmentation:
+    if segmentation is None or segmentation in ([], {}, ""):
         return None
     if isinstance(segmentation, dict):
         return Rle(segmentation.get("size"), segmentation.get("counts"))
@@ -191,14 +235,15 @@ def _shape(segmentation):
 
 
 def _box(bbox, image, name):
-    if not bbox:
+    if bbox is None or bbox == []:
         return None
     try:
         x, y, width, height = (float(value) for value in bbox)
-    except (TypeError, ValueError) as error:
-        raise broken(image, name, f"bbox must be [x, y, width, height]: {error}") from error
-    if not math.isfinite(x + y + width + height):
-        raise broken(image, name, f"bbox must be finite, got {bbox}")
+    except (TypeError, ValueError, OverflowError) as error:
+        reason = f"bbox must be [x, y, width, height], got {shorten(bbox)}"
+        raise broken(image, name, reason) from error
+    if not math.isfinite(abs(x) + abs(y) + abs(width) + abs(height)):
+        raise broken(image, name, f"bbox must be finite, got {shorten(bbox)}")
     return (y, x, y + height, x + width)
 
 
@@ -219,17 +264,8 @@ def read_json(path: str | os.PathLike) -> dict:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such annotation file. Check the path.")
-    try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path}: not a JSON file: line {error.lineno}, column {error.colno}: {error.msg}. "
-            "Expected COCO instances; export or download the file again."
-        ) from error
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(
-            f"{path}: not a JSON text file ({error}). Expected COCO instances in UTF-8."
-        ) from error
+    with reading(path, "COCO instances"):
+        data = _parse(path)
     missing = [
         key for key in LISTS if not isinstance(data, dict) or not isinstance(data.get(key), list)
     ]
@@ -239,6 +275,23 @@ def read_json(path: str | os.PathLike) -> dict:
             'object with "images", "annotations" and "categories".'
         )
     return data
+
+
+def _parse(path):
+    """Parses JSON in UTF-8, UTF-16 or UTF-32, with or without a mark in front."""
+    content = path.read_bytes()
+    encoding = json.detect_encoding(content)
+    try:
+        return json.loads(content.decode(encoding))
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{path}: not a JSON file: line {error.lineno}, column {error.colno}: {error.msg}. "
+            "Expected COCO instances; export or download the file again."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a JSON text file in UTF-8 ({error})") from error
+    except RecursionError as error:
+        raise ValueError(f"{path}: not a JSON text file: it is nested too deeply") from error
 
 
 def _names_the_lists(path):
@@ -266,14 +319,16 @@ def _one_file(folder):
 
 def _get(entry, key, file):
     if not isinstance(entry, dict) or entry.get(key) is None:
-        raise ValueError(f'{file}: an entry has no "{key}": {str(entry)[:120]}')
+        raise ValueError(f'{file}: an entry has no "{key}": {shorten(entry)}')
     return entry[key]
 
 
 def _id(entry, file, kinds):
     value = _get(entry, "id", file)
     if isinstance(value, bool) or not isinstance(value, kinds):
-        raise ValueError(f'{file}: "id" must be a whole number, got {value!r}: {str(entry)[:120]}')
+        raise ValueError(
+            f'{file}: "id" must be a whole number, got {shorten(value)}: {shorten(entry)}'
+        )
     return value
 
 
@@ -281,20 +336,20 @@ def _side(image, key, file):
     value = _get(image, key, file)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(
-            f'{file}: image {image["file_name"]} has "{key}" {value!r}; expected a whole number '
-            "of at least 1."
+            f'{file}: image {shorten(image["file_name"])} has "{key}" {shorten(value)}; expected '
+            "a whole number of at least 1."
         )
     return value
 
 
-def _warn_of_crowds(data, file):
+def _warn_of_crowds(data, names, file):
     """Warns of classes that have no annotation but crowds: nothing is learned from them."""
     objects, crowds = Counter(), Counter()
     for annotation in data["annotations"]:
-        counts = crowds if annotation.get("iscrowd") else objects
+        counts = crowds if _is_crowd(annotation, file) else objects
         counts[annotation["category_id"]] += 1
-    names = [c["name"] for c in data["categories"] if c["id"] in crowds.keys() - objects.keys()]
-    if names:
+    only = [names[number] for number in names if number in crowds.keys() - objects.keys()]
+    if only:
         logger.warning(
             "%s: %d of %d annotations are marked iscrowd=1, and the classes %s have no other: "
             "training ignores them. If they are objects (CVAT marks every mask so), read the file "
@@ -302,7 +357,7 @@ def _warn_of_crowds(data, file):
             file,
             crowds.total(),
             len(data["annotations"]),
-            ", ".join(map(str, names[:10])) + ", ..." * (len(names) > 10),
+            ", ".join(only[:10]) + ", ..." * (len(only) > 10),
         )
 
 
@@ -311,7 +366,7 @@ class ImageFinder:
 
     A name as given comes first. Where there is no such file, the name is read with backslashes as
     separators, without a first part that repeats the name of the folder, and last without its
-    folders.
+    folders. Last come files whose names are spelled otherwise; see `NameIndex`.
 
     Args:
         file: str or path. The annotation file, for errors.
@@ -323,6 +378,7 @@ class ImageFinder:
         self.folder = folder
         self._folder_name = folder.resolve().name
         self._names: dict[str, str] = {}  # which name was found where
+        self._index = NameIndex()
 
     def find(self, name: str) -> str:
         """Returns the path of an image; the one as given if there is no file at all.
@@ -336,8 +392,7 @@ class ImageFinder:
         """
         _check_inside(name, self.file)
         path = str(self.folder / name)
-        has_folders = "/" in name or "\\" in name
-        if has_folders and not os.path.isfile(path):
+        if not os.path.isfile(path):
             path = self._guess(name) or path
         other = self._names.setdefault(path, name)
         if other != name:
@@ -350,10 +405,12 @@ class ImageFinder:
     def _guess(self, name):
         parts = PureWindowsPath(name).parts  # splits at both kinds of slash
         inner = parts[1:] if parts[0] == self._folder_name else parts
-        guesses = dict.fromkeys(
-            os.path.join(self.folder, *guess) for guess in (parts, inner, parts[-1:]) if guess
-        )
-        found = [path for path in guesses if os.path.isfile(path)]
+        guesses = dict.fromkeys(guess for guess in (parts, inner, parts[-1:]) if guess)
+        found = [os.path.join(self.folder, *guess) for guess in guesses]
+        found = [path for path in found if os.path.isfile(path)]
+        if not found:
+            lists = (self._index.find(self.folder, guess) for guess in guesses)
+            found = list(dict.fromkeys(path for paths in lists for path in paths))
         if len(found) > 1:
             raise ValueError(
                 f"{self.file}: file_name {name!r} fits {' and '.join(found)}: correct the name, "
@@ -365,10 +422,12 @@ class ImageFinder:
 def _check_inside(name, file):
     """Refuses a name that is not a relative path inside its folder, on every system."""
     if not isinstance(name, str):
-        raise ValueError(f"{file}: file_name must be text, got {name!r}.")
+        raise ValueError(f"{file}: file_name must be text, got {shorten(name)}.")
+    if "\0" in name or len(name) > MAX_NAME or printable(name) != name:
+        raise ValueError(f"{file}: file_name {shorten(name)} cannot be the name of a file.")
     windows, posix = PureWindowsPath(name), PurePosixPath(name)
     outside = windows.drive or windows.root or posix.is_absolute() or ".." in windows.parts
     if outside or not windows.parts:
         raise ValueError(
-            f"{file}: file_name {name!r} leaves the image folder. Give names relative to it."
+            f"{file}: file_name {shorten(name)} leaves the image folder. Give names relative to it."
         )

@@ -11,7 +11,8 @@ import numpy as np
 from mrcnn.data.annotated import AnnotatedDataset
 from mrcnn.data.annotations import Annotations, Image, Instance, Label
 from mrcnn.data.formats import _folders
-from mrcnn.images.files import IMAGE_SUFFIXES, list_images
+from mrcnn.errors import printable
+from mrcnn.images.files import IMAGE_SUFFIXES, is_image_name, list_images, same_name
 
 NAME = "label_images"
 SOURCE = "labels"
@@ -54,9 +55,9 @@ def looks_like(path: Path) -> bool:
     if not path.is_dir():
         return False
     if (path / "images").is_dir() and (path / "labels").is_dir():
-        return bool(list_images(path / "labels"))
+        return any(is_image_name(entry) for entry in (path / "labels").iterdir())
     visible = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
-    return bool(visible) and len(visible) == len(list_images(path))
+    return bool(visible) and all(is_image_name(entry) for entry in visible)
 
 
 def read(
@@ -67,12 +68,13 @@ def read(
 ) -> Annotations:
     """Reads label images, paired with their images by the names without suffix.
 
-    The values need not be consecutive. All instances are of one class. The label images are
-    decoded when they are needed.
+    The values need not be consecutive; of an image with a palette they are the numbers of the
+    colors. All instances are of one class. The label images are decoded when they are needed, and
+    must have the size of their image.
 
     Args:
-        path: str or path. The folder of label images of 8 or 16 bits, PNG or TIFF. Without
-            `images`: the folder that holds the folders `images` and `labels`.
+        path: str or path. The folder of label images, in a format without losses such as PNG or
+            TIFF. Without `images`: the folder that holds the folders `images` and `labels`.
         images: str or path. The folder of images. Defaults to None.
         class_name: str. Name of the one class. Defaults to "object".
         stems: list of str. Names without suffix to take, in this order. Defaults to None: all,
@@ -92,21 +94,15 @@ def read(
         )
     labels_dir = Path(path) if images is not None else Path(path) / "labels"
     images_dir = Path(path) / "images" if images is None else Path(images)
-    found = _by_stem(images_dir, "image folder")
-    labels = _by_stem(labels_dir, "label folder")
-    if not found:
+    found = _Folder(images_dir, "image folder")
+    labels = _Folder(labels_dir, "label folder")
+    if not found.files:
         raise ValueError(f"{images_dir}: the folder holds no images {IMAGE_SUFFIXES}.")
     records = []
-    for stem in sorted(found) if stems is None else stems:
-        for files, folder in ((found, images_dir), (labels, labels_dir)):
-            if stem not in files:
-                raise FileNotFoundError(
-                    f"{folder}: no file named {stem} with the suffix of an image. Every image "
-                    "needs a label image of the same name (without objects: all zeros)."
-                )
-        label = str(labels[stem])
+    for stem in sorted(found.files) if stems is None else stems:
+        image, label = found.path(stem), labels.path(stem)
         instance = Instance(class_id=1, shape=Label(label))
-        records.append(Image(stem, str(found[stem]), instances=[instance], file=label))
+        records.append(Image(stem, image, instances=[instance], file=label))
     return Annotations(SOURCE, [(1, class_name)], records)
 
 
@@ -136,13 +132,30 @@ def write(annotations: Annotations, path: str | os.PathLike) -> None:
         _folders.copy_image(image, Path(path) / "images")
 
 
-def _by_stem(folder, what):
-    files: dict[str, Path] = {}
-    for path in list_images(folder, what):
-        if path.stem in files:
-            raise ValueError(
-                f"{folder}: {files[path.stem].name} and {path.name} have the same name without "
-                "suffix: keep one of them."
+class _Folder:
+    """The images of a folder by their names without suffix."""
+
+    def __init__(self, folder, what):
+        self.folder = folder
+        self.files: dict[str, Path] = {}
+        self._spelled: dict[str, list[Path]] = {}  # by what all spellings have in common
+        for path in list_images(folder, what):
+            other = self.files.setdefault(path.stem, path)
+            if other is not path:
+                raise ValueError(
+                    f"{printable(folder)}: {printable(other.name)} and {printable(path.name)} have "
+                    "the same name without suffix: keep one of them."
+                )
+            self._spelled.setdefault(same_name(path.stem), []).append(path)
+
+    def path(self, stem):
+        """Returns the file of a name, or the only one whose name is spelled otherwise."""
+        exact = [self.files[stem]] if stem in self.files else []
+        found = exact or self._spelled.get(same_name(stem), [])
+        if len(found) != 1:
+            raise FileNotFoundError(
+                f"{printable(self.folder)}: no file named {printable(stem)} with the suffix of an "
+                "image. Every image needs a label image of the same name (without objects: all "
+                "zeros)."
             )
-        files[path.stem] = path
-    return files
+        return str(found[0])

@@ -53,19 +53,22 @@ def build_box_head(
     classify = layers.Dense(
         num_classes,
         kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
+        dtype="float32",  # in any dtype policy, as all that a head returns
         name="mrcnn_class_logits",
     )
     regress = layers.Dense(
         4 * num_classes,
         kernel_initializer=keras.initializers.RandomNormal(stddev=0.001),
+        dtype="float32",
         name="mrcnn_bbox_fc",
     )
-    softmax = layers.Softmax(name="mrcnn_class")
+    softmax = layers.Softmax(dtype="float32", name="mrcnn_class")
 
     def apply(pooled):
         x = hidden(pooled)  # [batch, rois, width]
         logits = classify(x)
-        deltas = layers.Reshape((pooled.shape[1], num_classes, 4), name="mrcnn_bbox")(regress(x))
+        shape = (pooled.shape[1], num_classes, 4)
+        deltas = layers.Reshape(shape, dtype="float32", name="mrcnn_bbox")(regress(x))
         return logits, softmax(logits), deltas
 
     return apply

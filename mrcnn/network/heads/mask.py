@@ -40,19 +40,7 @@ def build_mask_head(
     """
     chain: list = []
     for i in range(1, depth + 1):
-        convolution = layers.Conv2D(
-            channels,
-            3,
-            padding="same",
-            use_bias=bias or norm is None,
-            kernel_initializer="he_normal",
-            name=f"mrcnn_mask_conv{i}",
-        )
-        chain.append(PerRegion(convolution))
-        if norm:
-            name = f"mrcnn_mask_{'gn' if norm == 'group' else 'bn'}{i}"
-            chain.append(PerRegion(normalization(norm, channels, name, epsilon)))
-        chain.append(layers.ReLU())
+        chain += _hidden(i, channels, norm, epsilon, bias)
     upsample = layers.Conv2DTranspose(
         channels,
         2,
@@ -66,6 +54,7 @@ def build_mask_head(
         1,
         kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
         activation="sigmoid" if probabilities else None,
+        dtype="float32",  # in any dtype policy
         name="mrcnn_mask",
     )
     chain += [PerRegion(upsample), PerRegion(predict)]
@@ -76,3 +65,20 @@ def build_mask_head(
         return pooled
 
     return apply
+
+
+def _hidden(number: int, channels: int, norm: str | None, epsilon: float, bias: bool) -> list:
+    """Returns the layers of one hidden convolution: itself, its normalization and ReLU."""
+    convolution = layers.Conv2D(
+        channels,
+        3,
+        padding="same",
+        use_bias=bias or norm is None,
+        kernel_initializer="he_normal",
+        name=f"mrcnn_mask_conv{number}",
+    )
+    chain = [PerRegion(convolution)]
+    if norm:
+        name = f"mrcnn_mask_{'gn' if norm == 'group' else 'bn'}{number}"
+        chain.append(PerRegion(normalization(norm, channels, name, epsilon)))
+    return [*chain, layers.ReLU()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import keras
@@ -110,22 +111,20 @@ def rpn_model(
             kernel_initializer="he_normal",
             name="rpn_conv_shared" if first else f"rpn_conv_shared{number}",
         )(shared)
-    logits_per_anchor = 2 if softmax else 1
-    raw = layers.Conv2D(
-        anchors_per_cell * logits_per_anchor, 1, kernel_initializer=small, name="rpn_class_raw"
-    )(shared)
-    regression = layers.Conv2D(
-        4 * anchors_per_cell, 1, kernel_initializer=small, name="rpn_bbox_pred"
-    )(shared)
-    deltas = layers.Reshape((-1, 4), name="rpn_deltas")(regression)
+    # In any dtype policy, as all that a head returns: 16 bits are not enough for it.
+    exact = {"dtype": "float32"}
+    predict = functools.partial(layers.Conv2D, kernel_size=1, kernel_initializer=small, **exact)
+    raw = predict(anchors_per_cell * (2 if softmax else 1), name="rpn_class_raw")(shared)
+    regression = predict(4 * anchors_per_cell, name="rpn_bbox_pred")(shared)
+    deltas = layers.Reshape((-1, 4), name="rpn_deltas", **exact)(regression)
     if not softmax:
-        logits = layers.Reshape((-1,), name="rpn_logits")(raw)
+        logits = layers.Reshape((-1,), name="rpn_logits", **exact)(raw)
         return keras.Model(feature_map, [logits, deltas], name="rpn_model")
-    logits = layers.Reshape((-1, 2), name="rpn_logits")(raw)
-    probabilities = layers.Softmax(name="rpn_class_xxx")(logits)
+    logits = layers.Reshape((-1, 2), name="rpn_logits", **exact)(raw)
+    probabilities = layers.Softmax(name="rpn_class_xxx", **exact)(logits)
     return keras.Model(feature_map, [logits, probabilities, deltas], name="rpn_model")
 
 
 def join_levels(levels: list, name: str) -> Any:
     """Concatenates the anchors of all levels: list of `[batch, anchors, ...]` to one tensor."""
-    return layers.Concatenate(axis=1, name=name)(levels)
+    return layers.Concatenate(axis=1, dtype="float32", name=name)(levels)

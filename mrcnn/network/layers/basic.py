@@ -20,10 +20,14 @@ def is_head(name: str) -> bool:
 
 
 class Unweighted(layers.Layer):
-    """Base of layers without weights: they are not trainable, so summaries do not count them."""
+    """Base of layers without weights: they are not trainable, so summaries do not count them.
 
-    def __init__(self, trainable: bool = False, **kwargs: Any):
-        super().__init__(trainable=trainable, **kwargs)
+    They compute in float32 whatever the dtype policy of Keras is: pixels of boxes have no place in
+    16 bits.
+    """
+
+    def __init__(self, trainable: bool = False, dtype: Any = "float32", **kwargs: Any):
+        super().__init__(trainable=trainable, dtype=dtype, **kwargs)
 
 
 def leaf_layers(model: keras.Model) -> list:
@@ -78,7 +82,7 @@ class Loss(layers.Layer):
         function: callable or str. A function of `losses`, or its name.
         name: str or None. Name of the layer. Defaults to None: made up by Keras.
         trainable: bool. Defaults to False: there are no weights.
-        dtype: str or None. Defaults to None: the global dtype.
+        dtype: str. Defaults to "float32", whatever the dtype policy of Keras is.
         **options: Keyword arguments of the function.
 
     Call arguments:
@@ -90,7 +94,7 @@ class Loss(layers.Layer):
         function: Callable | str,
         name: str | None = None,
         trainable: bool = False,
-        dtype: Any = None,
+        dtype: Any = "float32",
         **options: Any,
     ):
         super().__init__(name=name, trainable=trainable, dtype=dtype)

@@ -13,7 +13,7 @@ class PerRegion(layers.Wrapper):
     """Applies a layer for images to the regions of each image.
 
     `TimeDistributed` of Keras does this one region after the other. Here all regions are samples of
-    one batch. Name and weights are those of the layer.
+    one batch. Name, dtype policy and weights are those of the layer.
 
     Args:
         layer: keras.layers.Layer. A layer for a batch of images.
@@ -27,6 +27,7 @@ class PerRegion(layers.Wrapper):
     """
 
     def __init__(self, layer: keras.layers.Layer, name: str | None = None, **kwargs: Any):
+        kwargs.setdefault("dtype", layer.dtype_policy)
         super().__init__(layer, name=name or layer.name, **kwargs)
 
     def build(self, input_shape):

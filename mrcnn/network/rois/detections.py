@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-from keras import layers, ops
+from keras import ops
 
 from mrcnn.network.layers.basic import Unweighted
 from mrcnn.ops import boxes as box_ops
@@ -115,7 +115,7 @@ class DetectionLayer(Unweighted):
 
 
 @keras.saving.register_keras_serializable("mrcnn")
-class SelectMasks(layers.Layer):
+class SelectMasks(Unweighted):
     """Selects the mask of each detection's class, as probabilities.
 
     Args:

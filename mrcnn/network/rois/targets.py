@@ -46,7 +46,8 @@ class RPNTargets(_Sampler):
     """Samples the anchors that train the RPN (Ren et al. 2015, section 3.1.2).
 
     An anchor is positive from an IoU of 0.7 on, or if no anchor is better for an instance. It is
-    negative below 0.3. In between it teaches nothing, and neither does one on a crowd.
+    negative below 0.3. In between it teaches nothing, and neither does one on a crowd, or one that
+    would not be negative if it were matched with the instances that were left out of the batch.
 
     Args:
         count: int. Anchors sampled per image, at most half of them positive.
@@ -57,6 +58,8 @@ class RPNTargets(_Sampler):
         anchors: tensor `[anchors, 4]`.
         gt_class_ids: int32 tensor `[batch, gt]`.
         gt_boxes: tensor `[batch, gt, 4]`.
+        left_out: tensor `[batch, rows, 4]` or None. Boxes of the instances that have no row of
+            ground truth, then zeros. Defaults to None: there are none.
 
     Returns:
         Bool tensors `positive` and `negative` `[batch, anchors]`, and `deltas`
@@ -67,7 +70,7 @@ class RPNTargets(_Sampler):
         super().__init__(**kwargs)
         self.count, self.std = count, tuple(std)
 
-    def call(self, anchors, gt_class_ids, gt_boxes):
+    def call(self, anchors, gt_class_ids, gt_boxes, left_out=None):
         batch = ops.shape(gt_boxes)[0]
         anchors = ops.broadcast_to(anchors[None], (batch, *ops.shape(anchors)))
         iou = box_ops.iou(anchors, gt_boxes)  # [batch, anchors, gt]
@@ -79,11 +82,15 @@ class RPNTargets(_Sampler):
             low_quality=True,
             crowd_iou=matching.crowd_overlap(iou, gt_class_ids),
         )
+        if left_out is not None:
+            labels = matching.ignore_left_out(
+                labels, anchors, left_out, RPN_NEGATIVE_IOU, low_quality=True
+            )
         positive, negative = matching.sample(labels, self.count, 0.5, self.random_like(labels))
         target = ops.take_along_axis(gt_boxes, matched[..., None], axis=1)
         return positive, negative, box_ops.encode(anchors, target, self.std)
 
-    def compute_output_spec(self, anchors, gt_class_ids, gt_boxes):
+    def compute_output_spec(self, anchors, gt_class_ids, gt_boxes, left_out=None):
         batch = gt_boxes.shape[0]
         # Two specs, not one twice: Keras tells outputs apart by identity.
         positive = keras.KerasTensor((batch, None), "bool")
@@ -99,7 +106,8 @@ class DetectionTargets(_Sampler):
     """Samples the RoIs that train the heads, with their class and box targets.
 
     Proposals with an IoU of at least 0.5 with an instance are foreground. The rest is background,
-    unless it lies on a crowd: crowds teach nothing.
+    unless it lies on a crowd, or has such an IoU with an instance that was left out of the batch:
+    these teach nothing.
 
     Args:
         count: int. RoIs sampled per image.
@@ -113,6 +121,7 @@ class DetectionTargets(_Sampler):
         proposals: tensor `[batch, n, 4]`.
         gt_class_ids: int32 tensor `[batch, gt]`.
         gt_boxes: tensor `[batch, gt, 4]`.
+        left_out: tensor `[batch, rows, 4]` or None. As of `RPNTargets`. Defaults to None.
 
     Returns:
         Dict without gradient: `rois` `[batch, count, 4]`, foreground first, then background, then
@@ -139,7 +148,7 @@ class DetectionTargets(_Sampler):
         """The number of rows that foreground can take."""
         return int(self.count * self.positive_ratio)
 
-    def call(self, proposals, gt_class_ids, gt_boxes):
+    def call(self, proposals, gt_class_ids, gt_boxes, left_out=None):
         real = gt_class_ids > 0
         if self.append_gt:
             own = gt_boxes * ops.cast(real[..., None], "float32")
@@ -153,6 +162,8 @@ class DetectionTargets(_Sampler):
             low_quality=False,
             crowd_iou=matching.crowd_overlap(iou, gt_class_ids),
         )
+        if left_out is not None:
+            labels = matching.ignore_left_out(labels, proposals, left_out, ROI_POSITIVE_IOU)
         labels = ops.where(box_ops.area(proposals) > 0, labels, -1)  # padding rows are nothing
         index, kind = matching.sample_indices(
             labels, self.count, self.positive_ratio, self.random_like(labels), self.balanced
@@ -171,7 +182,7 @@ class DetectionTargets(_Sampler):
         }
         return {name: ops.stop_gradient(value) for name, value in outputs.items()}
 
-    def compute_output_spec(self, proposals, gt_class_ids, gt_boxes):
+    def compute_output_spec(self, proposals, gt_class_ids, gt_boxes, left_out=None):
         batch = gt_boxes.shape[0]
         return {
             "rois": keras.KerasTensor((batch, self.count, 4), "float32"),
@@ -193,7 +204,7 @@ class DetectionTargets(_Sampler):
 
 @keras.saving.register_keras_serializable("mrcnn")
 class MaskTargets(Unweighted):
-    """Cuts what each RoI sees of the mask of its instance.
+    """Cuts what each RoI sees of the mask of its instance, so that thin instances keep a mask.
 
     Args:
         mask_shape: sequence of int. Height and width of a mask target.
@@ -222,7 +233,7 @@ class MaskTargets(Unweighted):
             frames = ops.zeros_like(gt_boxes) + frame
         masks = ops.cast(gt_masks, "float32") / 255.0
         soft = self.crop(masks, frames, rois, matched, self.mask_shape)
-        return ops.stop_gradient(ops.cast(soft >= 0.5, "float32"))
+        return ops.stop_gradient(binary_masks(soft))
 
     def whole_image(self, image: Any) -> list:
         """Returns the frame of a mask that covers the image: y1, x1, y2, x2."""
@@ -241,3 +252,29 @@ class MaskTargets(Unweighted):
             "mask_shape": self.mask_shape,
             "full_masks": self.full_masks,
         }
+
+
+def binary_masks(soft: Any) -> Any:
+    """Makes mask targets of the share of each cell that an instance covers.
+
+    Cells that are covered by at least half are inside. Of a thin instance, such as a line of one
+    pixel in a large box, these are few or none, which would teach the mask head that there is
+    nothing. So the threshold is then half of the usual share instead, where "usual" is the mean
+    over the cells, weighted by the shares themselves. An instance is thin if more than a third of
+    the cells above that threshold are not covered by half.
+
+    Args:
+        soft: tensor `[batch, rois, height, width]`, in 0..1.
+
+    Returns:
+        float32 tensor of the same shape, of 0 and 1. A mask is empty only where `soft` is all 0.
+    """
+
+    def cells(x):
+        return ops.sum(x, axis=(2, 3), keepdims=True)
+
+    usual = cells(soft * soft) / ops.maximum(cells(soft), 1e-9)
+    covered = ops.cast(soft >= 0.5, "float32")
+    # No share is 0 here, even if there is nothing.
+    shown = ops.cast(soft >= ops.maximum(0.5 * usual, 1e-9), "float32")
+    return ops.where(3.0 * cells(covered) < 2.0 * cells(shown), shown, covered)

@@ -21,6 +21,7 @@ import h5py
 import keras
 import numpy as np
 
+from mrcnn.errors import reading
 from mrcnn.images.atomic import atomic_path
 from mrcnn.network.layers.basic import layer_weights
 from mrcnn.weights.files.reading import METADATA, NESTED, finite, numbers, open_file, own
@@ -211,3 +212,23 @@ def load_optimizer(
     if len(values) < len(state):
         logger.warning("%s: %d of %d optimizer variables restored.", path, len(values), len(state))
     return len(values)
+
+
+def check_optimizer(path: str | os.PathLike) -> None:
+    """Reads the state of the optimizer in a checkpoint, if it has one, and forgets it.
+
+    Args:
+        path: str or path. The checkpoint.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not HDF5, damaged, or with values that are not finite.
+    """
+    with reading(path, "a checkpoint"), open_file(path) as file:
+        if _OPTIMIZER not in file:
+            return
+        group, names = own(file, _OPTIMIZER, path), []
+        group.visititems(lambda name, item: names.append((name, isinstance(item, h5py.Dataset))))
+        for name, is_array in names:
+            if is_array:
+                finite(path, f"{_OPTIMIZER}/{name}", numbers(group, name, path)[()])

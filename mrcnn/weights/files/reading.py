@@ -7,15 +7,27 @@ before data are read.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
+from mrcnn.errors import reading, shorten
+from mrcnn.weights.files.heaps import check_heaps
+
+# Weights in a file, and layers in it. ResNet-101 with all heads has 690 in 240 layers.
+MAX_WEIGHTS = 4_000
+# HDF5 need not store what is constant, and can compress the rest. The arrays of a file may be
+# larger than the file by this much: enough for all weights of a ResNet-101.
+MAX_UNSTORED_BYTES = 2**28
+# Groups beside those of the layers, in files of ours and of Keras.
+_NO_LAYERS = {"optimizer_weights", "top_level_model_weights"}
+_EXPECTED = "an HDF5 file of weights"
 # In Matterport's files, the layers of the RPN are a nested model and share one group.
 NESTED = dict.fromkeys(("rpn_conv_shared", "rpn_class_raw", "rpn_bbox_pred"), "rpn_model")
 METADATA = "mrcnn_metadata"
@@ -28,13 +40,17 @@ class LayerWeights(Mapping):
 
     Args:
         datasets: dict. Objects with `shape` whose `[()]` is the array, by name.
+        path: str or path. The file, named in errors.
     """
 
-    def __init__(self, datasets: dict[str, Any]):
+    def __init__(self, datasets: dict[str, Any], path: str | os.PathLike):
         self._datasets = datasets
+        self._path = path
 
     def __getitem__(self, name) -> np.ndarray:
-        return self._datasets[name][()]
+        dataset = self._datasets[name]  # a KeyError is no fault of the file
+        with reading(self._path, "a file of weights"):
+            return dataset[()]
 
     def __iter__(self):
         return iter(self._datasets)
@@ -71,15 +87,11 @@ def open_weights(path: str | os.PathLike) -> Iterator[dict[str, LayerWeights]]:
         FileNotFoundError: no such file.
         ValueError: not HDF5, truncated, or in another layout. The message names the file.
     """
-    with open_file(path) as file:
-        layers: dict[str, dict[str, h5py.Dataset]] = {}
-        root = file
-        if "model_weights" in file and not any(key.startswith("layer_names") for key in file.attrs):
-            root = own(file, "model_weights", path)  # a complete model, saved by Keras
-        for name in _read_names(root, "layer_names", path):
-            if name in root:
-                layers |= _layers_of(name, _layer(root, name, path))
-        yield {name: LayerWeights(datasets) for name, datasets in layers.items() if datasets}
+    path = _existing(path)
+    with ExitStack() as stack:
+        with reading(path, _EXPECTED):
+            layers = _layers(stack.enter_context(_open(path)), path)
+        yield layers
 
 
 def read_weights(path: str | os.PathLike) -> dict[str, dict[str, np.ndarray]]:
@@ -107,11 +119,10 @@ def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
         ValueError: not HDF5, or damaged metadata.
     """
     with open_file(path) as file:
-        text = file.attrs.get(METADATA)
-        if text is None:
+        if METADATA not in file.attrs:
             return {}
         try:
-            found = json.loads(text)
+            found = json.loads(_attribute(file, METADATA, path))
         except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(
                 f"{path}: the attribute {METADATA} is not valid JSON: {error}."
@@ -135,23 +146,52 @@ def open_file(path: str | os.PathLike) -> Iterator[h5py.File]:
         FileNotFoundError: no such file.
         ValueError: not HDF5, or damaged. The message names the file.
     """
+    path = _existing(path)
+    with reading(path, _EXPECTED), _open(path) as file:
+        yield file
+
+
+def _open(path) -> h5py.File:
+    check_heaps(path)
+    return h5py.File(path, "r")
+
+
+def _existing(path) -> Path:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
             f"No weight file {path}" + (": it is a folder." if path.is_dir() else ".")
         )
-    remedy = "It is not an HDF5 file, or it is incomplete: copy or download it again."
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        if isinstance(error, PermissionError):
-            raise
-        raise ValueError(f"{path} cannot be read ({error}). {remedy}") from error
-    with file:
-        try:
-            yield file
-        except (OSError, KeyError, RuntimeError) as error:
-            raise ValueError(f"{path} cannot be read ({error}). {remedy}") from error
+    return path
+
+
+def _layers(file, path) -> dict[str, LayerWeights]:
+    """Returns the layers of a file that have weights, by name, without reading them."""
+    layers: dict[str, dict[str, h5py.Dataset]] = {}
+    root = file
+    if "model_weights" in file and not any(key.startswith("layer_names") for key in file.attrs):
+        root = own(file, "model_weights", path)  # a complete model, saved by Keras
+    count = size = 0
+    names = _read_names(root, "layer_names", path)
+    lost = [name for name in names if name not in root]
+    unlisted = sorted(set(root) - set(names) - _NO_LAYERS)
+    if lost and unlisted:
+        raise ValueError(
+            f"{path} is damaged: it lists the layer {shorten(lost[0])}, which it does not have, "
+            f"and has {shorten(unlisted[0])}, which it does not list. Copy or download it again."
+        )
+    for name in names:
+        datasets = _layer(root, name, path) if name in root else {}
+        for weight, dataset in datasets.items():
+            count += 1
+            size += dataset.nbytes
+            if count > MAX_WEIGHTS or size > os.path.getsize(path) + MAX_UNSTORED_BYTES:
+                raise ValueError(
+                    f"{path}: with {shorten(weight)} of shape {dataset.shape}, its {count} weights "
+                    f"claim {size:,} bytes, much more than the file holds. Do not use this file."
+                )
+        layers |= _layers_of(name, datasets)
+    return {name: LayerWeights(datasets, path) for name, datasets in layers.items() if datasets}
 
 
 def _read_names(item, name, path) -> list[str]:
@@ -161,11 +201,29 @@ def _read_names(item, name, path) -> list[str]:
         keys.append(f"{name}{len(keys)}")
     if not keys:
         raise ValueError(
-            f"{path}: {item.name!r} has no attribute {name!r}. Expected weights in the layout of "
-            "Keras 2 and of Matterport's Mask_RCNN, which save() writes too."
+            f"{path}: {shorten(item.name)} has no attribute {name!r}. Expected weights in the "
+            "layout of Keras 2 and of Matterport's Mask_RCNN, which save() writes too."
         )
-    values = [value for key in keys for value in np.ravel(item.attrs[key])]
-    return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+    values = [value for key in keys for value in np.ravel(_attribute(item, key, path))]
+    names = [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+    if len(names) > MAX_WEIGHTS or len(set(names)) < len(names):
+        raise ValueError(
+            f"{path}: {shorten(item.name)} lists {len(names)} names in {name!r}, expected each "
+            f"once and at most {MAX_WEIGHTS}."
+        )
+    return names
+
+
+def _attribute(item, key, path) -> Any:
+    """Returns an attribute of text, unless it claims to be larger than the file."""
+    attribute = item.attrs.get_id(key)
+    # The HDF5 library can crash in sequences of variable length that are no text.
+    if not isinstance(attribute.get_type(), h5py.h5t.TypeStringID):
+        raise ValueError(f"{path}: the attribute {shorten(key)} is not text.")
+    claimed = math.prod(attribute.shape) * attribute.dtype.itemsize
+    if claimed > os.path.getsize(path):
+        raise ValueError(f"{path}: the attribute {shorten(key)} claims {claimed:,} bytes.")
+    return item.attrs[key]
 
 
 def _layers_of(group: str, datasets: dict) -> dict:
@@ -182,7 +240,7 @@ def _layer(file, name, path) -> dict:
     """Returns the datasets of a group by name, in order, without reading them."""
     group = own(file, name, path)
     if not isinstance(group, h5py.Group):
-        raise ValueError(f"{path}: {name!r} is not a group of weights.")
+        raise ValueError(f"{path}: {shorten(name)} is not a group of weights.")
     datasets = {}
     for weight in _read_names(group, "weight_names", path):
         datasets[weight] = numbers(group, weight, path)
@@ -201,12 +259,16 @@ def numbers(group: h5py.Group, name: str, path: str | os.PathLike) -> h5py.Datas
         ValueError: no such item, a link, not numbers, or stored in another file.
     """
     dataset = own(group, name, path)
-    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "fiu":
-        raise ValueError(f"{path}: {group.name}/{name} is not an array of numbers.")
+    place = shorten(f"{group.name}/{name}")
+    is_array = isinstance(dataset, h5py.Dataset) and dataset.shape is not None
+    if not is_array or dataset.dtype.kind not in "fiu":
+        raise ValueError(f"{path}: {place} is not an array of numbers.")
+    # A chunk is read as a whole, whatever part of it belongs to the array.
+    chunk = math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize
+    if chunk > os.path.getsize(path) + MAX_UNSTORED_BYTES:
+        raise ValueError(f"{path}: {place} claims chunks of {chunk:,} bytes. Do not use this file.")
     if dataset.external or dataset.is_virtual:
-        raise ValueError(
-            f"{path}: {group.name}/{name} has its data in another file, which is refused."
-        )
+        raise ValueError(f"{path}: {place} has its data in another file, which is refused.")
     return dataset
 
 
@@ -222,12 +284,14 @@ def own(group: h5py.Group, name: str, path: str | os.PathLike) -> Any:
         ValueError: no such item, or a link.
     """
     item = group
+    place = shorten(f"{group.name}/{name}")
     for step in name.split("/"):
-        link = item.get(step, getlink=True) if isinstance(item, h5py.Group) and step else None
+        is_name = isinstance(item, h5py.Group) and step not in ("", ".", "..")
+        link = item.get(step, getlink=True) if is_name else None
         if link is None:
-            raise ValueError(f"{path}: {group.name}/{name} is listed in the file but missing.")
+            raise ValueError(f"{path}: {place} is listed in the file but missing.")
         if not isinstance(link, h5py.HardLink):
-            raise ValueError(f"{path}: {item.name}/{step} is a link, which is refused.")
+            raise ValueError(f"{path}: {place} is a link, which is refused.")
         item = item[step]
     return item
 
@@ -244,6 +308,10 @@ def finite(path: str | os.PathLike, name: str, value: np.ndarray) -> np.ndarray:
         ValueError: NaN or infinity.
     """
     # The sum comes first. It needs no memory, and it is not finite if one of the values is not.
-    if not np.isfinite(np.sum(value, dtype=np.float64)) and not np.isfinite(value).all():
-        raise ValueError(f"{path}: layer {name} has NaN or infinite weights. Use another file.")
+    with np.errstate(all="ignore"):
+        total = np.sum(value, dtype=np.float64)
+        if value.dtype.itemsize > 4:  # weights are float32, so that large numbers become infinite
+            total = total + np.float32(np.max(np.abs(value), initial=0))
+        if not np.isfinite(total) and not np.isfinite(value.astype(np.float32)).all():
+            raise ValueError(f"{path}: layer {name} has NaN or infinite weights. Use another file.")
     return value

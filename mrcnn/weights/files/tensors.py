@@ -2,15 +2,13 @@
 
 Both formats of torch.save are read: the zip file, and the one it wrote before 2020. Arrays are
 views of the memory-mapped file. Nothing is copied, and no memory is allocated for a size that a
-file only claims. The pickles inside are read by `pickles.py`.
+file only claims. The pickles inside are read by `pickles.py`, the zip file by `zips.py`.
 """
 
 from __future__ import annotations
 
 import json
-import mmap
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,29 +16,53 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn.errors import reading, shorten
 from mrcnn.images.atomic import atomic_path
-from mrcnn.weights.files import pickles
+from mrcnn.weights.files import pickles, zips
+from mrcnn.weights.files.mapping import MappedFile, NumberType
+from mrcnn.weights.files.pickles import Refused, are_sizes, product
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of a file from before 2020
-_PICKLE_BYTES = 64 * 2**20  # limit for names and shapes; the numbers are elsewhere
-_HEADER_BYTES = 100 * 2**20  # the limit of the safetensors library
+_PROTOCOL = 1001  # the second one
+# Limit for names and shapes of a zip file; the numbers are elsewhere. A checkpoint of 1,000 tensors
+# has 200 KB.
+MAX_PICKLE_BYTES = 64 * 2**20
+# The header of 1,000 tensors has 100 KB. JSON takes up to 30 times its size while it is read.
+MAX_HEADER_BYTES = 4 * 2**20
+_MAX_DIGITS = 19  # of a number in that header
+_BFLOAT16 = NumberType("<u2", is_bfloat16=True)
 _STORAGES = {
-    "FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "LongStorage": "<i8",
-    "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "i1", "ByteStorage": "u1",
-    "BoolStorage": "?", "BFloat16Storage": "bfloat16",
-}  # fmt: skip
+    "FloatStorage": NumberType("<f4"),
+    "DoubleStorage": NumberType("<f8"),
+    "HalfStorage": NumberType("<f2"),
+    "BFloat16Storage": _BFLOAT16,
+    "LongStorage": NumberType("<i8"),
+    "IntStorage": NumberType("<i4"),
+    "ShortStorage": NumberType("<i2"),
+    "CharStorage": NumberType("i1"),
+    "ByteStorage": NumberType("u1"),
+    "BoolStorage": NumberType("?"),
+}
 _SAFE = {
-    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "bfloat16", "I64": "<i8", "I32": "<i4",
-    "I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?",
-}  # fmt: skip
-_SAFE_NAMES = {dtype: name for name, dtype in _SAFE.items() if dtype in ("<f4", "<i8")}
+    "F64": NumberType("<f8"),
+    "F32": NumberType("<f4"),
+    "F16": NumberType("<f2"),
+    "BF16": _BFLOAT16,
+    "I64": NumberType("<i8"),
+    "I32": NumberType("<i4"),
+    "I16": NumberType("<i2"),
+    "I8": NumberType("i1"),
+    "U8": NumberType("u1"),
+    "BOOL": NumberType("?"),
+}
+_SAFE_NAMES = {"<f4": "F32", "<i8": "I64"}  # what `write_safetensors` writes
 
 
 @dataclass(frozen=True)
 class _Storage:
     """Consecutive numbers in the file."""
 
-    dtype: str
+    kind: NumberType
     key: str
     count: int
 
@@ -65,14 +87,12 @@ def read_torch(path: str | os.PathLike) -> Any:
         FileNotFoundError: no such file.
         ValueError: damaged, compressed, or with anything but weights. The message names the file.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"No weight file {path}.")
-    if zipfile.is_zipfile(path):
-        content, where = _read_zip(path)
-    else:
-        content, where = _read_old(path)
-    return pickles.mapped(content, lambda item: _view(item, where, path))
+    path = _existing(path)
+    with reading(path, "a PyTorch checkpoint"):
+        file = MappedFile(path)
+        read = _read_zip if zips.starts_zip(file) else _read_old
+        content, where = read(file, path)
+        return pickles.mapped(content, lambda item: _view(item, where, file))
 
 
 def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -83,35 +103,23 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: damaged. The message names the file.
+        ValueError: damaged, or with bytes that belong to no array. The message names the file.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"No weight file {path}.")
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if not 2 <= length <= min(_HEADER_BYTES, size - 8):
-            raise _damaged(path, f"its header has {length} bytes, the file {size}")
-        try:
-            header = json.loads(file.read(length))
-            entries = {
-                name: (entry["dtype"], tuple(entry["shape"]), entry["data_offsets"])
-                for name, entry in header.items()
-                if name != "__metadata__"
-            }
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise _damaged(path, f"its header is not valid: {error!r}") from error
-    found = {}
-    for name, (dtype, shape, offsets) in entries.items():
-        if dtype not in _SAFE or not _are_sizes((*shape, *offsets)) or len(offsets) != 2:
-            raise _damaged(path, f"{name} has dtype {dtype}, shape {shape}, offsets {offsets}")
-        storage = _Storage(_SAFE[dtype], name, _product(shape))
-        start, stop = offsets
-        if stop - start != storage.count * _itemsize(storage.dtype):
-            raise _damaged(path, f"{name} has shape {shape}, but {stop - start} bytes")
-        found[name] = _numbers(8 + length + start, storage, path).reshape(shape)
-    return found
+    path = _existing(path)
+    with reading(path, "a safetensors file"):
+        file = MappedFile(path)
+        length = int.from_bytes(file.read(0, 8), "little")
+        if not 2 <= length <= min(MAX_HEADER_BYTES, len(file) - 8):
+            raise ValueError(
+                f"its header has {length} bytes, the file {len(file)} (the limit is "
+                f"{MAX_HEADER_BYTES})"
+            )
+        entries = _header(file.read(8, length))
+        _check_cover(entries, len(file) - 8 - length)
+        return {
+            name: file.numbers(8 + length + start, product(shape), kind).reshape(shape)
+            for name, (kind, shape, start, _) in entries.items()
+        }
 
 
 def write_safetensors(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
@@ -139,152 +147,194 @@ def write_safetensors(path: str | os.PathLike, arrays: Mapping[str, np.ndarray])
             file.write(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
 
 
-def release(array: Any) -> None:
-    """Frees the memory of a memory-mapped array. It is read again when it is needed.
+def _existing(path) -> Path:
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"No weight file {path}.")
+    return path
 
-    Args:
-        array: array, a view of a memory-mapped file. Of other arrays, nothing is freed.
-    """
-    while hasattr(array, "base"):  # a view of a view, and so on, down to the mapped file
-        array = array.base
-    if isinstance(array, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        array.madvise(mmap.MADV_DONTNEED)
+
+# --- safetensors ---------------------------------------------------------------------------------
+def _header(text: bytes) -> dict[str, tuple[NumberType, tuple[int, ...], int, int]]:
+    """Returns type, shape, start and stop of each array by name."""
+    header = json.loads(
+        text.decode("utf-8"), object_pairs_hook=_without_repeats, parse_int=_parse_int
+    )
+    if not isinstance(header, dict):
+        raise ValueError("its header is not a JSON object")
+    entries = {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= set(entry):
+            raise ValueError(f"its header has no dtype, shape and offsets for {shorten(name)}")
+        kind, shape, offsets = (entry[key] for key in ("dtype", "shape", "data_offsets"))
+        if not (isinstance(shape, list) and isinstance(offsets, list) and isinstance(kind, str)):
+            raise ValueError(f"its header is damaged at {shorten(name)}")
+        if kind not in _SAFE or not are_sizes(shape) or not are_sizes(offsets):
+            raise ValueError(
+                f"{shorten(name)} has dtype {shorten(kind)}, shape {shorten(shape)}, offsets "
+                f"{shorten(offsets)}"
+            )
+        start, stop = offsets
+        if stop - start != product(shape) * _SAFE[kind].itemsize:
+            raise ValueError(f"{shorten(name)} has shape {shape}, but {stop - start} bytes")
+        entries[name] = _SAFE[kind], tuple(shape), start, stop
+    return entries
+
+
+def _check_cover(entries, size) -> None:
+    """Raises an error unless the arrays cover their part of the file without hole or overlap."""
+    reached = 0
+    for start, stop, name in sorted(
+        (start, stop, name) for name, (*_, start, stop) in entries.items()
+    ):
+        if start != reached:
+            raise ValueError(
+                f"{shorten(name)} starts at byte {start} of the numbers, expected {reached}: bytes "
+                "are missing, left over or used twice"
+            )
+        reached = stop
+    if reached != size:
+        raise ValueError(f"its arrays end at byte {reached} of the numbers, the file at {size}")
+
+
+def _without_repeats(pairs):
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("its header has a name twice")
+    return found
+
+
+def _parse_int(digits):
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError(f"its header has a number of {len(digits)} digits")
+    return int(digits)
 
 
 # --- The two formats of torch.save ---------------------------------------------------------------
-def _read_zip(path):
+def _read_zip(file, path):
     """Returns the content of a zip checkpoint, and start and size in bytes of every storage."""
-    try:
-        with zipfile.ZipFile(path) as file, open(path, "rb") as raw:
-            infos = {info.filename: info for info in file.infolist()}
-            names = [name for name in infos if name.endswith("/data.pkl")]
-            if not names or infos[names[0]].file_size > _PICKLE_BYTES:
-                raise _damaged(path, "its data.pkl is missing or too large")
-            prefix = names[0].removesuffix("data.pkl") + "data/"
-            where = {}
-            for member, info in infos.items():
-                if member.startswith(prefix):
-                    if info.compress_type != zipfile.ZIP_STORED:
-                        raise _damaged(path, f"{member} is compressed, which torch.save never does")
-                    raw.seek(info.header_offset + 26)  # the lengths of its name and extra field
-                    lengths = np.frombuffer(raw.read(4), "<u2")
-                    start = info.header_offset + 30 + int(lengths.sum())
-                    where[member.removeprefix(prefix)] = (start, info.file_size)
-            return _load(file.read(names[0]), path), where
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-        raise _damaged(path, str(error)) from error
+    members = zips.members(file)
+    names = [name for name in members if name.endswith("/data.pkl")]
+    if len(names) != 1:
+        raise ValueError(f"it has {len(names)} members data.pkl, expected one")
+    folder = names[0].removesuffix("data.pkl")
+    start, size = members[names[0]]
+    if size > MAX_PICKLE_BYTES:
+        raise ValueError(f"its data.pkl has {size} bytes, the limit is {MAX_PICKLE_BYTES}")
+    order = members.get(f"{folder}byteorder")  # not there before PyTorch 2.1
+    if order is not None and file.read(order[0], min(order[1], 10)) != b"little":
+        raise ValueError("it was written on a machine with another byte order")
+    data = folder + "data/"
+    where = {
+        name.removeprefix(data): span for name, span in members.items() if name.startswith(data)
+    }
+    names, storage = _torch_names({})
+    return pickles.load(file.read(start, size), path, names, storage), where
 
 
-def _read_old(path):
+def _read_old(file, path):
     """Does the same for a file from before 2020: several pickles, and then the storages."""
-    with open(path, "rb") as file:
-        if _load(file, path) != _MAGIC:
-            raise _damaged(path, "it does not start with the magic number of torch.save")
-        _load(file, path)  # the version
-        _load(file, path)  # properties of the machine
-        storages: dict[str, _Storage] = {}
-        content = _load(file, path, storages)
-        keys, where = _load(file, path), {}
-        if not isinstance(keys, list):
-            raise _damaged(path, "its list of storages is missing")
-        for key in keys:
-            count = int.from_bytes(file.read(8), "little")
-            if key not in storages or count != storages[key].count:
-                raise _damaged(path, f"storage {key!r} has {count} numbers")
-            size = count * _itemsize(storages[key].dtype)
-            where[key] = (file.tell(), size)
-            file.seek(size, 1)
-        return content, where
+    magic, position = pickles.load_part(file.memory, path)
+    if magic != _MAGIC:
+        raise ValueError("it does not start with the magic number of torch.save")
+    protocol, position = pickles.load_part(file.memory, path, position)
+    machine, position = pickles.load_part(file.memory, path, position)
+    if protocol != _PROTOCOL or not isinstance(machine, dict) or not machine.get("little_endian"):
+        raise ValueError("it was written on a machine with another byte order")
+    storages: dict[str, _Storage] = {}
+    names, storage = _torch_names(storages)
+    content, position = pickles.load_part(
+        file.memory, path, position, names=names, storages=storage
+    )
+    keys, position = pickles.load_part(file.memory, path, position)
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise ValueError("its list of storages is missing")
+    if sorted(keys) != sorted(storages):
+        raise ValueError("its list of storages is not that of its tensors")
+    where = {}
+    for key in keys:
+        count = int.from_bytes(file.read(position, 8), "little")
+        position += 8
+        if count != storages[key].count:
+            raise ValueError(f"storage {shorten(key)} has {count} numbers")
+        where[key] = (position, count * storages[key].kind.itemsize)
+        position += where[key][1]
+    if position != len(file):
+        raise ValueError(f"its storages end at byte {position}, the file at {len(file)}")
+    return content, where
 
 
-def _load(data, path, storages=None):
-    """Reads a pickle with tensors, and adds the storages that they use to `storages`."""
+def _torch_names(storages):
+    """Returns the names of torch that a pickle may use, and the function of its persistent ids.
+
+    Args:
+        storages: dict. The storages that the pickle names are added to it by key.
+    """
 
     def storage(identifier):
-        if not isinstance(identifier, tuple) or len(identifier) < 5 or identifier[0] != "storage":
-            raise pickles.Refused(f"data outside of the pickle: {identifier!r}")
-        _, dtype, key, _, count = identifier[:5]
-        if not isinstance(dtype, str) or not _are_sizes((count,)):
-            raise pickles.Refused(f"a storage {identifier!r}")
-        found = _Storage(dtype, str(key), count)
-        if storages is not None:
-            storages[found.key] = found
+        if not isinstance(identifier, tuple) or not 5 <= len(identifier) <= 6:
+            raise Refused(f"data outside of the pickle: {shorten(identifier)}")
+        what, kind, key, _, count, *view = identifier
+        if what != "storage" or not isinstance(kind, NumberType) or not isinstance(key, str):
+            raise Refused(f"data outside of the pickle: {shorten(identifier)}")
+        if not are_sizes((count,)) or view not in ([], [None]):
+            raise Refused(f"a storage {shorten(identifier)}")
+        found = _Storage(kind, key, count)
+        if storages.setdefault(key, found) != found:
+            raise Refused(f"the storage {shorten(key)} in two types or sizes")
         return found
 
-    names: dict[tuple[str, str], Any] = {
-        ("torch", name): dtype for name, dtype in _STORAGES.items()
-    }
+    names: dict[tuple[str, str], Any] = {("torch", name): kind for name, kind in _STORAGES.items()}
     names |= {
         ("torch._utils", "_rebuild_tensor_v2"): _rebuild,
         ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
-        ("torch", "Size"): tuple,
+        ("torch", "Size"): _size,
     }
-    return pickles.load(data, path, names, storage)
+    return names, storage
+
+
+def _size(sides=()):
+    """Replaces `torch.Size`. A tuple is not copied, however often it is passed."""
+    if not isinstance(sides, (list, tuple)) or not are_sizes(sides):
+        raise Refused(f"the size {shorten(sides)}")
+    return tuple(sides)
 
 
 def _rebuild(storage, offset, shape, strides, *_):
-    sizes = (offset, *shape, *strides)
-    if not isinstance(storage, _Storage) or not _are_sizes(sizes) or len(shape) != len(strides):
-        raise pickles.Refused("a tensor without a valid shape and storage")
-    return _Tensor(storage, offset, tuple(shape), tuple(strides))
+    if not isinstance(storage, _Storage) or not are_sizes((offset,)):
+        raise Refused("a tensor without a valid shape and storage")
+    if not (isinstance(shape, tuple) and isinstance(strides, tuple)):
+        raise Refused("a tensor without a valid shape and storage")
+    if not are_sizes(shape) or not are_sizes(strides) or len(shape) != len(strides):
+        raise Refused("a tensor without a valid shape and storage")
+    # Tensors that repeat numbers, by a stride of 0, can claim any size.
+    if product(shape) > storage.count:
+        raise Refused(f"a tensor of shape {shape}, which exceeds its storage of {storage.count}")
+    return _Tensor(storage, offset, shape, strides)
 
 
 # --- The numbers ---------------------------------------------------------------------------------
-def _view(value, where, path):
+def _view(value, where, file):
     """Returns a tensor as a view of the mapped file, and anything else unchanged."""
-    if isinstance(value, _Storage):
-        raise _damaged(path, "a storage without a tensor")
+    if isinstance(value, _Storage | NumberType):
+        raise ValueError("a storage without a tensor")
     if not isinstance(value, _Tensor):
         return value
-    storage, itemsize = value.storage, _itemsize(value.storage.dtype)
+    storage = value.storage
     start, size = where.get(storage.key, (0, -1))
-    if size != storage.count * itemsize:
-        raise _damaged(path, f"storage {storage.key!r} of {storage.count} numbers has {size} bytes")
+    if size != storage.count * storage.kind.itemsize:
+        raise ValueError(
+            f"storage {shorten(storage.key)} of {storage.count} numbers has {size} bytes"
+        )
     steps = [(n - 1) * step for n, step in zip(value.shape, value.strides, strict=True)]
-    last = value.offset + sum(steps)
-    if 0 not in value.shape and last >= storage.count:
-        raise _damaged(path, f"a tensor of shape {value.shape} exceeds its storage")
-    numbers = _numbers(start, storage, path)
+    if 0 not in value.shape and value.offset + sum(steps) >= storage.count:
+        raise ValueError(f"a tensor of shape {value.shape} exceeds its storage")
+    numbers = file.numbers(start, storage.count, storage.kind)
     if 0 in value.shape:
         return np.zeros(value.shape, numbers.dtype)
     strides = [step * numbers.itemsize for step in value.strides]
     return np.lib.stride_tricks.as_strided(
         numbers[value.offset :], value.shape, strides, writeable=False
     )
-
-
-def _numbers(start, storage, path):
-    """Returns the numbers of a storage as a 1-D array. bfloat16 becomes float32.
-
-    Each storage is mapped on its own, so that one that is no longer used takes no memory.
-    """
-    count, bfloat = storage.count, storage.dtype == "bfloat16"
-    stop = start + count * _itemsize(storage.dtype)
-    if not 0 <= start <= stop <= path.stat().st_size:
-        raise _damaged(path, f"{storage.key!r} is beyond the end of the file")
-    dtype = np.dtype("<u2" if bfloat else storage.dtype)
-    if not count:
-        return np.zeros(0, "<f4" if bfloat else dtype)
-    raw = np.memmap(path, dtype, "r", start, (count,)).view(np.ndarray)
-    return (
-        (raw.astype("<u4") << 16).view("<f4") if bfloat else raw
-    )  # bfloat16 is the upper half of a float32
-
-
-def _itemsize(dtype):
-    return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
-
-
-def _product(shape):
-    count = 1
-    for side in shape:
-        count *= side
-    return count
-
-
-def _are_sizes(values):
-    return all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in values)
-
-
-def _damaged(path, what):
-    return ValueError(f"{path} is damaged or not a weight file: {what}. Copy or download it again.")

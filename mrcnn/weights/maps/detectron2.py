@@ -60,10 +60,10 @@ def settings(shapes: Shapes) -> dict[str, Any]:
             "of its model zoo."
         )
     found = shapes.resnet(
-        "backbone.bottom_up.stem.conv1.weight", r"backbone\.bottom_up\.res(\d)\.(\d+)\.conv(\d)"
+        "backbone.bottom_up.stem.conv1.weight", r"backbone\.bottom_up\.res(\d)\.(\d{1,3})\.conv(\d)"
     )
     found |= {
-        "NUM_CLASSES": shapes.rows("roi_heads.box_predictor.cls_score.weight"),
+        "NUM_CLASSES": shapes.classes("roi_heads.box_predictor.cls_score.weight"),
         "TOP_DOWN_PYRAMID_SIZE": shapes.rows("backbone.fpn_lateral2.weight"),
         "FPN_CLASSIF_FC_LAYERS_SIZE": shapes.rows("roi_heads.box_head.fc1.weight"),
         "USE_MASKS": "roi_heads.mask_head.predictor.weight" in shapes,
@@ -71,7 +71,26 @@ def settings(shapes: Shapes) -> dict[str, Any]:
     if found["USE_MASKS"]:
         found["MASK_CHANNELS"] = shapes.rows("roi_heads.mask_head.deconv.bias")
     shapes.expect_anchors(_RPN + "objectness_logits.weight")
+    shapes.expect(_implied(found))
     return found
+
+
+def _implied(found):
+    """Returns the shapes of the largest tensors, as the settings imply them."""
+    classes, units = found["NUM_CLASSES"], found["FPN_CLASSIF_FC_LAYERS_SIZE"]
+    pyramid = found["TOP_DOWN_PYRAMID_SIZE"]
+    shapes = {
+        "roi_heads.box_predictor.cls_score.weight": (classes, units),
+        "roi_heads.box_predictor.bbox_pred.weight": (4 * (classes - 1), units),
+        "roi_heads.box_head.fc1.weight": (units, pyramid * 7 * 7),
+        "backbone.fpn_output2.weight": (pyramid, pyramid, 3, 3),
+        _RPN + "conv.weight": (pyramid, pyramid, 3, 3),
+    }
+    if found["USE_MASKS"]:
+        masks = found["MASK_CHANNELS"]
+        shapes["roi_heads.mask_head.mask_fcn2.weight"] = (masks, masks, 3, 3)
+        shapes["roi_heads.mask_head.predictor.weight"] = (classes - 1, masks, 1, 1)
+    return shapes
 
 
 def entries(settings: dict[str, Any]) -> list[Entry]:

@@ -68,7 +68,7 @@ def settings(shapes: Shapes) -> dict[str, Any]:
     fully_connected = "roi_heads.box_head." + ("5" if v2 else "fc6") + ".weight"
     found = backbone_settings(shapes)
     found |= {
-        "NUM_CLASSES": shapes.rows("roi_heads.box_predictor.cls_score.weight"),
+        "NUM_CLASSES": shapes.classes("roi_heads.box_predictor.cls_score.weight"),
         "TOP_DOWN_PYRAMID_SIZE": shapes.rows("backbone.fpn.inner_blocks.0.0.weight"),
         "FPN_CLASSIF_FC_LAYERS_SIZE": shapes.rows(fully_connected),
         "USE_MASKS": "roi_heads.mask_predictor.mask_fcn_logits.weight" in shapes,
@@ -76,11 +76,30 @@ def settings(shapes: Shapes) -> dict[str, Any]:
     if found["USE_MASKS"]:
         found["MASK_CHANNELS"] = shapes.rows("roi_heads.mask_predictor.conv5_mask.bias")
     shapes.expect_anchors("rpn.head.cls_logits.weight")
+    shapes.expect(_implied(found, fully_connected))
     if not v2 and any(name.endswith("num_batches_tracked") for name in shapes):
         # Batch normalization that was trained. The frozen one of the published weights has
         # epsilon 0.
         found["BATCH_NORM_EPSILON"] = 1e-5
     return found
+
+
+def _implied(found, fully_connected):
+    """Returns the shapes of the largest tensors, as the settings imply them."""
+    classes, units = found["NUM_CLASSES"], found["FPN_CLASSIF_FC_LAYERS_SIZE"]
+    pyramid = found["TOP_DOWN_PYRAMID_SIZE"]
+    shapes = {
+        "roi_heads.box_predictor.cls_score.weight": (classes, units),
+        "roi_heads.box_predictor.bbox_pred.weight": (4 * classes, units),
+        fully_connected: (units, pyramid * 7 * 7),
+        "backbone.fpn.layer_blocks.0.0.weight": (pyramid, pyramid, 3, 3),
+        "rpn.head.conv.0.0.weight": (pyramid, pyramid, 3, 3),
+    }
+    if found["USE_MASKS"]:
+        masks = found["MASK_CHANNELS"]
+        shapes["roi_heads.mask_head.1.0.weight"] = (masks, masks, 3, 3)
+        shapes["roi_heads.mask_predictor.mask_fcn_logits.weight"] = (classes, masks, 1, 1)
+    return shapes
 
 
 def backbone_settings(shapes: Shapes) -> dict[str, Any]:
@@ -93,7 +112,7 @@ def backbone_settings(shapes: Shapes) -> dict[str, Any]:
         ValueError: a missing tensor, or a backbone that is not supported.
     """
     return shapes.resnet(
-        "backbone.body.conv1.weight", r"backbone\.body\.layer(\d)\.(\d+)\.conv(\d)"
+        "backbone.body.conv1.weight", r"backbone\.body\.layer(\d)\.(\d{1,3})\.conv(\d)"
     )
 
 
