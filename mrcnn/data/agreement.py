@@ -96,7 +96,8 @@ def _overlaps(ones, twos):
     """The IoU of masks, or of boxes where one side has no masks, float [N, M]."""
     if all(found.code is not None for found in (*ones, *twos)):
         return rle_overlaps([found.code for found in ones], [found.code for found in twos])
-    return xywh_overlaps(*(to_xywh([found.box for found in objects]) for objects in (ones, twos)))
+    boxes = [to_xywh([found.box for found in objects]) for objects in (ones, twos)]
+    return xywh_overlaps(boxes[0], boxes[1])
 
 
 def _name(annotations, found):

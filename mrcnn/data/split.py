@@ -92,9 +92,9 @@ def assign(
         room[part] -= len(unit)
         for name, number in inside.items():
             missing[name][part] -= number
-    for part in np.flatnonzero(np.array(shares) > 0):
+    for part in np.flatnonzero(np.array(shares) > 0).tolist():
         if part not in parts:  # groups larger than its room: it gets the smallest of all
-            largest = np.bincount(parts).argmax()
+            largest = int(np.bincount(parts).argmax())
             own = [unit for unit in units if parts[unit[0]] == largest]
             if len(own) > 1:
                 parts[min(own, key=len)] = part

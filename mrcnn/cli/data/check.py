@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mrcnn.cli.shared import annotations, options
+from mrcnn.cli.shared import options, sources
 from mrcnn.cli.shared.usage import OK, PROBLEM
 
 HELP = "Look for faults in annotated images; the exit code is 1 if there are any."
@@ -13,7 +13,7 @@ EXAMPLE = "mrcnn data check instances.json --val val.json --fix mended.json"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    annotations.add_source(parser)
+    sources.add_source(parser)
     parser.add_argument(
         "--val", metavar="PATH", help="validation set, which must share no image with PATH"
     )
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fix", metavar="FILE", help="write a copy with all faults mended that have one right way"
     )
-    annotations.add_target(parser)
+    sources.add_target(parser)
     parser.add_argument(
         "--compare", metavar="PATH", help="annotations of the same images by another person"
     )
@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
     from mrcnn.data.lint import Limits, lint
     from mrcnn.data.lint.mend import mend
 
-    record = annotations.read(args.path, args)
-    val = annotations.read(args.val, args) if args.val else None
+    record = sources.read(args.path, args)
+    val = sources.read(args.val, args) if args.val else None
     limits = Limits(min_images=args.min_images, image_size=args.image_size)
     problems, kinds = [], {}
     for problem in lint(record, val=val, limits=limits):
@@ -61,10 +61,10 @@ def run(args: argparse.Namespace) -> int:
     objects = sum(len(image.instances) for image in record.images)
     print(f"{len(record.images)} images, {objects} objects: {_summary(kinds)}.")
     if args.compare:
-        _compare(record, annotations.read(args.compare, args))
+        _compare(record, sources.read(args.compare, args))
     if args.fix:
         mended, done = mend(record, problems)
-        annotations.write(mended, args.fix, args.to)
+        sources.write(mended, args.fix, args.to)
         print(f"Mended {len(done)} of {len(problems)} faults; the rest needs a person.")
     return PROBLEM if problems else OK
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mrcnn.cli.shared import annotations
+from mrcnn.cli.shared import sources
 from mrcnn.cli.shared.usage import OK
 
 HELP = "Convert annotations from any format that is read to any that is written."
@@ -13,9 +13,9 @@ EXAMPLE = "mrcnn data convert via_project.json instances.json --to coco"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    annotations.add_source(parser)
+    sources.add_source(parser)
     parser.add_argument("output", metavar="OUTPUT", help="file or folder to write")
-    annotations.add_target(parser)
+    sources.add_target(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -24,5 +24,5 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         OK.
     """
-    annotations.write(annotations.read(args.path, args), args.output, args.to)
+    sources.write(sources.read(args.path, args), args.output, args.to)
     return OK

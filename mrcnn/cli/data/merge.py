@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mrcnn.cli.shared import annotations
+from mrcnn.cli.shared import sources
 from mrcnn.cli.shared.usage import OK
 
 HELP = "Merge annotated images into one set; classes of one name become one."
@@ -14,9 +14,9 @@ EXAMPLE = "mrcnn data merge a.json b.json --output both.json"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
     parser.add_argument("paths", metavar="PATH", nargs="+", help="annotation files or folders")
-    annotations.add_reading(parser)
+    sources.add_reading(parser)
     parser.add_argument("--output", required=True, metavar="PATH", help="file or folder to write")
-    annotations.add_target(parser)
+    sources.add_target(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -27,6 +27,6 @@ def run(args: argparse.Namespace) -> int:
     """
     from mrcnn.data.combine import merge
 
-    merged = merge([annotations.read(path, args) for path in args.paths])
-    annotations.write(merged, args.output, args.to)
+    merged = merge([sources.read(path, args) for path in args.paths])
+    sources.write(merged, args.output, args.to)
     return OK

@@ -6,7 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
-from mrcnn.cli.shared import annotations, options
+from mrcnn.cli.shared import options, sources
 from mrcnn.cli.shared.usage import OK, UsageError
 
 HELP = "Split annotated images for training, validation and test, with the classes alike in each."
@@ -15,7 +15,7 @@ EXAMPLE = "mrcnn data split instances.json --output split --val 0.2 --group '(pa
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    annotations.add_source(parser)
+    sources.add_source(parser)
     options.add_output(parser, "split")
     parser.add_argument(
         "--val", type=options.share, default=0.2, help="share of the images (default: %(default)s)"
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of the choice (default: %(default)s)"
     )
-    annotations.add_target(parser)
+    sources.add_target(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     shares = {"train": 1 - args.val - args.test, "val": args.val, "test": args.test}
     if shares["train"] <= 0:
         raise UsageError(f"--val {args.val} and --test {args.test} leave nothing to train on")
-    record = annotations.read(args.path, args)
+    record = sources.read(args.path, args)
     paths = [image.path for image in record.images]
     groups = join_groups(same_files(paths), _groups(paths, args.group))
     parts = assign(
@@ -56,9 +56,7 @@ def run(args: argparse.Namespace) -> int:
         chosen = [index for index, part in enumerate(parts) if part == number]
         if chosen:
             suffix = ".json" if args.to == "coco" else ""
-            annotations.write(
-                take(record, chosen), str(Path(args.output) / f"{name}{suffix}"), args.to
-            )
+            sources.write(take(record, chosen), str(Path(args.output) / f"{name}{suffix}"), args.to)
     return OK
 
 

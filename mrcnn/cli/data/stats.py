@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mrcnn.cli.shared import annotations
+from mrcnn.cli.shared import sources
 from mrcnn.cli.shared.usage import OK
 
 HELP = "Count classes, sizes and crowding of annotated images."
@@ -13,7 +13,7 @@ EXAMPLE = "mrcnn data stats instances.json --plot labels.png"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    annotations.add_source(parser)
+    sources.add_source(parser)
     parser.add_argument("--plot", metavar="FILE", help="PNG file to draw them into")
 
 
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     from mrcnn.cli.shared.progress import bar
     from mrcnn.data.stats import statistics
 
-    record = annotations.read(args.path, args)
+    record = sources.read(args.path, args)
     with bar("counting", len(record.images)) as advance:
         found = statistics(record, advance=advance)
     print("\n".join(found.lines()))

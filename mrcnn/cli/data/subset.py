@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mrcnn.cli.shared import annotations, options
+from mrcnn.cli.shared import options, sources
 from mrcnn.cli.shared.usage import OK, UsageError
 
 HELP = "Take some classes, or some images with the classes alike, of a data set."
@@ -13,14 +13,14 @@ EXAMPLE = "mrcnn data subset instances.json --classes cat dog --count 100 --outp
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    annotations.add_source(parser)
+    sources.add_source(parser)
     parser.add_argument("--classes", nargs="+", metavar="NAME", help="to keep (default: all)")
     parser.add_argument("--count", type=options.count, metavar="N", help="images (default: all)")
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of the choice (default: %(default)s)"
     )
     parser.add_argument("--output", required=True, metavar="PATH", help="file or folder to write")
-    annotations.add_target(parser)
+    sources.add_target(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,8 +32,8 @@ def run(args: argparse.Namespace) -> int:
     from mrcnn.data.combine import subset
 
     try:
-        part = subset(annotations.read(args.path, args), args.classes, args.count, args.seed)
+        part = subset(sources.read(args.path, args), args.classes, args.count, args.seed)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    annotations.write(part, args.output, args.to)
+    sources.write(part, args.output, args.to)
     return OK

@@ -297,7 +297,7 @@ def _shape(code, image, name, order):
 
 def _code(mask):
     """Returns the code of a mask."""
-    counts = np.array(rle_counts(mask_to_rle(mask)["counts"]))
+    counts = rle_counts(mask_to_rle(mask))
     edges = np.cumsum(counts)
     starts = edges[: len(counts) // 2 * 2 : 2] + 1
     return " ".join(f"{start} {length}" for start, length in zip(starts, counts[1::2], strict=True))

@@ -93,7 +93,8 @@ def _clip(image: Image, instance: Instance) -> Instance:
         height, width = image.height, image.width
         if height is None or width is None:
             height, width = read_image(str(image.path)).shape[:2]
-        y1, x1, y2, x2 = np.clip(instance.box, 0, [height, width, height, width]).tolist()
+        limit = [height, width, height, width]
+        y1, x1, y2, x2 = np.clip(np.array(instance.box), 0, limit).tolist()
         return replace(instance, box=(y1, x1, y2, x2))
     ((_, mask),) = iterate_masks(replace(image, instances=[instance]))
     parts = trace(mask)
