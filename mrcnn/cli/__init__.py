@@ -8,7 +8,8 @@ A command is one file with
     run(args): does the work and returns the exit code.
 
 The parser of `mrcnn --help` asks all of them, so they import Keras and what needs it inside `run`.
-What they share is in the folder `shared`.
+A folder is a group of commands, `mrcnn GROUP COMMAND ...`, with a `HELP` and an `EXAMPLE`. What
+commands share is in the folder `shared`, which is no group.
 """
 
 from __future__ import annotations
@@ -36,10 +37,14 @@ from mrcnn.cli.shared.usage import (
 )
 
 
-def commands() -> list[str]:
-    """Returns the names of all commands: those of the modules in this folder."""
-    found = pkgutil.iter_modules(__path__)
-    return [row.name for row in found if not row.ispkg and not row.name.startswith("_")]
+def commands(package: str = __name__) -> list[str]:
+    """Returns the names of all commands and groups: the modules and folders of a package.
+
+    Args:
+        package: str. Defaults to this package.
+    """
+    found = pkgutil.iter_modules(importlib.import_module(package).__path__)
+    return [row.name for row in found if row.name != "shared" and not row.name.startswith("_")]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,9 +84,15 @@ def build_parser() -> Parser:
     """Returns the parser of all commands."""
     parser = Parser(prog="mrcnn", description="Mask R-CNN for Keras 3.", epilog=EXIT_CODES)
     parser.add_argument("--version", action="version", version=f"mrcnn {mrcnn.__version__}")
-    rows = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name in commands():
-        command = importlib.import_module(f"{__name__}.{name}")
+    _add_commands(parser, __name__)
+    return parser
+
+
+def _add_commands(parser, package):
+    """Adds the commands of a package to a parser, and those of its groups to theirs."""
+    rows = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name in commands(package):
+        command = importlib.import_module(f"{package}.{name}")
         sub = rows.add_parser(
             name,
             help=command.HELP,
@@ -89,11 +100,13 @@ def build_parser() -> Parser:
             epilog=f"Example:\n  {command.EXAMPLE}\n\n{EXIT_CODES}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+        if hasattr(command, "__path__"):  # a group
+            _add_commands(sub, command.__name__)
+            continue
         sub.is_command = True
-        sub.set_defaults(run=command.run)
+        sub.set_defaults(run=command.run, command=sub.prog.removeprefix("mrcnn "))
         sub.add_argument("--debug", action="store_true", help="show tracebacks and details")
         command.add_arguments(sub)
-    return parser
 
 
 _HANDLER = "mrcnn.cli"  # so that a second command in a process does not log twice

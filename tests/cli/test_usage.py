@@ -109,11 +109,17 @@ def test_help_says_every_default(cli):
     """The help of an optional argument names its default."""
     free = {"--help", "--debug", "--set", "--dataset", "--images", "--annotations", "--labels"}
     free |= {"--val-annotations", "--val-labels", "--no-mask", "--style"}
-    for name in commands():
-        parser = package.build_parser()._subparsers._group_actions[0].choices[name]
+    free |= {"--fix", "--compare", "--val", "--plot", "--option", "--group", "--version"}
+    parsers = [package.build_parser()]
+    for parser in parsers:
         for action in parser._actions:
-            if action.option_strings and action.option_strings[-1] not in free:
-                assert "default" in action.help, (name, action.option_strings)
+            if isinstance(action.choices, dict):  # the commands of a group
+                parsers += action.choices.values()
+            elif action.option_strings and not action.required:
+                if action.option_strings[-1] in free:
+                    continue
+                assert "default" in action.help, (parser.prog, action.option_strings)
+    assert len(parsers) > len(commands())
 
 
 def test_a_command_is_one_file(cli, tmp_path, monkeypatch):

@@ -31,8 +31,9 @@ def run(args: argparse.Namespace) -> int:
     """
     from mrcnn.data.combine import subset
 
+    record = sources.read(args.path, args)
     try:
-        part = subset(sources.read(args.path, args), args.classes, args.count, args.seed)
+        part = subset(record, args.classes, args.count, args.seed)
     except ValueError as error:
         raise UsageError(str(error)) from error
     sources.write(part, args.output, args.to)
