@@ -127,6 +127,15 @@ def test_core_imports_without_optional_packages():
     assert done.returncode == 0, done.stderr
 
 
+def test_files_are_read_without_keras():
+    """Neither a backend nor Keras is needed to read weights, annotations, images and folders."""
+    readers = ["weights.source", "weights.files.reading", "folder", "config", "images.files"]
+    readers += ["data.formats", "data.annotated", "data.instances", "evaluation.coco"]
+    code = "".join(f"import mrcnn.{name}\n" for name in readers)
+    code += "import sys\nsys.exit(', '.join({'keras', 'tensorflow'} & set(sys.modules)) or None)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_import_is_instant():
     code = (
         "import mrcnn, sys; mrcnn.__version__\n"

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 
 from mrcnn import dialects
-from mrcnn.network.backbones.resnet import BLOCKS
 from mrcnn.network.layers.basic import layer_weights
+from mrcnn.network.layers.plan import BLOCKS
 from mrcnn.weights.files.tensors import write_safetensors
 from mrcnn.weights.maps import torchvision
 

@@ -8,7 +8,8 @@ from difflib import get_close_matches
 
 import keras
 
-from mrcnn.network.layers.basic import is_head, layer_weights, leaf_layers
+from mrcnn.network.layers.basic import layer_weights, leaf_layers
+from mrcnn.network.layers.plan import is_head
 
 # Matterport's names of the stages: the heads, and the backbone from a stage on.
 STAGES = {"heads": None, "5+": 5, "4+": 4, "3+": 3, "all": 0}

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mrcnn.network.backbones.resnet import BLOCKS, BOTTLENECK
+from mrcnn.network.layers.plan import BLOCKS, BOTTLENECK
 
 
 class Layout(NamedTuple):
@@ -174,7 +174,7 @@ def residual_stages(
     """Returns the entries of the stages C2 to C5 of a ResNet.
 
     Args:
-        backbone: str. A key of `network.backbones.resnet.BLOCKS`.
+        backbone: str. A key of `network.layers.plan.BLOCKS`.
         block_name: callable. Function of stage and block that returns the name of the block in the
             file.
         norm_name: callable. Function of the part of a block ("conv1" to "conv3", "shortcut") that

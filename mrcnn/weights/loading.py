@@ -12,7 +12,8 @@ import keras
 import numpy as np
 
 from mrcnn.errors import shorten
-from mrcnn.network.layers.basic import is_head, layer_weights
+from mrcnn.network.layers.basic import layer_weights
+from mrcnn.network.layers.plan import is_head
 from mrcnn.weights.files.reading import NESTED, LayerWeights, finite
 from mrcnn.weights.source import Source, open_source
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mrcnn.errors import shorten
-from mrcnn.network.backbones.resnet import BLOCKS, BOTTLENECK
+from mrcnn.network.layers.plan import BLOCKS, BOTTLENECK
 
 # Classes of a network, the background included. ImageNet-21k has 21,842.
 MAX_CLASSES = 100_000
@@ -104,7 +104,7 @@ class Shapes(dict):
                 `.weight`. Its groups are the numbers of stage, block and convolution.
 
         Raises:
-            ValueError: the backbone is not a ResNet of `network.backbones.resnet.BLOCKS`.
+            ValueError: the backbone is not a ResNet of `network.layers.plan.BLOCKS`.
         """
         found = [(m, name) for name in self if (m := re.match(pattern + r"\.weight$", name))]
         blocks: dict[int, int] = {}  # stage -> number of blocks

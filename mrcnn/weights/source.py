@@ -20,7 +20,7 @@ import numpy as np
 from mrcnn import dialects
 from mrcnn.config import Config
 from mrcnn.errors import reading, shorten
-from mrcnn.network.layers.basic import is_head
+from mrcnn.network.layers.plan import is_head
 from mrcnn.weights.coco import CLASS_NAMES, NAMES_BY_CATEGORY
 from mrcnn.weights.files import mapping, pickles, tensors, zips
 from mrcnn.weights.files.reading import LayerWeights, open_weights, read_metadata

@@ -17,14 +17,7 @@ from typing import Any
 from keras import layers
 
 from mrcnn.network.layers.normalization import normalize
-
-BLOCKS = {
-    "resnet18": (2, 2, 2, 2),
-    "resnet34": (3, 4, 6, 3),
-    "resnet50": (3, 4, 6, 3),
-    "resnet101": (3, 4, 23, 3),
-}
-BOTTLENECK = ("resnet50", "resnet101")
+from mrcnn.network.layers.plan import BLOCKS, BOTTLENECK
 
 
 def names() -> list[str]:

@@ -10,14 +10,6 @@ from keras import layers
 
 from mrcnn.network.layers import losses
 
-# What the names of all layers of pyramid and heads begin with. Every other layer is the backbone's.
-HEAD_PREFIXES = ("mrcnn_", "rpn_", "fpn_")
-
-
-def is_head(name: str) -> bool:
-    """Returns whether a layer name is that of the pyramid or a head."""
-    return name.startswith(HEAD_PREFIXES)
-
 
 class Unweighted(layers.Layer):
     """Base of layers without weights: they are not trainable, so summaries do not count them.
