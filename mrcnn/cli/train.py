@@ -16,11 +16,12 @@ from mrcnn.cli.shared.backend import load_backend
 from mrcnn.cli.shared.usage import INTERRUPTED, OK, UsageError
 
 HELP = "Train on your own images, or on synthetic shapes."
-EXAMPLE = "mrcnn train --images images --annotations instances.json --name cells --epochs 20"
+EXAMPLE = "mrcnn train --data instances.json --name cells --epochs 20"
 
 OPTIONS_FILE = "command.json"  # in a run folder: the options that it was started with
 DEFAULTS = {"name": "model", "output": "runs", "epochs": 10, "layers": "all"}
-_PATHS = ("images", "annotations", "labels", "val_images", "val_annotations", "val_labels")
+_SOURCES = ("data", "images", "annotations", "labels")
+_PATHS = (*_SOURCES, *(f"val_{name}" for name in _SOURCES))
 _FIXED = ("weights", "backbone", "no_mask", "image_size", "batch_size")  # in a run that is resumed
 _STAGES = ("heads", "3+", "4+", "5+", "all")
 
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     values.add_data(parser)
     data = parser.add_argument_group("validation data")
     data.add_argument("--val-count", type=int, metavar="N", help="synthetic images (default: 50)")
+    data.add_argument("--val-data", metavar="PATH", help="annotations (default: of --data, if any)")
     data.add_argument("--val-images", metavar="DIR", help="folder of images (default: --images)")
     data.add_argument("--val-annotations", metavar="FILE", help="COCO instances file of them")
     data.add_argument("--val-labels", metavar="DIR", help="label images of them")

@@ -58,8 +58,7 @@ def run(args: argparse.Namespace) -> int:
         print(" ".join(str(problem).split()), flush=True)
         problems.append(problem)
         kinds[problem.kind] = kinds.get(problem.kind, 0) + 1
-    objects = sum(len(image.instances) for image in record.images)
-    print(f"{len(record.images)} images, {objects} objects: {_summary(kinds)}.")
+    print(f"{len(record.images)} images: {_summary(kinds)}.")
     if args.compare:
         _compare(record, sources.read(args.compare, args))
     if args.fix:

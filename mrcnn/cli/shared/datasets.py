@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mrcnn.cli.shared.usage import UsageError
+from mrcnn.data import formats
 from mrcnn.data.classes import match_classes
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.split import split
@@ -13,7 +14,7 @@ from mrcnn.data.synthetic.shapes import ShapesDataset
 
 SHAPES_SIDE, SHAPES_COUNT, SHAPES_VAL_COUNT = 128, 500, 50
 _VAL_SEED = 1_000_000  # far from any seed that a user gives to the training images
-HOW = "--dataset shapes, --images DIR --annotations FILE, or --images DIR --labels DIR"
+HOW = "--data PATH, --dataset shapes, --images DIR --annotations FILE, or --images DIR --labels DIR"
 
 
 def training_data(
@@ -31,16 +32,21 @@ def training_data(
     Raises:
         UsageError: options that name no data, or contradict each other.
     """
-    train = dataset(options)
-    if options.get("dataset"):
+    train, val = _own_splits(options)
+    if train is None:
+        train = dataset(options)
+    if val is not None:
+        pass
+    elif options.get("dataset"):
         count = options.get("val_count")
         count = SHAPES_VAL_COUNT if count is None else count
         val = _shapes(options, count, _seed(options) + _VAL_SEED) if count > 0 else None
-    elif any(options.get(f"val_{name}") for name in ("images", "annotations", "labels")):
-        given = {name: options.get(f"val_{name}") for name in ("annotations", "labels")}
+    elif any(options.get(f"val_{name}") for name in ("data", "images", "annotations", "labels")):
+        given = {name: options.get(f"val_{name}") for name in ("data", "annotations", "labels")}
+        given["format"] = options.get("format")
         # one folder may hold the images of both sets
         given["images"] = options.get("val_images") or options.get("images")
-        given["crowds"] = options.get("crowds") if given["annotations"] else None
+        given["crowds"] = None if given["labels"] else options.get("crowds")
         val = dataset(given, "val-")
         try:
             match_classes(val.class_names, train.class_names)
@@ -69,10 +75,14 @@ def dataset(options: dict[str, Any], prefix: str = "") -> Dataset:
         UsageError: they name none, or more than one.
     """
     if options.get("dataset"):
-        if options.get("images"):
-            raise UsageError("--dataset and --images exclude each other")
+        if options.get("images") or options.get("data"):
+            raise UsageError("--dataset excludes --images and --data")
         return _shapes(options, options.get("count") or SHAPES_COUNT, _seed(options))
     images, annotations, labels = (options.get(k) for k in ("images", "annotations", "labels"))
+    if options.get("data"):
+        if annotations or labels:
+            raise UsageError(f"--{prefix}data excludes --{prefix}annotations and --{prefix}labels")
+        return _open(options)
     if not images:
         raise UsageError(f"no data: give {HOW}")
     if bool(annotations) == bool(labels):
@@ -86,6 +96,27 @@ def dataset(options: dict[str, Any], prefix: str = "") -> Dataset:
     if crowds:
         raise UsageError("--crowds needs --annotations: label images have no crowds")
     return Dataset.open(str(labels), "label_images", images)
+
+
+def _open(options, **more):
+    """Opens --data."""
+    crowds = {"crowds": options["crowds"]} if options.get("crowds") else {}
+    path, form = options["data"], options.get("format") or "auto"
+    try:
+        return Dataset.open(path, form, options.get("images"), **crowds, **more)
+    except FileNotFoundError as error:
+        raise UsageError(str(error)) from error
+
+
+def _own_splits(options):
+    """Opens the parts "train" and "val" of --data, or returns (None, None) if it has none."""
+    asked = ("val_data", "val_images", "val_annotations", "val_labels", "val_split")
+    if not options.get("data") or any(options.get(name) is not None for name in asked):
+        return None, None
+    name = formats.recognize(options["data"], options.get("format") or "auto")
+    if name is None or not {"train", "val"} <= set(formats.splits(options["data"], name)):
+        return None, None
+    return _open(options, split="train"), _open(options, split="val")
 
 
 def _shapes(options, count, seed):

@@ -18,6 +18,12 @@ _CELL = 64  # the coarsest pyramid level has one cell per 64 pixels
 def add_data(parser: argparse.ArgumentParser) -> None:
     """Adds what names a data set."""
     data = parser.add_argument_group("data")
+    data.add_argument(
+        "--data", metavar="PATH", help="annotation file or folder in any format that is read"
+    )
+    data.add_argument(
+        "--format", metavar="NAME", help="of --data and --val-data (default: recognized)"
+    )
     data.add_argument("--dataset", choices=["shapes"], help="synthetic images")
     data.add_argument(
         "--style",
@@ -25,7 +31,9 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         help="of the synthetic images (default: plain)",
     )
     data.add_argument("--count", type=count, metavar="N", help="synthetic images (default: 500)")
-    data.add_argument("--images", metavar="DIR", help="folder of images")
+    data.add_argument(
+        "--images", metavar="DIR", help="folder of images, where the format does not say"
+    )
     data.add_argument("--annotations", metavar="FILE", help="COCO instances file of --images")
     data.add_argument(
         "--crowds",

@@ -6,6 +6,7 @@ The file of a format holds:
     looks_like(path) -> bool. Whether a path, file or folder, holds the format; a quick look.
     read(path, images=None, **options) -> Annotations.
     write(annotations, path). Writes what `read` reads.
+    splits(path) -> list of str. Optional: the parts that `read` takes as its option `split`.
 
 The first line of its docstring says what the format is. Files that begin with "_" are no formats.
 """
@@ -64,6 +65,30 @@ def read(
                 f"{', '.join(known) or 'none'}."
             )
     return module.read(path, images=images, **options)
+
+
+def recognize(path: str | os.PathLike, format: str = "auto") -> str | None:
+    """Returns the name of the format of a path, or None if none or several fit.
+
+    Args:
+        path: str or path. The annotation file or folder.
+        format: str. A name, which is returned as it is. Defaults to "auto".
+    """
+    if format != "auto":
+        return format
+    fitting = [name for name, module in formats().items() if module.looks_like(Path(path))]
+    return fitting[0] if len(fitting) == 1 and Path(path).exists() else None
+
+
+def splits(path: str | os.PathLike, format: str) -> list[str]:
+    """Returns the names of the parts that a data set is divided into, such as "train" and "val".
+
+    Args:
+        path: str or path. The annotation file or folder.
+        format: str. The name of the format.
+    """
+    module = _named(format)
+    return module.splits(Path(path)) if hasattr(module, "splits") else []
 
 
 def write(annotations: Annotations, path: str | os.PathLike, format: str) -> None:

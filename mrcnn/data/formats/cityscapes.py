@@ -123,6 +123,14 @@ def read(
     return Annotations(SOURCE, list(CLASSES), records)
 
 
+def splits(path: Path) -> list[str]:
+    """Returns the parts of a data set: the folders of `gtFine` that hold annotations."""
+    root, folder = _layout(Path(path))
+    files = _folders.files_below(folder, (".png", ".json"))
+    parts = {part for file in files for part in file.relative_to(root).parts[:-1]}
+    return sorted(parts & {"train", "val", "test"})
+
+
 def write(annotations: Annotations, path: str | os.PathLike) -> None:
     """Writes `gtFine` with instanceIds, and the images as PNG files in `leftImg8bit`.
 

@@ -11,11 +11,13 @@ import numpy as np
 from mrcnn.data.annotated import AnnotatedDataset
 from mrcnn.data.annotations import Annotations, Image, Instance, Label
 from mrcnn.data.formats import _folders
-from mrcnn.errors import printable
+from mrcnn.data.formats._files import read_json
+from mrcnn.errors import printable, shorten
 from mrcnn.images.files import IMAGE_SUFFIXES, is_image_name, list_images, same_name
 
 NAME = "label_images"
 SOURCE = "labels"
+SPLIT_FILE = "split.json"
 
 
 class LabelImageDataset(AnnotatedDataset):
@@ -50,12 +52,14 @@ class LabelImageDataset(AnnotatedDataset):
 def looks_like(path: Path) -> bool:
     """Returns whether a path is a folder of images and nothing else, or holds two of these.
 
-    The two are `images` and `labels`; a single one holds the label images.
+    The two are `images` and `labels`, in the folder itself or in one folder of it; a single one
+    holds the label images.
     """
     if not path.is_dir():
         return False
-    if (path / "images").is_dir() and (path / "labels").is_dir():
-        return any(is_image_name(entry) for entry in (path / "labels").iterdir())
+    root = _root(path)
+    if root is not None:
+        return any(is_image_name(entry) for entry in (root / "labels").iterdir())
     visible = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
     return bool(visible) and all(is_image_name(entry) for entry in visible)
 
@@ -65,6 +69,7 @@ def read(
     images: str | os.PathLike | None = None,
     class_name: str = "object",
     stems: Sequence[str] | None = None,
+    split: str | None = None,
 ) -> Annotations:
     """Reads label images, paired with their images by the names without suffix.
 
@@ -74,11 +79,14 @@ def read(
 
     Args:
         path: str or path. The folder of label images, in a format without losses such as PNG or
-            TIFF. Without `images`: the folder that holds the folders `images` and `labels`.
+            TIFF. Without `images`: the folder that holds the folders `images` and `labels`, or
+            holds one folder that does.
         images: str or path. The folder of images. Defaults to None.
         class_name: str. Name of the one class. Defaults to "object".
         stems: list of str. Names without suffix to take, in this order. Defaults to None: all,
             sorted.
+        split: str. The part to read, a key of the file split.json in `path`, which holds a list of
+            stems for each. Defaults to None: all.
 
     Returns:
         Annotations.
@@ -87,13 +95,18 @@ def read(
         FileNotFoundError: if a folder, or the image or label image of a name, does not exist.
         ValueError: if two files of one folder share a name, or there are no images.
     """
-    if images is None and not (Path(path) / "images").is_dir():
+    root = _root(Path(path))
+    if images is None and root is None:
         raise FileNotFoundError(
             f"{path}: it has no folders images and labels. If it holds the label images, give the "
             "folder of their images as images=."
         )
-    labels_dir = Path(path) if images is not None else Path(path) / "labels"
-    images_dir = Path(path) / "images" if images is None else Path(images)
+    if images is None and root is not None:
+        images_dir, labels_dir = root / "images", root / "labels"
+    else:
+        images_dir, labels_dir = Path(images or ""), Path(path)
+    if split is not None:
+        stems = _stems(Path(path), split)
     found = _Folder(images_dir, "image folder")
     labels = _Folder(labels_dir, "label folder")
     if not found.files:
@@ -104,6 +117,44 @@ def read(
         instance = Instance(class_id=1, shape=Label(label))
         records.append(Image(stem, image, instances=[instance], file=label))
     return Annotations(SOURCE, [(1, class_name)], records)
+
+
+def splits(path: Path) -> list[str]:
+    """Returns the parts that the file split.json names: each key that holds a list of stems."""
+    file = path / SPLIT_FILE
+    if not file.is_file():
+        return []
+    parts = read_json(file, "a list of stems for each part")
+    if not isinstance(parts, dict):
+        raise ValueError(
+            f'{file}: expected {{"train": [...], "val": [...]}}, got {shorten(parts)}.'
+        )
+    return [name for name, stems in parts.items() if isinstance(stems, list)]
+
+
+def _stems(path, split):
+    known = splits(path)
+    if split not in known:
+        listed = ", ".join(shorten(name) for name in known[:10]) or "none"
+        raise ValueError(
+            f"{path}: there is no split {split!r} in {SPLIT_FILE}. Its splits: {listed}."
+        )
+    stems = read_json(path / SPLIT_FILE, "a list of stems for each part")[split]
+    wrong = [stem for stem in stems if not isinstance(stem, str)]
+    if wrong:
+        raise ValueError(f"{path / SPLIT_FILE}: a stem must be text, got {shorten(wrong[0])}.")
+    return stems
+
+
+def _root(path: Path) -> Path | None:
+    """Returns the folder that holds `images` and `labels`: a folder, or the only one in it."""
+    if not path.is_dir():
+        return None
+    for folders in ([path], [entry for entry in path.iterdir() if entry.is_dir()]):
+        found = [f for f in folders if (f / "images").is_dir() and (f / "labels").is_dir()]
+        if len(found) == 1:
+            return found[0]
+    return None
 
 
 def write(annotations: Annotations, path: str | os.PathLike) -> None:

@@ -46,9 +46,27 @@ class MaskFolderDataset(AnnotatedDataset):
 
 
 def looks_like(path: Path) -> bool:
-    """Returns whether a path is a folder of folders that hold `images` and `masks`."""
-    return path.is_dir() and any(
-        (folder / "images").is_dir() and (folder / "masks").is_dir() for folder in path.iterdir()
+    """Returns whether a path is a folder of folders that hold `images` and `masks`.
+
+    It may also hold one folder that is.
+    """
+    return _root(path) is not None
+
+
+def _root(path: Path) -> Path | None:
+    """Returns the folder of folders: a path, or the only one in it that is."""
+    if not path.is_dir():
+        return None
+    for roots in ([path], [entry for entry in path.iterdir() if entry.is_dir()]):
+        found = [root for root in roots if _holds_masks(root)]
+        if len(found) == 1:
+            return found[0]
+    return None
+
+
+def _holds_masks(root):
+    return any(
+        (folder / "images").is_dir() and (folder / "masks").is_dir() for folder in root.iterdir()
     )
 
 
@@ -60,7 +78,7 @@ def read(
     The masks are decoded when they are needed.
 
     Args:
-        path: str or path. The folder of folders.
+        path: str or path. The folder of folders, or a folder that holds one such.
         images: None. The images lie beside their masks.
         class_name: str. Name of the one class. Defaults to "object".
 
@@ -72,7 +90,7 @@ def read(
         ValueError: if no folder has the layout, one holds another number of images than one, or
             `images` is given.
     """
-    root = Path(path)
+    root = _root(Path(path)) or Path(path)
     if images is not None:
         raise ValueError(f"{root}: leave out images={images}: they lie in <id>/images/.")
     if not root.is_dir():

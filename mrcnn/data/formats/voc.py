@@ -210,12 +210,24 @@ def _pngs(root, name):
     return {} if folder is None else _folders.one_per_stem(_folders.files_below(folder, (".png",)))
 
 
+def splits(path: Path) -> list[str]:
+    """Returns the parts of a data set: lists in `ImageSets`, or folders of `Annotations`."""
+    root = _root(Path(path))
+    folders = [_folders.subfolder(root, "Annotations") or root]
+    found = {entry.name for folder in folders for entry in folder.iterdir() if entry.is_dir()}
+    return sorted(found | {file.stem for file in _set_lists(root)})
+
+
+def _set_lists(root):
+    sets = _folders.subfolder(root, "ImageSets")
+    return [] if sets is None else _folders.files_below(sets, (".txt",))
+
+
 def _split(root, split):
     """Returns a function that says whether an image id belongs to a split."""
     if split is None:
         return lambda image_id: True
-    sets = _folders.subfolder(root, "ImageSets")
-    lists = [] if sets is None else _folders.files_below(sets, (".txt",))
+    lists = _set_lists(root)
     # Segmentation comes before Main: its list has the images with masks.
     for file in sorted(lists, key=lambda file: file.parent.name != "Segmentation"):
         if file.stem == split:

@@ -147,6 +147,12 @@ def write(annotations: Annotations, path: str | os.PathLike) -> None:
 
 
 # --- Layout --------------------------------------------------------------------------------------
+def splits(path: Path) -> list[str]:
+    """Returns the parts of a data set: the entries of data.yaml, or the folders of `images`."""
+    _, found, _ = _layout(Path(path))
+    return ["val" if name == "valid" else name for name, files in found.items() if name and files]
+
+
 def _layout(path):
     """Returns the root folder, the image files of each split, and the names of the classes."""
     if not path.exists():
