@@ -29,7 +29,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mrcnn.errors import shorten
+from mrcnn.config import Config
+from mrcnn.errors import reading, shorten
 from mrcnn.images.atomic import atomic_path, remove_leftovers
 from mrcnn.images.lock import LOCK_FILE, FolderLock
 from mrcnn.images.texts import read_csv, read_json
@@ -47,6 +48,23 @@ _STAMP = "%Y%m%dT%H%M"
 
 class FolderInUseError(OSError):
     """Another training writes into the folder."""
+
+
+def read_config(folder: str | os.PathLike) -> Config:
+    """Reads and checks the settings of a model folder.
+
+    Args:
+        folder: str or path. The folder.
+
+    Raises:
+        FileNotFoundError: it has no config.json.
+        ValueError: the file is damaged, or a setting is out of range; naming the file.
+    """
+    path = Path(folder) / "config.json"
+    config = Config.from_json(path)
+    with reading(path, "the settings of a model", "Restore the file, or correct this setting."):
+        config.validate()
+    return config
 
 
 def _file_name(name: str | None) -> str:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mrcnn.folder import FolderInUseError, ModelFolder
+from mrcnn.folder import FolderInUseError, ModelFolder, read_config
 from mrcnn.images import atomic
 
 
@@ -230,3 +230,9 @@ def test_a_full_disk_leaves_nothing_of_a_new_run(tmp_path, monkeypatch):
         run.write_stages([])
     run.abandon()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_setting_out_of_range_names_the_file(tmp_path):
+    (tmp_path / "config.json").write_text('{"NAME": ["cells"]}')
+    with pytest.raises(ValueError, match=r"config\.json cannot be read .*NAME must be text"):
+        read_config(tmp_path)

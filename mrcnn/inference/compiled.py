@@ -14,8 +14,9 @@ from keras import ops
 from mrcnn import runtime
 
 # On TensorFlow a graph of even a tiny network takes 35 MB, whatever the size of its images, and
-# 1.4 seconds to build: enough for the usual shapes of one data set, and less than 300 MB.
-MAX_GRAPHS = 8
+# 1.4 seconds to build: enough for photographs of any aspect ratio, which have about a dozen padded
+# shapes, and less than 600 MB.
+MAX_GRAPHS = 16
 
 
 def compiled(model: keras.Model) -> Callable[..., Any]:

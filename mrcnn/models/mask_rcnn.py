@@ -18,7 +18,7 @@ from mrcnn.data.dataset import Dataset
 from mrcnn.evaluation import coco as evaluation
 from mrcnn.evaluation.report import Evaluation
 from mrcnn.exports import torchvision
-from mrcnn.folder import ModelFolder
+from mrcnn.folder import ModelFolder, read_config
 from mrcnn.inference import compiled
 from mrcnn.inference import detect as detection
 from mrcnn.models import copies
@@ -95,7 +95,7 @@ class MaskRCNN:
                 f"{path} is not a model folder: it has no config.json. Give the folder that "
                 "train() or save() wrote."
             )
-        config = Config.from_json(path / "config.json")
+        config = read_config(path)
         for name, value in overrides.items():
             setattr(config, name, value)
         model = cls(mode, config, model_dir=path.parent)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mrcnn.config import Config
-from mrcnn.folder import ModelFolder
+from mrcnn.folder import ModelFolder, read_config
 from mrcnn.models.mask_rcnn import ASSETS, MaskRCNN
 from mrcnn.weights.download import known
 from mrcnn.weights.loading import CLASS_LAYERS
@@ -114,7 +114,7 @@ def training_model(
         )
     values = {}
     if folder is not None:
-        values = Config.from_json(folder / "config.json").to_dict()
+        values = read_config(folder).to_dict()
         values = {name: value for name, value in values.items() if name not in _NOT_INHERITED}
     values |= {"NUM_CLASSES": dataset.num_classes} | settings
     model = MaskRCNN("training", Config.from_dict(values), model_dir=model_dir)

@@ -183,7 +183,7 @@ def _folders() -> dict[str, Files]:
     stage = {"start": 0, "epochs": 2, "layers": "heads", "learning_rate": 0.01, "finished": False}
     return {
         "run": {
-            "config.json": Config(NAME="cells").to_json().encode(),
+            "config.json": Config(NAME="cells", NUM_CLASSES=2).to_json().encode(),
             "classes.json": b'["BG", "cell"]',
             "training.json": json.dumps([stage]).encode(),
             "history.csv": history.encode(),
@@ -193,11 +193,10 @@ def _folders() -> dict[str, Files]:
 
 
 def _read_folder(folder):
-    from mrcnn.config import Config
-    from mrcnn.folder import ModelFolder
+    from mrcnn.folder import ModelFolder, read_config
     from mrcnn.weights.source import open_source
 
-    config = Config.from_json(folder / "config.json")
+    config = read_config(folder)
     opened = ModelFolder(folder, config.NAME)
     with open_source(opened.weights()) as source:
         layers = {name: dict(weights) for name, weights in source.layers.items()}
