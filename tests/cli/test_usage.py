@@ -17,10 +17,10 @@ from mrcnn.cli.shared.options import parse_settings
     [
         (["paint"], "invalid choice: 'paint'"),
         (["train", "--epochs", "0"], "at least 1"),
-        (["train"], "no data: give --dataset shapes"),
+        (["train"], "no data: give --data PATH"),
         (["train", "--images", "a"], "needs either --annotations"),
         (["train", "--images", "a", "--annotations", "b", "--labels", "c"], "needs either"),
-        (["train", "--dataset", "shapes", "--images", "a"], "exclude each other"),
+        (["train", "--dataset", "shapes", "--images", "a"], "--dataset excludes --images"),
         (["train", "--dataset", "shapes", "--set", "NUM_CLASES=2"], "Did you mean NUM_CLASSES?"),
         (["train", "--dataset", "shapes", "--set", "SEED"], "expected KEY=VALUE"),
         (["train", "--dataset", "shapes", "--set", "BATCH_SIZE=2"], "set IMAGES_PER_GPU"),
@@ -107,7 +107,16 @@ def test_help_and_version(cli):
 
 def test_help_says_every_default(cli):
     """The help of an optional argument names its default."""
-    free = {"--help", "--debug", "--set", "--dataset", "--images", "--annotations", "--labels"}
+    free = {
+        "--data",
+        "--help",
+        "--debug",
+        "--set",
+        "--dataset",
+        "--images",
+        "--annotations",
+        "--labels",
+    }
     free |= {"--val-annotations", "--val-labels", "--no-mask", "--style"}
     free |= {"--fix", "--compare", "--val", "--plot", "--option", "--group", "--version"}
     parsers = [package.build_parser()]
