@@ -1,4 +1,4 @@
-"""Reads text files of unknown origin: JSON and CSV, of a limited size."""
+"""Reads text files of unknown origin: JSON and CSV."""
 
 from __future__ import annotations
 
@@ -15,27 +15,51 @@ from mrcnn.errors import reading
 MAX_BYTES = 16 * 2**20
 
 
-def read_json(path: str | os.PathLike, expected: str, max_bytes: int = MAX_BYTES) -> Any:
-    """Reads a JSON file.
+def read_text(path: str | os.PathLike, expected: str, max_bytes: int | None = MAX_BYTES) -> str:
+    """Reads a text file in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
+
+    UTF-16 and UTF-32 without a mark are recognized by the zeros of their first letters, as in JSON.
 
     Args:
         path: str or path. The file.
         expected: str. What the file should be, for errors, such as "the settings of a model".
-        max_bytes: int. A larger file is refused. Defaults to 16 MiB.
+        max_bytes: int or None. A larger file is refused. None: any size. Defaults to 16 MiB.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not text, or too large.
+    """
+    content = _read_bytes(path, expected, max_bytes)
+    with reading(path, expected):
+        return content.decode(json.detect_encoding(content))
+
+
+def read_json(path: str | os.PathLike, expected: str, max_bytes: int | None = MAX_BYTES) -> Any:
+    """Reads a JSON file.
+
+    Args:
+        path: str or path. The file.
+        expected: str. As in `read_text`.
+        max_bytes: int or None. As in `read_text`.
 
     Returns:
         The value.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not JSON, too deeply nested or too large.
+        ValueError: not JSON (naming the line), too deeply nested or too large.
     """
+    text = read_text(path, expected, max_bytes)
     with reading(path, expected):
-        return json.loads(_read(path, max_bytes))
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError as error:
+            where = f"line {error.lineno}, column {error.colno}"
+            raise ValueError(f"it is not JSON: {where}: {error.msg}") from error
 
 
 def read_csv(path: str | os.PathLike, expected: str) -> list[dict[str, str]]:
-    """Reads a CSV file with a header.
+    """Reads a CSV file with a header, in UTF-8.
 
     Args:
         path: str or path. The file.
@@ -48,8 +72,9 @@ def read_csv(path: str | os.PathLike, expected: str) -> list[dict[str, str]]:
         FileNotFoundError: no such file.
         ValueError: not CSV, a row with more or fewer cells than the header, or too large.
     """
+    content = _read_bytes(path, expected, MAX_BYTES)
     with reading(path, expected):
-        lines = _read(path, MAX_BYTES).splitlines()
+        lines = content.decode("utf-8").splitlines()
         rows = list(csv.DictReader(lines, restkey="", strict=True))
         for number, row in enumerate(rows, 2):
             if "" in row or None in row.values():
@@ -57,9 +82,12 @@ def read_csv(path: str | os.PathLike, expected: str) -> list[dict[str, str]]:
         return rows
 
 
-def _read(path, max_bytes) -> str:
-    with open(Path(path), "rb") as file:
-        content = file.read(max_bytes + 1)
-    if len(content) > max_bytes:
-        raise ValueError(f"it has more than {max_bytes} bytes")
-    return content.decode("utf-8")
+def _read_bytes(path, expected, max_bytes) -> bytes:
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected {expected}. Check the path.")
+    with reading(path, expected), open(path, "rb") as file:
+        content = file.read() if max_bytes is None else file.read(max_bytes + 1)
+        if max_bytes is not None and len(content) > max_bytes:
+            raise ValueError(f"it has more than {max_bytes} bytes")
+        return content

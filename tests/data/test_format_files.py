@@ -1,10 +1,9 @@
-"""Text files of strangers and sizes of images, as the formats read them."""
+"""Text files of strangers, as the formats read them."""
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from mrcnn.data.formats._files import image_size, read_json, read_text, read_xml
+from mrcnn.data.formats._files import read_xml
+from mrcnn.images.texts import read_json, read_text
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
@@ -45,16 +44,3 @@ def test_xml_is_read(tmp_path):
 def test_a_missing_file_is_named(tmp_path, reader):
     with pytest.raises(FileNotFoundError, match="nothing"):
         reader(tmp_path / "nothing", "a test")
-
-
-def test_the_size_of_an_image_is_that_of_the_upright_image(tmp_path):
-    image = Image.fromarray(np.zeros((3, 5, 3), np.uint8))
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    image.save(tmp_path / "turned.jpg", exif=exif)
-    image.save(tmp_path / "plain.png")
-    assert image_size(tmp_path / "plain.png") == (3, 5)
-    assert image_size(tmp_path / "turned.jpg") == (5, 3)
-    (tmp_path / "text.png").write_text("text")
-    with pytest.raises(ValueError, match=r"text\.png cannot be read as an image"):
-        image_size(tmp_path / "text.png")

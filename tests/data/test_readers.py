@@ -163,7 +163,9 @@ def test_coco_file_names_that_are_spelled_otherwise(tmp_path, stored, spelling):
 def test_coco_not_json(tmp_path):
     path = tmp_path / "a.json"
     path.write_text('{"images": [\n1,\n}')
-    with pytest.raises(ValueError, match="a.json: not a JSON file: line 3.*export"):
+    with pytest.raises(
+        ValueError, match="a.json cannot be read as COCO instances: it is not JSON: line 3.*export"
+    ):
         CocoDataset.from_json(path, tmp_path)
     path.write_bytes(b"\xff\xfe\x00\xd8")
     with pytest.raises(ValueError, match="a.json"):

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PillowImage
 
-from mrcnn.data.formats._files import read_text
 from mrcnn.errors import reading, shorten
+from mrcnn.images.texts import read_text
 
 LOSSY = (".jpg", ".jpeg", ".webp")
 # Decoding takes about 12 bytes per pixel, and a PNG of one color has a thousand pixels per byte.

@@ -21,9 +21,8 @@ from mrcnn.data.annotations import (
     broken,
     iterate_masks,
 )
-from mrcnn.data.formats._files import image_size
 from mrcnn.images.atomic import atomic_path
-from mrcnn.images.files import IMAGE_SUFFIXES
+from mrcnn.images.files import IMAGE_SUFFIXES, read_size
 from mrcnn.images.masks import mask_bounds
 
 
@@ -181,7 +180,7 @@ def paint(image: Image, name: str) -> tuple[np.ndarray, list[Instance]]:
 
 def size_of(image: Image) -> tuple[int, int]:
     """Returns the (height, width) that an image was annotated in, or else that of its file."""
-    return annotated_size(image) or image_size(image.path or "")
+    return annotated_size(image) or read_size(image.path or "")
 
 
 def check_no_crowds(annotations: Annotations, name: str) -> None:

@@ -22,18 +22,17 @@ from mrcnn.data.annotations import (
     broken,
     iterate_masks,
 )
-from mrcnn.data.formats._files import image_size
+from mrcnn.data.formats._files import MAX_NAME, ImageFinder
 from mrcnn.data.formats._folders import inside, natural
 from mrcnn.data.formats._values import rectangle
-from mrcnn.data.formats.coco import ImageFinder
 from mrcnn.errors import shorten
+from mrcnn.images.files import read_size
 from mrcnn.images.rle import mask_to_rle
 
 # A folder with more files than this is not searched for the one annotation file of a tool: it
 # holds one file per image. So a folder of 100,000 files is recognized in no time.
 MAX_CANDIDATES = 20
 SEARCHED_BYTES = 2**20  # at both ends of a file, to recognize it
-MAX_NAME = 4096  # characters of a file name: the limit of Linux
 RECTANGLES = ("auto", "boxes", "masks")
 
 logger = logging.getLogger("mrcnn")
@@ -171,7 +170,7 @@ def header_size(path: str) -> tuple[int | None, int | None]:
     A missing or damaged image is reported when it is loaded, and by the check of the data set.
     """
     try:
-        return image_size(path)
+        return read_size(path)
     except (OSError, ValueError):
         return None, None
 

@@ -12,8 +12,9 @@ from xml.etree import ElementTree
 
 from mrcnn.data.annotations import Image, Instance, Rle, broken
 from mrcnn.data.formats import _folders
-from mrcnn.data.formats._files import image_size, read_xml
+from mrcnn.data.formats._files import read_xml
 from mrcnn.errors import shorten
+from mrcnn.images.files import read_size
 
 Box = tuple[float, float, float, float]
 DETAILS = ("name", "pose", "truncated", "difficult", "occluded", "part", "attributes", "actions")
@@ -67,7 +68,7 @@ def read_annotation(
     if min(sides) > 0:
         record.height, record.width = sides
     elif os.path.isfile(record.path or ""):  # some tools write 0
-        record.height, record.width = image_size(record.path or "")
+        record.height, record.width = read_size(record.path or "")
     found = []
     others = []
     for number, element in enumerate(root.findall("object"), 1):

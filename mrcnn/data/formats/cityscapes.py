@@ -19,10 +19,10 @@ from PIL import ImageDraw
 
 from mrcnn.data.annotations import Annotations, Image, Instance, Label, broken
 from mrcnn.data.formats import _folders
-from mrcnn.data.formats._files import read_json
 from mrcnn.data.formats._runs import regions
 from mrcnn.errors import reading, shorten
 from mrcnn.images.files import read_image, read_label_image
+from mrcnn.images.texts import read_json
 
 NAME = "cityscapes"
 SOURCE = "cityscapes"

@@ -5,13 +5,14 @@ An annotation file is foreign input: paths, sizes and codes are checked before t
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import math
 import mmap
 import os
 from collections import Counter
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
 from mrcnn.data.annotated import AnnotatedDataset
 from mrcnn.data.annotations import (
@@ -22,16 +23,18 @@ from mrcnn.data.annotations import (
     Rle,
     broken,
 )
+from mrcnn.data.combine import take
+from mrcnn.data.formats._files import ImageFinder
+from mrcnn.data.formats._writing import file_names
 from mrcnn.data.ground_truth import coco_ground_truth
 from mrcnn.errors import printable, reading, shorten
 from mrcnn.images.atomic import write_text
-from mrcnn.images.files import NameIndex
 from mrcnn.images.rle import MAX_RLE_PIXELS
+from mrcnn.images.texts import read_json
 
 NAME = "coco"
 SOURCE = "coco"
 LISTS = ("images", "annotations", "categories")
-MAX_NAME = 4096  # characters of a file_name: the longest path of Linux
 _CROWD = {None: False, "": False, "0": False, "0.0": False, "false": False, "no": False}
 _CROWD |= {"1": True, "1.0": True, "true": True, "yes": True}
 
@@ -98,7 +101,7 @@ def read(
     if crowds not in ("ignore", "objects"):
         raise ValueError(f"crowds must be 'ignore' or 'objects', got {crowds!r}.")
     file = _one_file(Path(path)) if Path(path).is_dir() else Path(path)
-    data = read_json(file)
+    data = read_instances(file)
     if images is None:
         beside = file.parent / "images"
         images = beside if beside.is_dir() else file.parent
@@ -139,12 +142,10 @@ def write(annotations: Annotations, path: str | os.PathLike) -> None:
     """
     dataset = AnnotatedDataset.from_annotations(annotations)
     data = coco_ground_truth(dataset, masks=dataset.has("masks"))
-    paths = [image.path for image in annotations.images]
-    folders = [os.path.dirname(os.path.abspath(name)) for name in paths if name is not None]
-    for entry, name in zip(data["images"], paths, strict=True):
-        if name is not None:
-            common = os.path.commonpath(folders)
-            entry["file_name"] = Path(os.path.relpath(name, common)).as_posix()
+    stored = [image.path is not None for image in annotations.images]
+    names = file_names(take(annotations, itertools.compress(range(len(stored)), stored)))
+    for entry, name in zip(itertools.compress(data["images"], stored), names, strict=True):
+        entry["file_name"] = name
     write_text(path, json.dumps(data))
 
 
@@ -248,7 +249,7 @@ def _box(bbox, image, name):
 
 
 # --- Reading the file ----------------------------------------------------------------------------
-def read_json(path: str | os.PathLike) -> dict:
+def read_instances(path: str | os.PathLike) -> dict:
     """Reads a COCO instances file.
 
     Args:
@@ -261,11 +262,7 @@ def read_json(path: str | os.PathLike) -> dict:
         FileNotFoundError: if the file does not exist.
         ValueError: if it is not JSON (naming the line), or has not got the three lists.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such annotation file. Check the path.")
-    with reading(path, "COCO instances"):
-        data = _parse(path)
+    data = read_json(path, "COCO instances", max_bytes=None)
     missing = [
         key for key in LISTS if not isinstance(data, dict) or not isinstance(data.get(key), list)
     ]
@@ -275,23 +272,6 @@ def read_json(path: str | os.PathLike) -> dict:
             'object with "images", "annotations" and "categories".'
         )
     return data
-
-
-def _parse(path):
-    """Parses JSON in UTF-8, UTF-16 or UTF-32, with or without a mark in front."""
-    content = path.read_bytes()
-    encoding = json.detect_encoding(content)
-    try:
-        return json.loads(content.decode(encoding))
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path}: not a JSON file: line {error.lineno}, column {error.colno}: {error.msg}. "
-            "Expected COCO instances; export or download the file again."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a JSON text file in UTF-8 ({error})") from error
-    except RecursionError as error:
-        raise ValueError(f"{path}: not a JSON text file: it is nested too deeply") from error
 
 
 def _names_the_lists(path):
@@ -358,76 +338,4 @@ def _warn_of_crowds(data, names, file):
             crowds.total(),
             len(data["annotations"]),
             ", ".join(only[:10]) + ", ..." * (len(only) > 10),
-        )
-
-
-class ImageFinder:
-    """Finds the files that an annotation file names, inside one folder.
-
-    A name as given comes first. Where there is no such file, the name is read with backslashes as
-    separators, without a first part that repeats the name of the folder, and last without its
-    folders. Last come files whose names are spelled otherwise; see `NameIndex`.
-
-    Args:
-        file: str or path. The annotation file, for errors.
-        folder: Path. The image folder.
-    """
-
-    def __init__(self, file: str | os.PathLike, folder: Path):
-        self.file = file
-        self.folder = folder
-        self._folder_name = folder.resolve().name
-        self._names: dict[str, str] = {}  # which name was found where
-        self._index = NameIndex()
-
-    def find(self, name: str) -> str:
-        """Returns the path of an image; the one as given if there is no file at all.
-
-        Args:
-            name: str. As in the annotation file.
-
-        Raises:
-            ValueError: if the name leaves the folder, fits several files, or fits the file of
-                another name.
-        """
-        _check_inside(name, self.file)
-        path = str(self.folder / name)
-        if not os.path.isfile(path):
-            path = self._guess(name) or path
-        other = self._names.setdefault(path, name)
-        if other != name:
-            raise ValueError(
-                f"{self.file}: file_name {other!r} and {name!r} both fit {path}: keep the folders "
-                "that the names have in the file."
-            )
-        return path
-
-    def _guess(self, name):
-        parts = PureWindowsPath(name).parts  # splits at both kinds of slash
-        inner = parts[1:] if parts[0] == self._folder_name else parts
-        guesses = dict.fromkeys(guess for guess in (parts, inner, parts[-1:]) if guess)
-        found = [os.path.join(self.folder, *guess) for guess in guesses]
-        found = [path for path in found if os.path.isfile(path)]
-        if not found:
-            lists = (self._index.find(self.folder, guess) for guess in guesses)
-            found = list(dict.fromkeys(path for paths in lists for path in paths))
-        if len(found) > 1:
-            raise ValueError(
-                f"{self.file}: file_name {name!r} fits {' and '.join(found)}: correct the name, "
-                "or remove the file that is not meant."
-            )
-        return found[0] if found else None
-
-
-def _check_inside(name, file):
-    """Refuses a name that is not a relative path inside its folder, on every system."""
-    if not isinstance(name, str):
-        raise ValueError(f"{file}: file_name must be text, got {shorten(name)}.")
-    if "\0" in name or len(name) > MAX_NAME or printable(name) != name:
-        raise ValueError(f"{file}: file_name {shorten(name)} cannot be the name of a file.")
-    windows, posix = PureWindowsPath(name), PurePosixPath(name)
-    outside = windows.drive or windows.root or posix.is_absolute() or ".." in windows.parts
-    if outside or not windows.parts:
-        raise ValueError(
-            f"{file}: file_name {shorten(name)} leaves the image folder. Give names relative to it."
         )

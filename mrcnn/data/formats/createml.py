@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 
 from mrcnn.data.annotations import Annotations, Image
-from mrcnn.data.formats._files import read_json
 from mrcnn.data.formats._tools import (
     Builder,
     ImageFolders,
@@ -22,6 +21,7 @@ from mrcnn.data.formats._values import NUMBER, field, rectangle
 from mrcnn.data.formats._writing import class_names, file_names, outlines, target_file
 from mrcnn.errors import reading, shorten
 from mrcnn.images.atomic import write_text
+from mrcnn.images.texts import read_json
 
 NAME = "createml"
 WHAT = "a CreateML file"
@@ -52,7 +52,7 @@ def read(path: str | os.PathLike, images: str | os.PathLike | None = None) -> An
     file = one_file(path, _fits, "CreateML file")
     folders = ImageFolders(file, images)
     with reading(file, WHAT):
-        entries = read_json(file, WHAT)
+        entries = read_json(file, WHAT, max_bytes=None)
         if not isinstance(entries, list):
             raise ValueError("expected a list with one entry per image")
         builder = Builder(NAME, file, "boxes")

@@ -17,12 +17,14 @@ import numpy as np
 
 from mrcnn.data.annotations import Annotations, Image, Instance, Rle, broken
 from mrcnn.data.formats import _folders
-from mrcnn.data.formats._files import image_size, read_text
+from mrcnn.data.formats._files import ImageFinder
 from mrcnn.data.formats._runs import encode_runs
-from mrcnn.data.formats.coco import ImageFinder
+from mrcnn.data.formats._writing import file_names
 from mrcnn.errors import reading, shorten
 from mrcnn.images.atomic import write_text
+from mrcnn.images.files import read_size
 from mrcnn.images.rle import MAX_RLE_PIXELS, decode_rle, mask_to_rle, rle_counts
+from mrcnn.images.texts import read_text
 
 NAME = "csv_rle"
 SOURCE = "csv_rle"
@@ -110,7 +112,7 @@ def write(annotations: Annotations, path: str | os.PathLike) -> None:
         ValueError: if an instance has no mask, or there is a crowd.
     """
     _folders.check_no_crowds(annotations, NAME)
-    names = _image_names(annotations.images)
+    names = file_names(annotations)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["ImageId", "ClassId", "ClassName", "EncodedPixels", "Height", "Width"])
@@ -135,7 +137,7 @@ def write(annotations: Annotations, path: str | os.PathLike) -> None:
 def _rows(file):
     """Returns the rows as dicts of line, image, code, class, class_name, height and width."""
     expected = "a CSV file of run-length codes"
-    text = read_text(file, expected)
+    text = read_text(file, expected, max_bytes=None)
     with reading(file, expected):
         lines = text.split("\n")
         header = _cells(lines[0])
@@ -257,7 +259,7 @@ class _Finder:
                     f"{self.file}: line {row['line']}: no image {shorten(name)} in {self.folder}, "
                     "and no columns Height and Width. Give the folder of images as images=."
                 )
-            height, width = image_size(path)
+            height, width = read_size(path)
         if height * width > MAX_RLE_PIXELS:
             raise ValueError(
                 f"{self.file}: line {row['line']}: an image of {height}x{width} pixels, more than "
@@ -301,15 +303,6 @@ def _code(mask):
     edges = np.cumsum(counts)
     starts = edges[: len(counts) // 2 * 2 : 2] + 1
     return " ".join(f"{start} {length}" for start, length in zip(starts, counts[1::2], strict=True))
-
-
-def _image_names(images):
-    """Returns file names that start from the folder that all images have in common."""
-    paths = [os.path.abspath(image.path or "") for image in images]
-    if any(image.path is None for image in images):
-        raise ValueError("An image has no file, whose name would be its id.")
-    common = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
-    return [Path(os.path.relpath(path, common)).as_posix() for path in paths]
 
 
 def _id(text):

@@ -11,9 +11,9 @@ import numpy as np
 from mrcnn.data.annotated import AnnotatedDataset
 from mrcnn.data.annotations import Annotations, Image, Instance, Label
 from mrcnn.data.formats import _folders
-from mrcnn.data.formats._files import read_json
 from mrcnn.errors import printable, shorten
 from mrcnn.images.files import IMAGE_SUFFIXES, is_image_name, list_images, same_name
+from mrcnn.images.texts import read_json
 
 NAME = "label_images"
 SOURCE = "labels"

@@ -15,7 +15,7 @@ import numpy as np
 
 from mrcnn.data.annotations import Annotations, Image, Rle
 from mrcnn.data.formats._brush import decode_brush, encode_brush
-from mrcnn.data.formats._files import read_json, read_xml
+from mrcnn.data.formats._files import read_xml
 from mrcnn.data.formats._folders import inside, size_of
 from mrcnn.data.formats._tools import (
     Builder,
@@ -42,6 +42,7 @@ from mrcnn.errors import reading, shorten
 from mrcnn.images.atomic import write_text
 from mrcnn.images.files import IMAGE_SUFFIXES
 from mrcnn.images.rle import mask_to_rle
+from mrcnn.images.texts import read_json
 
 NAME = "label_studio"
 WHAT = "a Label Studio export"
@@ -87,7 +88,7 @@ def read(
     file = one_file(path, _fits, "Label Studio export")
     folders = ImageFolders(file, images)
     with reading(file, WHAT):
-        tasks = read_json(file, WHAT)
+        tasks = read_json(file, WHAT, max_bytes=None)
         if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
             raise ValueError("expected a list of tasks")
         builder = Builder(NAME, file, rectangles)

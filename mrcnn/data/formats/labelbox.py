@@ -12,7 +12,6 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from mrcnn.data.annotations import Annotations, Image, Rle
-from mrcnn.data.formats._files import read_json, read_text
 from mrcnn.data.formats._folders import inside, size_of
 from mrcnn.data.formats._tools import (
     Builder,
@@ -29,6 +28,7 @@ from mrcnn.data.formats._writing import class_names, file_names, outlines, targe
 from mrcnn.errors import reading, shorten
 from mrcnn.images.atomic import write_text
 from mrcnn.images.rle import decode_rle, mask_to_rle
+from mrcnn.images.texts import read_json, read_text
 
 NAME = "labelbox"
 WHAT = "a Labelbox export"
@@ -147,7 +147,7 @@ def _fits(path):
 
 def _rows(file):
     """Yields the (number, row) of a file of lines; or of one list, which older exports are."""
-    text = read_text(file, WHAT)
+    text = read_text(file, WHAT, max_bytes=None)
     if text.lstrip().startswith("["):
         yield from enumerate(json.loads(text))
         return

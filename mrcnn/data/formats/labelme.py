@@ -16,7 +16,6 @@ from PIL import Image as PillowImage
 
 from mrcnn.data.annotations import Annotations, Image
 from mrcnn.data.formats import _folders
-from mrcnn.data.formats._files import read_json, read_text
 from mrcnn.data.formats._tools import (
     MAX_CANDIDATES,
     Builder,
@@ -41,6 +40,7 @@ from mrcnn.errors import reading, shorten
 from mrcnn.images.atomic import write_text
 from mrcnn.images.masks import mask_bounds
 from mrcnn.images.outlines import trace
+from mrcnn.images.texts import read_json, read_text
 
 NAME = "labelme"
 WHAT = "a LabelMe file"
@@ -152,7 +152,7 @@ def _fits(path):
 
 
 def _read_file(file, folders, builder):
-    data = read_json(file, WHAT)
+    data = read_json(file, WHAT, max_bytes=None)
     shapes = field(data, "shapes", list)
     name = field(data, "imagePath", str)
     # Image files are often renamed together with their annotation file.

@@ -15,10 +15,10 @@ import numpy as np
 
 from mrcnn.data.annotations import Annotations, Image, Instance, MaskFile, broken
 from mrcnn.data.formats import _folders
-from mrcnn.data.formats._files import read_text
 from mrcnn.errors import shorten
 from mrcnn.images.atomic import write_text
 from mrcnn.images.files import IMAGE_SUFFIXES, list_images
+from mrcnn.images.texts import read_text
 
 NAME = "mask_files"
 SOURCE = "mask_files"

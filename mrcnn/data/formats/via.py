@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from mrcnn.data.annotations import Annotations, Image
-from mrcnn.data.formats._files import read_json, read_text
 from mrcnn.data.formats._tools import (
     Builder,
     ImageFolders,
@@ -30,6 +29,7 @@ from mrcnn.data.formats._values import NUMBER, ellipse, field, numbers, rectangl
 from mrcnn.data.formats._writing import class_names, file_names, outlines, target_file
 from mrcnn.errors import reading, shorten
 from mrcnn.images.atomic import write_text
+from mrcnn.images.texts import read_json, read_text
 
 NAME = "via"
 WHAT = "a VIA file"
@@ -151,7 +151,7 @@ def _fits(path):
 
 def _entries(file):
     """Returns the entries of the images of a JSON file, and the declared region attributes."""
-    data = read_json(file, WHAT)
+    data = read_json(file, WHAT, max_bytes=None)
     declared: dict = {}
     if isinstance(data, dict) and "_via_img_metadata" in data:
         attributes = field(data, "_via_attributes", dict, {})
@@ -164,7 +164,7 @@ def _entries(file):
 
 def _table(file):
     """Returns the entries of the images of a CSV file, as those of a JSON file."""
-    text = read_text(file, WHAT)
+    text = read_text(file, WHAT, max_bytes=None)
     # The limit of a field is 131,072 characters, fewer than a long polygon has.
     limit = csv.field_size_limit(max(csv.field_size_limit(), len(text)))
     try:

@@ -19,12 +19,12 @@ from scipy import ndimage
 
 from mrcnn.data.annotations import Annotations, Image, Instance, broken
 from mrcnn.data.formats import _colors, _folders
-from mrcnn.data.formats._files import read_text
+from mrcnn.data.formats._files import ImageFinder
 from mrcnn.data.formats._runs import most_frequent, regions
 from mrcnn.data.formats._voc_xml import VocObject, annotation_text, read_annotation
-from mrcnn.data.formats.coco import ImageFinder
 from mrcnn.errors import reading
 from mrcnn.images.atomic import atomic_path, write_text
+from mrcnn.images.texts import read_text
 
 NAME = "voc"
 SOURCE = "voc"

@@ -17,11 +17,11 @@ import numpy as np
 
 from mrcnn.data.annotations import Annotations, Image, Instance, Polygons, broken
 from mrcnn.data.formats import _folders, _yaml
-from mrcnn.data.formats._files import image_size, read_text
 from mrcnn.errors import reading, shorten
 from mrcnn.images.atomic import write_text
-from mrcnn.images.files import IMAGE_SUFFIXES
+from mrcnn.images.files import IMAGE_SUFFIXES, read_size
 from mrcnn.images.outlines import one_ring, trace
+from mrcnn.images.texts import read_text
 
 NAME = "yolo"
 SOURCE = "yolo"
@@ -228,7 +228,7 @@ def _entry(entry, root, name, file):
                 logger.warning("%s: %s: %s is nowhere in %s.", file, name, shorten(text), root)
             continue
         if found.suffix.lower() == ".txt":
-            lines = read_text(found, "a list of image files").split("\n")
+            lines = read_text(found, "a list of image files", max_bytes=None).split("\n")
             named = (_locate(root, line.strip()) for line in lines if line.strip())
             files += [image for image in named if image is not None]
         else:
@@ -317,7 +317,7 @@ def _warn_of_unused(labels, used, path):
 
 # --- Rows ----------------------------------------------------------------------------------------
 def _record(image_id, file, label, names):
-    height, width = image_size(file)
+    height, width = read_size(file)
     record = Image(image_id, str(file), height=height, width=width, file=str(label or file))
     if label is None:
         return record
