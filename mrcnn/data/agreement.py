@@ -10,8 +10,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from mrcnn.data.annotations import Annotations
-from mrcnn.data.lint.one_image import check_image
-from mrcnn.data.lint.record import Limits, Object
+from mrcnn.data.lint.one_image import collect
+from mrcnn.data.lint.record import Object
 from mrcnn.images.overlaps import rle_overlaps, to_xywh, xywh_overlaps
 
 MATCH_IOU = 0.5  # two objects with a lower IoU are not the same object
@@ -88,8 +88,7 @@ def agreement(first: Annotations, second: Annotations, min_iou: float = MATCH_IO
 
 
 def _objects(image) -> list[Object]:
-    objects = check_image(image, Limits()).objects
-    return [found for found in objects if not found.instance.crowd]
+    return [found for found in collect(image).objects if not found.instance.crowd]
 
 
 def _overlaps(ones, twos):

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mrcnn.data.annotations import Annotations
-from mrcnn.data.lint.one_image import check_image
-from mrcnn.data.lint.record import Limits
+from mrcnn.data.lint.one_image import collect
 
 IMBALANCE = 10.0  # times as many objects of one class as of another, above which training suffers
 
@@ -125,9 +124,8 @@ def statistics(
         Statistics.
     """
     found = Statistics([ClassStatistics(str(name)) for _, name in annotations.classes])
-    limits = Limits()
     with ThreadPoolExecutor(workers) as threads:
-        for checked in threads.map(lambda image: check_image(image, limits), annotations.images):
+        for checked in threads.map(collect, annotations.images):
             if advance is not None:
                 advance()
             if checked.size is None:

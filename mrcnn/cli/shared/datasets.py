@@ -116,6 +116,7 @@ def _own_splits(options):
     name = formats.recognize(options["data"], options.get("format") or "auto")
     if name is None or not {"train", "val"} <= set(formats.splits(options["data"], name)):
         return None, None
+    options = options | {"format": name}
     return _open(options, split="train"), _open(options, split="val")
 
 

@@ -76,8 +76,8 @@ def recognize(path: str | os.PathLike, format: str = "auto") -> str | None:
     """
     if format != "auto":
         return format
-    fitting = [name for name, module in formats().items() if module.looks_like(Path(path))]
-    return fitting[0] if len(fitting) == 1 and Path(path).exists() else None
+    fitting = _fitting(Path(path))
+    return fitting[0].NAME if len(fitting) == 1 else None
 
 
 def splits(path: str | os.PathLike, format: str) -> list[str]:
@@ -115,19 +115,25 @@ def _named(name):
 def _detected(path):
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such annotation file or folder. Check the path.")
-    known = formats()
-    fitting = [module for module in known.values() if module.looks_like(path)]
+    fitting = _fitting(path)
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
         names = _listed(module.NAME for module in fitting)
         raise ValueError(f"{path} looks like several formats: {names}. Choose one with format=.")
-    first_lines = {name: (module.__doc__ or "").splitlines()[0] for name, module in known.items()}
+    first_lines = {
+        name: (module.__doc__ or "").splitlines()[0] for name, module in formats().items()
+    }
     looked_for = "".join(f"\n  {name}: {line}" for name, line in first_lines.items())
     raise ValueError(
         f"{path}: no known annotation format; it is {_described(path)}. Looked for:{looked_for}\n"
         "If it is one of these, name it with format= for a closer look."
     )
+
+
+def _fitting(path):
+    """Returns the formats that a path looks like."""
+    return [module for module in formats().values() if path.exists() and module.looks_like(path)]
 
 
 def _listed(names):

@@ -38,6 +38,19 @@ def check_image(image: Image, limits: Limits) -> Checked:
         image: Image. An entry of the record.
         limits: Limits.
     """
+    checked = collect(image)
+    if checked.size is not None:
+        _check_duplicates(checked)
+        _check_sides(checked, checked.size, limits)
+    return checked
+
+
+def collect(image: Image) -> Checked:
+    """Reads an image and its objects; reports those that cannot be used.
+
+    Args:
+        image: Image. An entry of the record.
+    """
     checked = Checked(image)
     size = checked.size = _check_file(checked)
     if size is None:
@@ -51,8 +64,6 @@ def check_image(image: Image, limits: Limits) -> Checked:
             _check_shape(checked, instance, size)
         else:
             _check_box(checked, instance, size)
-    _check_duplicates(checked)
-    _check_sides(checked, size, limits)
     return checked
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn.images.polygons import polygon_parts
+
 MAX_POINTS = 4000  # of the largest polygon that is searched for crossings: 16 million pairs
 
 
@@ -17,7 +19,7 @@ def overhang(polygons: Any, size: tuple[int, int]) -> float:
         size: (height, width) of the image.
     """
     furthest = 0.0
-    for points in _rings(polygons):
+    for points in polygon_parts(polygons)[0]:
         low, high = points.min(axis=0), points.max(axis=0)
         furthest = max(furthest, *-low, high[0] - size[1], high[1] - size[0])
     return float(furthest)
@@ -35,7 +37,7 @@ def crossing(polygons: Any) -> np.ndarray | None:
     Returns:
         array [2], x, y.
     """
-    for points in _rings(polygons):
+    for points in polygon_parts(polygons)[0]:
         if not 4 <= len(points) <= MAX_POINTS:
             continue
         along = np.roll(points, -1, axis=0) - points
@@ -57,12 +59,3 @@ def _walked_back(points):
     sides = np.concatenate([points, np.roll(points, -1, axis=0)], axis=1)
     walked = set(map(tuple, sides.tolist()))
     return np.array([(x2, y2, x1, y1) in walked for x1, y1, x2, y2 in sides.tolist()])
-
-
-def _rings(polygons) -> list[np.ndarray]:
-    """Returns the polygons of a sound shape, each [num_points, 2]."""
-    if all(np.size(part) == 1 for part in polygons) or (
-        len(polygons) > 2 and all(np.size(part) == 2 for part in polygons)
-    ):
-        polygons = [polygons]  # one polygon as a flat list, or as a list of points
-    return [np.asarray(polygon, np.float64).reshape(-1, 2) for polygon in polygons]
