@@ -6,6 +6,7 @@ The file of a format holds:
     looks_like(path) -> bool. Whether a path, file or folder, holds the format; a quick look.
     read(path, images=None, **options) -> Annotations.
     write(annotations, path). Writes what `read` reads.
+    HOLDS_SCORES = True. Optional: whether `write` keeps the scores of a model.
     splits(path) -> list of str. Optional: the parts that `read` takes as its option `split`.
 
 The first line of its docstring says what the format is. Files that begin with "_" are no formats.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import logging
 import os
 import pkgutil
 from pathlib import Path
@@ -22,6 +24,8 @@ from types import ModuleType
 from typing import Any
 
 from mrcnn.data.annotations import Annotations
+
+logger = logging.getLogger("mrcnn")
 
 
 def formats() -> dict[str, ModuleType]:
@@ -102,7 +106,13 @@ def write(annotations: Annotations, path: str | os.PathLike, format: str) -> Non
     Raises:
         ValueError: if there is no such format, or it cannot hold the annotations.
     """
-    _named(format).write(annotations, path)
+    module = _named(format)
+    scored = any(i.score is not None for image in annotations.images for i in image.instances)
+    if scored and not getattr(module, "HOLDS_SCORES", False):
+        logger.warning(
+            "%s: the format %r has no place for scores; they are left out.", path, format
+        )
+    module.write(annotations, path)
 
 
 def _named(name):

@@ -31,6 +31,7 @@ from mrcnn.images.atomic import write_text
 from mrcnn.images.masks import mask_bounds
 
 NAME = "cvat"
+HOLDS_SCORES = True
 WHAT = "a CVAT for images 1.1 file"
 SHAPES = ("polygon", "box", "ellipse", "mask")
 OTHER_SHAPES = ("polyline", "points", "cuboid", "skeleton")

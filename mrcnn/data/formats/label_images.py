@@ -167,19 +167,16 @@ def write(annotations: Annotations, path: str | os.PathLike) -> None:
         path: str or path. The folder that is to hold both.
 
     Raises:
-        ValueError: if label images cannot hold the annotations.
+        ValueError: if label images cannot hold the annotations, or one lies wholly under others.
     """
     _folders.check_one_class(annotations, NAME)
-    dataset = AnnotatedDataset.from_annotations(annotations)
-    for image_id, (stem, image) in enumerate(_folders.by_stem(annotations).items()):
-        masks, _ = dataset.load_mask(image_id)
-        count = masks.shape[-1]
-        if count > np.iinfo(np.uint16).max:
-            raise ValueError(f"{image.path}: {count} instances, but 16 bits count up to 65535.")
-        labels = np.zeros(masks.shape[:2], np.uint16)
-        for index in np.argsort(-masks.sum(axis=(0, 1)), kind="stable"):
-            labels[masks[..., index]] = index + 1
-        _folders.write_png(Path(path) / "labels" / f"{stem}.png", labels)
+    for stem, image in _folders.by_stem(annotations).items():
+        labels, instances = _folders.paint(image, NAME)
+        if len(instances) > np.iinfo(np.uint16).max:
+            raise ValueError(
+                f"{image.path}: {len(instances)} instances, but 16 bits count up to 65535."
+            )
+        _folders.write_png(Path(path) / "labels" / f"{stem}.png", labels.astype(np.uint16))
         _folders.copy_image(image, Path(path) / "images")
 
 

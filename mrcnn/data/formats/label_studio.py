@@ -45,6 +45,7 @@ from mrcnn.images.rle import mask_to_rle
 from mrcnn.images.texts import read_json
 
 NAME = "label_studio"
+HOLDS_SCORES = True
 WHAT = "a Label Studio export"
 # The types of results that are regions; the labels of a region are under the name of its type.
 REGIONS = ("polygon", "rectangle", "ellipse", "brush", "bitmask")

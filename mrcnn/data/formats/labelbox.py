@@ -31,6 +31,7 @@ from mrcnn.images.rle import decode_rle, mask_to_rle
 from mrcnn.images.texts import read_json, read_text
 
 NAME = "labelbox"
+HOLDS_SCORES = True
 WHAT = "a Labelbox export"
 ONTOLOGY = ".ontology.json"  # the list of classes, which is written beside the rows
 MASKS = "masks"  # the folder of downloaded masks, beside the file

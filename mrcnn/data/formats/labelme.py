@@ -43,6 +43,7 @@ from mrcnn.images.outlines import trace
 from mrcnn.images.texts import read_json, read_text
 
 NAME = "labelme"
+HOLDS_SCORES = True
 WHAT = "a LabelMe file"
 LABELS = "labels.txt"  # the list of classes that LabelMe takes as --labels
 NO_CLASSES = ("__ignore__", "_background_")  # entries of that list with a meaning of their own

@@ -8,21 +8,20 @@ from collections import defaultdict
 from dataclasses import replace
 
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from mrcnn.data.annotations import (
     Image,
     Polygons,
     annotated_size,
     is_label_image,
-    iterate_masks,
-    read_labels,
+    iterate_rles,
 )
 from mrcnn.data.lint.polygons import crossing, overhang
 from mrcnn.data.lint.record import Checked, Limits, Object
 from mrcnn.images.files import read_image
-from mrcnn.images.masks import mask_bounds
 from mrcnn.images.overlaps import rle_overlaps, to_xywh, xywh_overlaps
-from mrcnn.images.rle import mask_to_rle
+from mrcnn.images.rle import rle_region
 
 DUPLICATE_IOU = 0.9  # two objects of one class with a higher IoU are one object drawn twice
 BOX_IOU = 0.8  # a box with a lower IoU with the bounds of its mask belongs to something else,
@@ -56,14 +55,10 @@ def collect(image: Image) -> Checked:
     if size is None:
         return checked
     for instance in image.instances:
-        if is_label_image(instance.shape):
-            labels = read_labels(instance.shape)
-            for number in range(1, int(labels.max(initial=0)) + 1):
-                _check_mask(checked, instance, f"label {number}", labels == number)
-        elif instance.shape is not None:
-            _check_shape(checked, instance, size)
-        else:
+        if instance.shape is None:
             _check_box(checked, instance, size)
+        else:
+            _check_shape(checked, instance, size)
     return checked
 
 
@@ -131,9 +126,11 @@ def _check_box(checked, instance, size):
 
 
 def _check_shape(checked, instance, size):
-    """Checks an object that has a shape of its own."""
+    """Checks an object that has a shape, or all objects of a label image."""
+    height, width = size
+    alone = replace(checked.image, height=height, width=width, instances=[instance])
     try:
-        ((_, mask),) = iterate_masks(replace(checked.image, instances=[instance]))
+        codes = [code for _, code in iterate_rles(alone)]
     except (ValueError, OSError) as error:
         checked.report("unreadable mask", instance.name, str(error))
         return
@@ -146,17 +143,19 @@ def _check_shape(checked, instance, size):
         if point is not None:
             text = f"its outline crosses itself near x {point[0]:.0f}, y {point[1]:.0f}. Redraw it."
             checked.report("self-crossing", instance.name, text)
-    _check_mask(checked, instance, instance.name, mask)
+    for number, code in enumerate(codes, 1):
+        name = f"label {number}" if is_label_image(instance.shape) else instance.name
+        _check_mask(checked, instance, name, code)
 
 
-def _check_mask(checked, instance, name, mask):
-    """Checks a mask, and the box that was given with it."""
-    bounds = mask_bounds(mask)
-    if bounds is None:
+def _check_mask(checked, instance, name, code):
+    """Checks a mask as a run-length code, and the box that was given with it."""
+    area = int(coco_mask.area(code))
+    if not area:
         text = "its mask has no pixel. Remove it, or draw it again."
         checked.report("empty mask", name, text, instance)
         return
-    area = int(mask.sum())
+    bounds = rle_region(code)
     if area == 1:
         text = "its mask is a single pixel. Remove it, or draw it again."
         checked.report("one pixel", name, text)
@@ -171,7 +170,7 @@ def _check_mask(checked, instance, name, mask):
                 "x1, y2, x2). COCO writes boxes as x, y, width, height. Correct or remove the box.",
                 instance,
             )
-    checked.objects.append(Object(instance, name, area, bounds, mask_to_rle(mask)))
+    checked.objects.append(Object(instance, name, area, bounds, code))
 
 
 def _plain(box):

@@ -1,6 +1,7 @@
 """Every fixture in its true layout is recognized by its own format, and by no other."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -135,3 +136,15 @@ def written(annotations, name, folder):
             assert found.classes[instance.class_id - 1][1] == "car"
             instance.class_id = 1
     return Annotations(found.source, [(1, "car")], found.images)
+
+
+@pytest.mark.parametrize("name", sorted(set(WRITTEN) - {"label_images", "mask_folders"}))
+def test_scores_are_written_or_said_to_be_lost(tmp_path, caplog, name):
+    scored = formats.read(FIXTURES["labelme: folder"](tmp_path / "in"))
+    for record in scored.images:
+        record.instances = [replace(instance, score=0.8125) for instance in record.instances]
+    formats.write(scored, tmp_path / "out" / WRITTEN[name][0], name)
+    files = [path for path in (tmp_path / "out").rglob("*") if path.suffix not in (".png", ".jpg")]
+    written = any("0.8125" in path.read_text() for path in files if path.is_file())
+    assert written == getattr(formats.formats()[name], "HOLDS_SCORES", False)
+    assert written != ("no place for scores" in caplog.text)
