@@ -7,12 +7,11 @@ import re
 from pathlib import Path
 
 import numpy as np
-from PIL import Image as PillowImage
 
+from mrcnn.data.formats._files import open_mask
 from mrcnn.errors import reading, shorten
 from mrcnn.images.texts import read_text
 
-LOSSY = (".jpg", ".jpeg", ".webp")
 # Decoding takes about 12 bytes per pixel, and a PNG of one color has a thousand pixels per byte.
 MAX_PIXELS = 2**26
 _LABEL = re.compile(r"(?P<name>[^:\n]+):(?P<rgb>\d+,\d+,\d+):[^:]*:[^:]*$")  # CVAT: labelmap.txt
@@ -141,15 +140,8 @@ def labelmap(names: list[str]) -> str:
 
 @contextlib.contextmanager
 def _open(path):
-    """Opens an image file with Pillow. Every error of the block names the file."""
-    if path.suffix.lower() in LOSSY:
-        raise ValueError(
-            f"{path}: a mask of colors in a file that is compressed with loss. The colors at the "
-            "edges are lost: export the masks as PNG."
-        )
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such mask image. Check the path.")
-    with reading(path, "a mask image"), PillowImage.open(path) as image:
+    """Opens a mask image of a limited size. Every error of the block names the file."""
+    with open_mask(path) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"it has more than {MAX_PIXELS} pixels: cut it into tiles")
         yield image

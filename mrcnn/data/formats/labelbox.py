@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
-from PIL import Image as PillowImage
 
 from mrcnn.data.annotations import Annotations, Image, Rle
+from mrcnn.data.formats._files import open_mask
 from mrcnn.data.formats._folders import inside, size_of
 from mrcnn.data.formats._tools import (
     Builder,
@@ -334,7 +334,7 @@ class _Masks:
 
 def _pixels(path, size):
     """Returns the colors of a mask file, uint8 [height, width, 3]."""
-    with reading(path, "a mask"), PillowImage.open(path) as image:
+    with open_mask(path) as image:
         if image.height > size[0] or image.width > size[1]:
             raise ValueError(f"it is {image.height}x{image.width}, larger than its image")
         return np.asarray(image.convert("RGB"))
