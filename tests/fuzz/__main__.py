@@ -6,7 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "weights")]
+TESTS = Path(__file__).parents[1]
+sys.path[:0] = [str(TESTS / name) for name in ("", "weights", "data/formats")]
 
 from fuzz.kinds import KINDS  # noqa: E402 - after the path
 from fuzz.run import run  # noqa: E402

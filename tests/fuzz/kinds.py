@@ -12,6 +12,7 @@ import json
 import pickle
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,12 @@ UNCHECKED = {
     ".csv": "CSV has no checksums",
     ".tif": "TIFF has no checksums",
     ".jpg": "JPEG has no checksums",
+    ".xml": "XML has no checksums",
+    ".yaml": "YAML has no checksums",
+    ".txt": "text has no checksums",
+    ".names": "text has no checksums",
+    ".data": "text has no checksums",
+    ".ndjson": "JSON has no checksums",
 }
 
 Files = dict[str, bytes]
@@ -244,6 +251,34 @@ def _read_coco(folder):
     return _read_dataset(CocoDataset.from_json(folder / "instances.json", folder))
 
 
+def _formats() -> dict[str, Files]:
+    """Returns the examples of all other formats, each in a folder of the name of its format."""
+    from fixtures import FIXTURES
+
+    examples = {}
+    for title, write in FIXTURES.items():
+        name = title.partition(":")[0]
+        examples[title.replace(": ", "_").replace(" ", "_")] = _written(
+            lambda folder, write=write, name=name: write(folder / name)
+        )
+    return examples
+
+
+def _read_format(folder):
+    from mrcnn.data import formats
+    from mrcnn.data.annotations import iterate_rles
+
+    (data,) = folder.iterdir()
+    found = formats.read(data, data.name)
+    images = []
+    for image in found.images:
+        instances = [instance for instance in image.instances if instance.shape is not None]
+        codes = [code["counts"] for _, code in iterate_rles(replace(image, instances=instances))]
+        objects = [(i.class_id, i.crowd, i.box, i.score) for i in image.instances]
+        images.append((image.id, Path(image.path or "").name, objects, codes))
+    return found.classes, images
+
+
 def _labels() -> dict[str, Files]:
     labels = np.zeros((12, 16), np.uint8)
     labels[2:6, 3:9], labels[8:11, 1:4] = 1, 2
@@ -299,6 +334,7 @@ KINDS = {
     "h5": Kind(_h5, _read_weights),
     "folder": Kind(_folders, _read_folder),
     "coco": Kind(_coco, _read_coco),
+    "formats": Kind(_formats, _read_format),
     "labels": Kind(_labels, _read_labels),
     "image": Kind(_images, _read_image),
 }

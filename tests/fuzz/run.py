@@ -107,7 +107,9 @@ class Child:
         return "fault", f"a crash with status {process.returncode}"
 
     def _start(self) -> subprocess.Popen:
-        path = os.pathsep.join(map(str, (TESTS, TESTS / "weights", TESTS.parent)))
+        path = os.pathsep.join(
+            map(str, (TESTS, TESTS / "weights", TESTS / "data/formats", TESTS.parent))
+        )
         quiet = {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
         command = [sys.executable, "-m", "fuzz.child", self.kind, *map(str, self.paths)]
         with open(self.folder / "stderr", "w+") as stderr:
