@@ -7,6 +7,7 @@ costs a bounded amount of time and memory, and the number of steps is limited.
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import pickle
@@ -57,7 +58,7 @@ class _Array:
             raise Refused(f"an array of shape {shorten(shape)}")
         # A view of the bytes that were read, whatever shape the pickle claims.
         self.value = np.frombuffer(data, dtype.value)
-        if product(shape) != self.value.size:
+        if math.prod(shape) != self.value.size:
             raise Refused(f"an array of shape {shape} with data for {self.value.size} numbers")
         self.value = self.value.reshape(shape, order="F" if fortran else "C")
 
@@ -390,15 +391,3 @@ def are_sizes(values: Any) -> bool:
     return len(values) <= MAX_AXES and all(
         isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 2**63 for n in values
     )
-
-
-def product(shape: Iterable[int]) -> int:
-    """Returns the number of entries of an array, in integers of any size.
-
-    Args:
-        shape: iterable of int.
-    """
-    count = 1
-    for side in shape:
-        count *= side
-    return count
