@@ -245,10 +245,6 @@ _OPCODES = """
     APPENDS LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT DICT SETITEM SETITEMS PUT BINPUT
     LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD PERSID BINPERSID
 """
-_OWN = {
-    name: getattr(_Unpickler, f"load_{name.lower()}")
-    for name in ("BUILD", "REDUCE", "BYTEARRAY8", "SETITEM", "SETITEMS", "DICT")
-}
 
 
 def _counted(function):
@@ -266,7 +262,9 @@ def _refuse(unpickler):
 _Unpickler.dispatch = {code: _refuse for code in pickle._Unpickler.dispatch}
 for _name in _OPCODES.split():
     _code = getattr(pickle, _name)[0]
-    _Unpickler.dispatch[_code] = _counted(_OWN.get(_name) or pickle._Unpickler.dispatch[_code])
+    # Python's table holds functions, so that a method of ours has to be looked up by its name.
+    _method = getattr(_Unpickler, pickle._Unpickler.dispatch[_code].__name__)
+    _Unpickler.dispatch[_code] = _counted(_method)
 
 
 def _check_keys(keys: Iterable[Any]) -> None:
