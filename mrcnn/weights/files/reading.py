@@ -11,7 +11,6 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -19,6 +18,7 @@ import numpy as np
 
 from mrcnn.errors import reading, shorten
 from mrcnn.weights.files.heaps import check_heaps
+from mrcnn.weights.files.mapping import existing_file
 
 # Weights in a file, and layers in it. ResNet-101 with all heads has 690 in 240 layers.
 MAX_WEIGHTS = 4_000
@@ -87,7 +87,7 @@ def open_weights(path: str | os.PathLike) -> Iterator[dict[str, LayerWeights]]:
         FileNotFoundError: no such file.
         ValueError: not HDF5, truncated, or in another layout. The message names the file.
     """
-    path = _existing(path)
+    path = existing_file(path)
     with ExitStack() as stack:
         with reading(path, _EXPECTED):
             longest = check_heaps(path)
@@ -148,20 +148,11 @@ def open_file(path: str | os.PathLike) -> Iterator[h5py.File]:
         FileNotFoundError: no such file.
         ValueError: not HDF5, or damaged. The message names the file.
     """
-    path = _existing(path)
+    path = existing_file(path)
     with reading(path, _EXPECTED):
         check_heaps(path)
         with h5py.File(path, "r") as file:
             yield file
-
-
-def _existing(path) -> Path:
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"No weight file {path}" + (": it is a folder." if path.is_dir() else ".")
-        )
-    return path
 
 
 def _layers(file, path, longest) -> dict[str, LayerWeights]:

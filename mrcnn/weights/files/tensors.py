@@ -12,7 +12,6 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ import numpy as np
 from mrcnn.errors import reading, shorten
 from mrcnn.images.atomic import atomic_path
 from mrcnn.weights.files import pickles, zips
-from mrcnn.weights.files.mapping import MappedFile, NumberType
+from mrcnn.weights.files.mapping import MappedFile, NumberType, existing_file
 from mrcnn.weights.files.pickles import Refused, are_sizes
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of a file from before 2020
@@ -88,7 +87,7 @@ def read_torch(path: str | os.PathLike) -> Any:
         FileNotFoundError: no such file.
         ValueError: damaged, compressed, or with anything but weights. The message names the file.
     """
-    path = _existing(path)
+    path = existing_file(path)
     with reading(path, "a PyTorch checkpoint"):
         file = MappedFile(path)
         read = _read_zip if zips.starts_zip(file) else _read_old
@@ -106,7 +105,7 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
         FileNotFoundError: no such file.
         ValueError: damaged, or with bytes that belong to no array. The message names the file.
     """
-    path = _existing(path)
+    path = existing_file(path)
     with reading(path, "a safetensors file"):
         file = MappedFile(path)
         length = int.from_bytes(file.read(0, 8), "little")
@@ -146,13 +145,6 @@ def write_safetensors(path: str | os.PathLike, arrays: Mapping[str, np.ndarray])
         file.write(len(text).to_bytes(8, "little") + text)
         for array in arrays.values():
             file.write(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
-
-
-def _existing(path) -> Path:
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"No weight file {path}.")
-    return path
 
 
 # --- safetensors ---------------------------------------------------------------------------------
