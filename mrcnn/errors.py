@@ -46,7 +46,7 @@ class _Shortened(reprlib.Repr):
 _shortened = _Shortened()
 
 
-def shorten(value: Any) -> str:
+def shorten(value: Any, limit: int = MAX_VALUE) -> str:
     """Returns the `repr` of a value of a file, cut to a length that fits into an error text.
 
     The cost does not depend on the size of the value: only the first entries of the first two
@@ -54,14 +54,15 @@ def shorten(value: Any) -> str:
 
     Args:
         value: any. The value, as it was read from the file.
+        limit: int. The largest number of characters. Defaults to 80.
 
     Returns:
-        str. At most 80 characters; a text that was cut holds "...".
+        str. At most `limit` characters; a text that was cut holds "...".
     """
     text = _shortened.repr(value)
-    if len(text) <= MAX_VALUE:
+    if len(text) <= limit:
         return text
-    half = (MAX_VALUE - 3) // 2
+    half = (limit - 3) // 2
     return text[:half] + "..." + text[len(text) - half :]
 
 
