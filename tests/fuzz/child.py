@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 MEMORY = 2 * 2**30  # bytes that reading one mutant may take
-MAX_TEXT = 1200  # characters of an error
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 # What a reader never does. See the table of audit events of Python.
 FORBIDDEN = ("os.system", "os.exec", "os.fork", "os.posix_spawn", "subprocess.Popen", "pty.spawn")
 FORBIDDEN += ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.symlink", "shutil.rmtree")
@@ -30,7 +30,7 @@ def _watch(event, arguments):
     """Notes everything that harms."""
     if event in FORBIDDEN:
         _events.append(f"{event} {arguments!r}"[:200])
-    elif event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+"):
+    elif event == "open" and arguments[2] & WRITING:  # os.open has no mode
         if arguments[0] != os.devnull:
             _events.append(f"open {arguments[0]!r} to write"[:200])
 
@@ -85,6 +85,8 @@ def judge(read: Any, folder: Path, expected: set[str]) -> tuple[str, str]:
 
 
 def _refusal(error, folder) -> tuple[str, str]:
+    from mrcnn.errors import MAX_TEXT
+
     text = str(error)
     if len(text) > MAX_TEXT:
         return "fault", f"an error of {len(text)} characters: {text[:200]}"

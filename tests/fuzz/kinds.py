@@ -211,7 +211,7 @@ def _read_folder(folder):
 
 
 # --- Annotations and images ----------------------------------------------------------------------
-def _picture():
+def _pixels():
     return np.random.default_rng(0).integers(0, 255, (12, 16, 3), np.uint8)
 
 
@@ -241,7 +241,7 @@ def _coco() -> dict[str, Files]:
         ],
         "categories": [{"id": 3, "name": "cell"}, {"id": 4, "name": "dish"}],
     }
-    image = _encoded(_picture(), "png")
+    image = _encoded(_pixels(), "png")
     return {"instances": {"instances.json": json.dumps(content).encode(), "a.png": image}}
 
 
@@ -282,7 +282,7 @@ def _read_format(folder):
 def _labels() -> dict[str, Files]:
     labels = np.zeros((12, 16), np.uint8)
     labels[2:6, 3:9], labels[8:11, 1:4] = 1, 2
-    image = _encoded(_picture(), "png")
+    image = _encoded(_pixels(), "png")
     return {
         name: {"images/a.png": image, f"labels/a.{suffix}": _encoded(array, format)}
         for name, suffix, format, array in (
@@ -307,15 +307,15 @@ def _read_dataset(dataset):
 
 
 def _images() -> dict[str, Files]:
-    gray = _picture()[..., 0]
+    gray = _pixels()[..., 0]
     return {
         name: {f"a.{name[:3]}": _encoded(array, format)}
         for name, format, array in (
-            ("png", "png", _picture()),
+            ("png", "png", _pixels()),
             ("png16", "png", gray.astype("uint16") * 200),
-            ("tiff", "tiff", _picture()),
+            ("tiff", "tiff", _pixels()),
             ("tif16", "tiff", gray.astype("uint16") * 200),
-            ("jpg", "jpeg", _picture()),
+            ("jpg", "jpeg", _pixels()),
         )
     }
 

@@ -107,10 +107,10 @@ class Child:
         return "fault", f"a crash with status {process.returncode}"
 
     def _start(self) -> subprocess.Popen:
-        path = os.pathsep.join(
-            map(str, (TESTS, TESTS / "weights", TESTS / "data/formats", TESTS.parent))
-        )
-        quiet = {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+        folders = [TESTS, TESTS / "weights", TESTS / "data/formats", TESTS.parent]
+        path = os.pathsep.join(map(str, folders))
+        # A module that only an error imports would be written as bytecode, which looks like harm.
+        quiet = {"OMP_NUM_THREADS": "1", "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
         command = [sys.executable, "-m", "fuzz.child", self.kind, *map(str, self.paths)]
         with open(self.folder / "stderr", "w+") as stderr:
             self._process = subprocess.Popen(

@@ -326,3 +326,15 @@ def test_a_name_that_is_not_there_is_a_key_error(saved):
         assert "nothing" not in layers["conv1"] and layers["conv1"].get("nothing") is None
         with pytest.raises(KeyError):
             layers["conv1"]["nothing"]
+
+
+def test_the_state_of_an_optimizer_is_checked_within_limits(saved, tmp_path):
+    path, _ = saved
+    with pytest.raises(FileNotFoundError, match="nothing.h5"):
+        h5.check_optimizer(tmp_path / "nothing.h5")
+    with h5py.File(path, "a") as file:
+        for i in range(10):  # 640 MB of numbers that are not stored
+            name = f"optimizer_weights/a{i}"
+            file.create_dataset(name, (2**24,), "float32", chunks=(2**16,))
+    with pytest.raises(ValueError, match="a.h5: with 'a4' of shape .* claims 335,"):
+        h5.check_optimizer(path)

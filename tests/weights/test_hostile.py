@@ -50,7 +50,7 @@ ZIPS = {
     "method in the local header": (lambda d: d[:8] + b"\x08" + d[9:], "two headers"),
     "claimed size": (
         lambda d: d.replace(struct.pack("<2I", 24, 24), struct.pack("<2I", 2**31, 2**31)),
-        "checksum",
+        "the end of its member",
     ),
     "encrypted": (
         lambda d: replaced(d, b"PK\1\2\x14\x03\x14\x00\x00", b"PK\1\2\x14\x03\x14\x00\x01"),
@@ -85,8 +85,24 @@ def test_zip_files_with_wrong_members(check, case):
     check("content.pth", zipped(members), message)
 
 
+def nested(count, size):
+    """Returns a zip file of members inside of each other, without their checksums."""
+    data, directory = bytes(size), b""
+    for number in reversed(range(count)):
+        name = b"%06d" % number
+        numbers = (0, len(data), len(data), len(name))
+        place = number * (30 + len(name))
+        directory += struct.pack("<4s6H3I5H2I", b"PK\1\2", *[0] * 6, *numbers, *[0] * 5, place)
+        directory += name
+        data = struct.pack("<4s5H3I2H", b"PK\3\4", *[0] * 5, *numbers, 0) + name + data
+    end = (0, 0, count, count, len(directory), len(data), 0)
+    return data + directory + struct.pack("<4s4H2IH", b"PK\5\6", *end)
+
+
 def test_overlapping_members(check):
     check("content.pth", overlapping(), "its members overlap")
+    # To compute their checksums, if these were right, would read 6 GB.
+    check("content.pth", nested(2000, 3_000_000), "its members overlap")
 
 
 def test_compressed_pickles(check):
@@ -200,6 +216,31 @@ def classes(count, units=1024, **others):
     return lambda path: layered(path, layers)
 
 
+def texts(path):
+    """Writes 3,000 names that all stand for one text of 2 MB."""
+    names = ["x" * 2_000_000] + [f"{i}" for i in range(2999)]
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = np.array(names, h5py.string_dtype())
+    data = path.read_bytes()
+    start = data.index(struct.pack("<I", 2_000_000))
+    path.write_bytes(data[:start] + data[start : start + 16] * 3000 + data[start + 48_000 :])
+
+
+def heaps(path):
+    """Appends 20,000 heaps that lie inside of each other."""
+    layered(path, {"a": {"w": ((1,), {})}})
+    count, item = 20_000, struct.Struct("<HH4xQ")
+    sizes = [32 * (count - i) for i in range(count)]
+    used_or_free = [item.pack(1, 1, 16), item.pack(0, 0, 32)] * (count // 2 - 1)
+    objects = [*used_or_free, item.pack(1, 1, 16), item.pack(1, 1, 0)]
+    parts = [
+        b"GCOL\1\0\0\0" + struct.pack("<Q", size) + part
+        for size, part in zip(sizes, objects, strict=True)
+    ]
+    with open(path, "ab") as file:
+        file.write(b"".join(parts))
+
+
 HDF5 = {
     "8 TB": (lambda p: layered(p, {"a": CLAIM}), "claim"),
     "many claims": (
@@ -208,6 +249,8 @@ HDF5 = {
     ),
     "links to one array": (links, "claim"),
     "links to one group": (many_links, "claim"),
+    "names of one text": (texts, "claims 6,000,"),
+    "heaps in heaps": (heaps, "its heaps overlap"),
     "a layer twice": (lambda p: layered(p, {"a": CLAIM}, ["a", "a"]), "expected each once"),
     "layers": (lambda p: layered(p, {}, [f"{i}" for i in range(4001)]), "at most 4000"),
     "a name with a damaged letter": (

@@ -21,10 +21,18 @@ import h5py
 import keras
 import numpy as np
 
-from mrcnn.errors import reading
+from mrcnn.errors import shorten
 from mrcnn.images.atomic import atomic_path
 from mrcnn.network.layers.basic import layer_weights
-from mrcnn.weights.files.reading import METADATA, NESTED, finite, numbers, open_file, own
+from mrcnn.weights.files.reading import (
+    MAX_UNSTORED_BYTES,
+    METADATA,
+    NESTED,
+    finite,
+    numbers,
+    open_file,
+    own,
+)
 
 logger = logging.getLogger("mrcnn")
 
@@ -222,13 +230,21 @@ def check_optimizer(path: str | os.PathLike) -> None:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not HDF5, damaged, or with values that are not finite.
+        ValueError: not HDF5, damaged, with values that are not finite, or with arrays much larger
+            than the file.
     """
-    with reading(path, "a checkpoint"), open_file(path) as file:
+    with open_file(path) as file:
         if _OPTIMIZER not in file:
             return
-        group, names = own(file, _OPTIMIZER, path), []
+        group, names, size = own(file, _OPTIMIZER, path), [], 0
         group.visititems(lambda name, item: names.append((name, isinstance(item, h5py.Dataset))))
         for name, is_array in names:
             if is_array:
-                finite(path, f"{_OPTIMIZER}/{name}", numbers(group, name, path)[()])
+                dataset = numbers(group, name, path)
+                size += dataset.nbytes
+                if size > os.path.getsize(path) + MAX_UNSTORED_BYTES:
+                    raise ValueError(
+                        f"{path}: with {shorten(name)} of shape {dataset.shape}, its optimizer "
+                        f"claims {size:,} bytes, much more than the file holds."
+                    )
+                finite(path, f"{_OPTIMIZER}/{name}", dataset[()])

@@ -17,11 +17,14 @@ _HEADER = 16  # bytes of the header of a heap, and of each object in it
 _OBJECT = struct.Struct("<HH4xQ")  # index, references, size
 
 
-def check_heaps(path: str | os.PathLike) -> None:
+def check_heaps(path: str | os.PathLike) -> int:
     """Raises an error if the HDF5 library would hang in a global heap.
 
     Args:
         path: str or path. The file.
+
+    Returns:
+        The size in bytes of the longest text of variable length.
 
     Raises:
         ValueError: a damaged heap, or not an HDF5 file with addresses of 8 bytes.
@@ -32,16 +35,24 @@ def check_heaps(path: str | os.PathLike) -> None:
     place = 13 if start[8:9] in (b"\x00", b"\x01") else 9
     if start[:8] != _SIGNATURE or start[place : place + 2] != b"\x08\x08":
         raise ValueError("it does not start as an HDF5 file")
+    longest = count = 0
     heap = file.memory.find(_HEAP)
     while heap >= 0:
         size = int.from_bytes(file.memory[heap + 8 : heap + 16], "little")
         if heap + size <= len(file):  # otherwise the library refuses it, or these are numbers
-            _check_heap(file.memory, heap, heap + size)
+            sizes = _object_sizes(file.memory, heap, heap + size)
+            longest = max([longest, *sizes])
+            # Heaps inside of each other would take quadratic time.
+            count += len(sizes)
+            if count * _HEADER > len(file):
+                raise ValueError(f"its heaps overlap at byte {heap}")
         heap = file.memory.find(_HEAP, heap + 1)
+    return longest
 
 
-def _check_heap(memory, start, stop):
-    """Checks that the objects of a heap fill it."""
+def _object_sizes(memory, start, stop):
+    """Returns the sizes of the objects of a heap (0: free space), which must fill it."""
+    sizes = []
     position = start + _HEADER
     while position + _HEADER <= stop:
         index, _, size = _OBJECT.unpack_from(memory, position)
@@ -49,4 +60,6 @@ def _check_heap(memory, start, stop):
         step = size if index == 0 else _HEADER + size + -size % 8
         if step < _HEADER or position + step > stop:
             raise ValueError(f"its heap at byte {start} is damaged at byte {position}")
+        sizes.append(size if index else 0)
         position += step
+    return sizes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,23 @@ class NumberType:
     def itemsize(self) -> int:
         """The size of one number in bytes."""
         return np.dtype(self.dtype).itemsize
+
+
+def existing_file(path: str | os.PathLike) -> Path:
+    """Returns the path of a weight file.
+
+    Args:
+        path: str or path.
+
+    Raises:
+        FileNotFoundError: no such file, or a folder.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"No weight file {path}" + (": it is a folder." if path.is_dir() else ".")
+        )
+    return path
 
 
 class MappedFile:

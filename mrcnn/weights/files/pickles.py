@@ -7,6 +7,7 @@ costs a bounded amount of time and memory, and the number of steps is limited.
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import pickle
@@ -57,7 +58,7 @@ class _Array:
             raise Refused(f"an array of shape {shorten(shape)}")
         # A view of the bytes that were read, whatever shape the pickle claims.
         self.value = np.frombuffer(data, dtype.value)
-        if product(shape) != self.value.size:
+        if math.prod(shape) != self.value.size:
             raise Refused(f"an array of shape {shape} with data for {self.value.size} numbers")
         self.value = self.value.reshape(shape, order="F" if fortran else "C")
 
@@ -244,10 +245,6 @@ _OPCODES = """
     APPENDS LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT DICT SETITEM SETITEMS PUT BINPUT
     LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD PERSID BINPERSID
 """
-_OWN = {
-    name: getattr(_Unpickler, f"load_{name.lower()}")
-    for name in ("BUILD", "REDUCE", "BYTEARRAY8", "SETITEM", "SETITEMS", "DICT")
-}
 
 
 def _counted(function):
@@ -265,7 +262,9 @@ def _refuse(unpickler):
 _Unpickler.dispatch = {code: _refuse for code in pickle._Unpickler.dispatch}
 for _name in _OPCODES.split():
     _code = getattr(pickle, _name)[0]
-    _Unpickler.dispatch[_code] = _counted(_OWN.get(_name) or pickle._Unpickler.dispatch[_code])
+    # Python's table holds functions, so that a method of ours has to be looked up by its name.
+    _method = getattr(_Unpickler, pickle._Unpickler.dispatch[_code].__name__)
+    _Unpickler.dispatch[_code] = _counted(_method)
 
 
 def _check_keys(keys: Iterable[Any]) -> None:
@@ -390,15 +389,3 @@ def are_sizes(values: Any) -> bool:
     return len(values) <= MAX_AXES and all(
         isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 2**63 for n in values
     )
-
-
-def product(shape: Iterable[int]) -> int:
-    """Returns the number of entries of an array, in integers of any size.
-
-    Args:
-        shape: iterable of int.
-    """
-    count = 1
-    for side in shape:
-        count *= side
-    return count

@@ -11,7 +11,6 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import h5py
@@ -19,6 +18,7 @@ import numpy as np
 
 from mrcnn.errors import reading, shorten
 from mrcnn.weights.files.heaps import check_heaps
+from mrcnn.weights.files.mapping import existing_file
 
 # Weights in a file, and layers in it. ResNet-101 with all heads has 690 in 240 layers.
 MAX_WEIGHTS = 4_000
@@ -87,10 +87,11 @@ def open_weights(path: str | os.PathLike) -> Iterator[dict[str, LayerWeights]]:
         FileNotFoundError: no such file.
         ValueError: not HDF5, truncated, or in another layout. The message names the file.
     """
-    path = _existing(path)
+    path = existing_file(path)
     with ExitStack() as stack:
         with reading(path, _EXPECTED):
-            layers = _layers(stack.enter_context(_open(path)), path)
+            longest = check_heaps(path)
+            layers = _layers(stack.enter_context(h5py.File(path, "r")), path, longest)
         yield layers
 
 
@@ -122,7 +123,8 @@ def read_metadata(path: str | os.PathLike) -> dict[str, Any]:
         if METADATA not in file.attrs:
             return {}
         try:
-            found = json.loads(_attribute(file, METADATA, path))
+            # One text is no longer than the file, and a list is refused below.
+            found = json.loads(_attribute(file, METADATA, path, os.path.getsize(path)))
         except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(
                 f"{path}: the attribute {METADATA} is not valid JSON: {error}."
@@ -146,33 +148,21 @@ def open_file(path: str | os.PathLike) -> Iterator[h5py.File]:
         FileNotFoundError: no such file.
         ValueError: not HDF5, or damaged. The message names the file.
     """
-    path = _existing(path)
-    with reading(path, _EXPECTED), _open(path) as file:
-        yield file
+    path = existing_file(path)
+    with reading(path, _EXPECTED):
+        check_heaps(path)
+        with h5py.File(path, "r") as file:
+            yield file
 
 
-def _open(path) -> h5py.File:
-    check_heaps(path)
-    return h5py.File(path, "r")
-
-
-def _existing(path) -> Path:
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"No weight file {path}" + (": it is a folder." if path.is_dir() else ".")
-        )
-    return path
-
-
-def _layers(file, path) -> dict[str, LayerWeights]:
+def _layers(file, path, longest) -> dict[str, LayerWeights]:
     """Returns the layers of a file that have weights, by name, without reading them."""
     layers: dict[str, dict[str, h5py.Dataset]] = {}
     root = file
     if "model_weights" in file and not any(key.startswith("layer_names") for key in file.attrs):
         root = own(file, "model_weights", path)  # a complete model, saved by Keras
     count = size = 0
-    names = _read_names(root, "layer_names", path)
+    names = _read_names(root, "layer_names", path, longest)
     lost = [name for name in names if name not in root]
     unlisted = sorted(set(root) - set(names) - _NO_LAYERS)
     if lost and unlisted:
@@ -181,7 +171,7 @@ def _layers(file, path) -> dict[str, LayerWeights]:
             f"and has {shorten(unlisted[0])}, which it does not list. Copy or download it again."
         )
     for name in names:
-        datasets = _layer(root, name, path) if name in root else {}
+        datasets = _layer(root, name, path, longest) if name in root else {}
         for weight, dataset in datasets.items():
             count += 1
             size += dataset.nbytes
@@ -194,7 +184,7 @@ def _layers(file, path) -> dict[str, LayerWeights]:
     return {name: LayerWeights(datasets, path) for name, datasets in layers.items() if datasets}
 
 
-def _read_names(item, name, path) -> list[str]:
+def _read_names(item, name, path, longest) -> list[str]:
     """Returns a list of names from an attribute, which may be split into `name0`, `name1` ..."""
     keys = [name] if name in item.attrs else []
     while name not in item.attrs and f"{name}{len(keys)}" in item.attrs:
@@ -204,24 +194,34 @@ def _read_names(item, name, path) -> list[str]:
             f"{path}: {shorten(item.name)} has no attribute {name!r}. Expected weights in the "
             "layout of Keras 2 and of Matterport's Mask_RCNN, which save() writes too."
         )
-    values = [value for key in keys for value in np.ravel(_attribute(item, key, path))]
-    names = [value.decode() if isinstance(value, bytes) else str(value) for value in values]
-    if len(names) > MAX_WEIGHTS or len(set(names)) < len(names):
-        raise ValueError(
-            f"{path}: {shorten(item.name)} lists {len(names)} names in {name!r}, expected each "
-            f"once and at most {MAX_WEIGHTS}."
-        )
+    names: list[str] = []
+    for key in keys:
+        values = np.ravel(_attribute(item, key, path, longest))
+        names += [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+        if len(names) > MAX_WEIGHTS or len(set(names)) < len(names):
+            raise ValueError(
+                f"{path}: {shorten(item.name)} lists {len(names)} names in {name!r}, expected each "
+                f"once and at most {MAX_WEIGHTS}."
+            )
     return names
 
 
-def _attribute(item, key, path) -> Any:
-    """Returns an attribute of text, unless it claims to be larger than the file."""
+def _attribute(item, key, path, longest) -> Any:
+    """Returns an attribute of text, unless it claims to be larger than the file.
+
+    The texts of variable length have up to `longest` bytes each.
+    """
     attribute = item.attrs.get_id(key)
+    kind = attribute.get_type()
     # The HDF5 library can crash in sequences of variable length that are no text.
-    if not isinstance(attribute.get_type(), h5py.h5t.TypeStringID):
+    if not isinstance(kind, h5py.h5t.TypeStringID):
         raise ValueError(f"{path}: the attribute {shorten(key)} is not text.")
-    claimed = math.prod(attribute.shape) * attribute.dtype.itemsize
-    if claimed > os.path.getsize(path):
+    count, size = math.prod(attribute.shape), os.path.getsize(path)
+    claimed, limit = count * attribute.dtype.itemsize, size
+    if kind.is_variable_str() and claimed <= size:
+        # Many of them can stand for the same text, which is copied for each.
+        claimed, limit = count * longest, size + MAX_UNSTORED_BYTES
+    if claimed > limit:
         raise ValueError(f"{path}: the attribute {shorten(key)} claims {claimed:,} bytes.")
     return item.attrs[key]
 
@@ -236,13 +236,13 @@ def _layers_of(group: str, datasets: dict) -> dict:
     return layers
 
 
-def _layer(file, name, path) -> dict:
+def _layer(file, name, path, longest) -> dict:
     """Returns the datasets of a group by name, in order, without reading them."""
     group = own(file, name, path)
     if not isinstance(group, h5py.Group):
         raise ValueError(f"{path}: {shorten(name)} is not a group of weights.")
     datasets = {}
-    for weight in _read_names(group, "weight_names", path):
+    for weight in _read_names(group, "weight_names", path, longest):
         datasets[weight] = numbers(group, weight, path)
     return datasets
 

@@ -8,10 +8,10 @@ file only claims. The pickles inside are read by `pickles.py`, the zip file by `
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,8 @@ import numpy as np
 from mrcnn.errors import reading, shorten
 from mrcnn.images.atomic import atomic_path
 from mrcnn.weights.files import pickles, zips
-from mrcnn.weights.files.mapping import MappedFile, NumberType
-from mrcnn.weights.files.pickles import Refused, are_sizes, product
+from mrcnn.weights.files.mapping import MappedFile, NumberType, existing_file
+from mrcnn.weights.files.pickles import Refused, are_sizes
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of a file from before 2020
 _PROTOCOL = 1001  # the second one
@@ -87,7 +87,7 @@ def read_torch(path: str | os.PathLike) -> Any:
         FileNotFoundError: no such file.
         ValueError: damaged, compressed, or with anything but weights. The message names the file.
     """
-    path = _existing(path)
+    path = existing_file(path)
     with reading(path, "a PyTorch checkpoint"):
         file = MappedFile(path)
         read = _read_zip if zips.starts_zip(file) else _read_old
@@ -105,7 +105,7 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
         FileNotFoundError: no such file.
         ValueError: damaged, or with bytes that belong to no array. The message names the file.
     """
-    path = _existing(path)
+    path = existing_file(path)
     with reading(path, "a safetensors file"):
         file = MappedFile(path)
         length = int.from_bytes(file.read(0, 8), "little")
@@ -117,7 +117,7 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
         entries = _header(file.read(8, length))
         _check_cover(entries, len(file) - 8 - length)
         return {
-            name: file.numbers(8 + length + start, product(shape), kind).reshape(shape)
+            name: file.numbers(8 + length + start, math.prod(shape), kind).reshape(shape)
             for name, (kind, shape, start, _) in entries.items()
         }
 
@@ -147,13 +147,6 @@ def write_safetensors(path: str | os.PathLike, arrays: Mapping[str, np.ndarray])
             file.write(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
 
 
-def _existing(path) -> Path:
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"No weight file {path}.")
-    return path
-
-
 # --- safetensors ---------------------------------------------------------------------------------
 def _header(text: bytes) -> dict[str, tuple[NumberType, tuple[int, ...], int, int]]:
     """Returns type, shape, start and stop of each array by name."""
@@ -177,7 +170,7 @@ def _header(text: bytes) -> dict[str, tuple[NumberType, tuple[int, ...], int, in
                 f"{shorten(offsets)}"
             )
         start, stop = offsets
-        if stop - start != product(shape) * _SAFE[kind].itemsize:
+        if stop - start != math.prod(shape) * _SAFE[kind].itemsize:
             raise ValueError(f"{shorten(name)} has shape {shape}, but {stop - start} bytes")
         entries[name] = _SAFE[kind], tuple(shape), start, stop
     return entries
@@ -310,7 +303,7 @@ def _rebuild(storage, offset, shape, strides, *_):
     if not are_sizes(shape) or not are_sizes(strides) or len(shape) != len(strides):
         raise Refused("a tensor without a valid shape and storage")
     # Tensors that repeat numbers, by a stride of 0, can claim any size.
-    if product(shape) > storage.count:
+    if math.prod(shape) > storage.count:
         raise Refused(f"a tensor of shape {shape}, which exceeds its storage of {storage.count}")
     return _Tensor(storage, offset, shape, strides)
 
