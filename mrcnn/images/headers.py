@@ -243,8 +243,8 @@ def _read_pnm(data: bytes) -> Header:
     bits = 1 if kind in (1, 4) else int(found[4] or 255).bit_length()
     check_size(height, width, 2 if bits > 8 else 1)
     samples = height * width * (3 if kind in (3, 6) else 1)
-    stored = {True: samples // 8, False: samples * (2 if bits > 8 else 1)}[kind == 4]
     # As text, a sample takes at least one digit.
+    stored = samples // 8 if kind == 4 else samples * (2 if bits > 8 else 1)
     if len(data) < stored + 7:
         raise damaged("the PNM data end too early")
     return Header("pnm", height, width, bits)
