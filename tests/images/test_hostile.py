@@ -38,7 +38,7 @@ def current():
 
 result = {}
 for path in sys.argv[1:]:
-    for name in ("read_image", "read_label_image", "check_image_file"):
+    for name in ("read_image", "read_label_image", "read_size", "check_image_file"):
         before, start = current(), time.monotonic()
         try:
             getattr(files, name)(path)
@@ -218,7 +218,7 @@ FILES = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # the tests of a module are shared out, then it would run again
 def cost(tmp_path_factory):
     """Reads all files in a child process: {name: {function: [error or None, seconds, MiB]}}."""
     folder = tmp_path_factory.mktemp("hostile")
