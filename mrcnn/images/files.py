@@ -14,6 +14,7 @@ import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import cv2
@@ -31,6 +32,7 @@ IMAGE_SUFFIXES = (
     *(".webp", ".avif", ".jp2", ".j2k", ".jpx", ".pnm", ".ppm", ".pgm", ".pbm"),
 )
 _TAIL_BYTES = 2**16  # most files end with the end of their image, the others are read whole
+_BUFFER_BYTES = 1024  # of an open file: the parts of a header are small and far apart
 _BY_OPENCV = ("png", "jpeg", "pnm")  # Pillow decodes the others that are not TIFF
 # A file of more bytes holds more pixels than are read, or something else behind them.
 MAX_FILE_BYTES = 2 * headers.MAX_BYTES
@@ -234,7 +236,8 @@ def read_size(path: str | os.PathLike, upright: bool = True) -> tuple[int, int]:
     """
     path = _existing(path)
     with _naming(path):
-        header, orientation = _read_header(_read_bytes(path))
+        with _open(path) as file:
+            header, orientation = _read_header(headers.FileBytes(file))
         size = header.height, header.width
         return size[::-1] if upright and orientation > 4 else size
 
@@ -255,17 +258,16 @@ def check_image_file(path: str | os.PathLike) -> None:
     """
     path = _existing(path)
     with _naming(path):
-        with path.open("rb") as file:
-            head = file.read(16)
-            size = file.seek(0, 2)
-            file.seek(max(0, size - _TAIL_BYTES))
-            tail = file.read()
-        # In a small file the end may be that of the thumbnail in the header.
-        for signature, end in headers.ENDS.items():
-            if size > _TAIL_BYTES and head.startswith(signature) and end in tail:
-                return
-        data = _read_bytes(path)
-        header, _ = _read_header(data)
+        with _open(path) as file:
+            data: Any = headers.FileBytes(file)
+            # In a small file the end may be that of the thumbnail in the header.
+            for signature, end in headers.ENDS.items():
+                if len(data) > _TAIL_BYTES and data[:16].startswith(signature):
+                    if end in data[len(data) - _TAIL_BYTES :]:
+                        return
+            if headers.kind_of(data) != "tiff":
+                data = data[:]
+            header, _ = _read_header(data)
         if not isinstance(header, tags.Page) and header.kind not in _BY_OPENCV:
             _decode(data, header)  # a format without a fixed end
 
@@ -289,7 +291,7 @@ def _existing(path) -> Path:
     return path
 
 
-def _read_bytes(path):
+def _open(path):
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
         raise ImageError(
@@ -297,7 +299,12 @@ def _read_bytes(path):
             f"({MAX_FILE_BYTES // 2**20} MiB). Cut the image into tiles, or save one image per "
             "file."
         )
-    return path.read_bytes()
+    return path.open("rb", buffering=_BUFFER_BYTES)
+
+
+def _read_bytes(path):
+    with _open(path) as file:
+        return file.read()
 
 
 def _read_header(data) -> tuple[tags.Page | headers.Header, int]:
