@@ -260,11 +260,11 @@ def check_image_file(path: str | os.PathLike) -> None:
     with _naming(path):
         with _open(path) as file:
             data: Any = headers.FileBytes(file)
+            head, tail = data[:16], data[-_TAIL_BYTES:]
             # In a small file the end may be that of the thumbnail in the header.
             for signature, end in headers.ENDS.items():
-                if len(data) > _TAIL_BYTES and data[:16].startswith(signature):
-                    if end in data[len(data) - _TAIL_BYTES :]:
-                        return
+                if len(data) > _TAIL_BYTES and head.startswith(signature) and end in tail:
+                    return
             if headers.kind_of(data) != "tiff":
                 data = data[:]
             header, _ = _read_header(data)
