@@ -34,9 +34,9 @@ def class_name(class_names: Sequence[str], class_id: int) -> str:
 
     Args:
         class_names: list of str, indexed by class id.
-        class_id: int. The class.
+        class_id: int. The class; negative for a crowd of it.
     """
-    number = int(class_id)
+    number = abs(int(class_id))
     return class_names[number] if number < len(class_names) else f"class {number}"
 
 
@@ -56,7 +56,7 @@ def caption_texts(
     """
     name = None
     if class_names:
-        name = ascii_text(class_name(class_names, abs(class_ids[index])), class_ids[index])
+        name = ascii_text(class_name(class_names, class_ids[index]), class_ids[index])
     score = None if scores is None or not scores[index] else f"{scores[index]:.2f}"
     if name and score:
         return [f"{name} {score}", score]

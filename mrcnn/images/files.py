@@ -14,6 +14,7 @@ import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import cv2
@@ -31,6 +32,8 @@ IMAGE_SUFFIXES = (
     *(".webp", ".avif", ".jp2", ".j2k", ".jpx", ".pnm", ".ppm", ".pgm", ".pbm"),
 )
 _TAIL_BYTES = 2**16  # most files end with the end of their image, the others are read whole
+_BUFFER_BYTES = 1024  # of an open file: the parts of a header are small and far apart
+_BY_OPENCV = ("png", "jpeg", "pnm")  # Pillow decodes the others that are not TIFF
 # A file of more bytes holds more pixels than are read, or something else behind them.
 MAX_FILE_BYTES = 2 * headers.MAX_BYTES
 
@@ -183,15 +186,8 @@ def read_image(path: str | os.PathLike, upright: bool = True) -> np.ndarray:
     path = _existing(path)
     with _naming(path):
         data = _read_bytes(path)
-        if headers.kind_of(data) == "tiff":
-            page = tags.read_page(data)
-            image = pixels.show(pixels.read_pixels(data, page), page)
-            orientation = page.orientation
-        else:
-            header = headers.read_header(data)
-            image = _decode(data, header)
-            orientation = tags.orientation(header.exif)
-        image = _in_color(image)
+        header, orientation = _read_header(data)
+        image = _in_color(_decode(data, header))
         return np.ascontiguousarray(_turn(image, orientation) if upright else image)
 
 
@@ -217,14 +213,9 @@ def read_label_image(path: str | os.PathLike) -> np.ndarray:
     path = _existing(path)
     with _naming(path):
         data = _read_bytes(path)
-        if headers.kind_of(data) == "tiff":
-            page = tags.read_page(data)
-            _check_label(page.height, page.width, page.lossy)
-            labels, orientation = pixels.read_pixels(data, page), page.orientation
-        else:
-            header = headers.read_header(data)
-            _check_label(header.height, header.width, header.lossy)
-            labels, orientation = _decode_labels(data, header), tags.orientation(header.exif)
+        header, orientation = _read_header(data)
+        _check_label(header)
+        labels = _decode_labels(data, header)
         if labels.ndim == 3:
             labels = _one_channel(labels)
         return np.ascontiguousarray(_turn(labels, orientation))
@@ -245,13 +236,9 @@ def read_size(path: str | os.PathLike, upright: bool = True) -> tuple[int, int]:
     """
     path = _existing(path)
     with _naming(path):
-        data = _read_bytes(path)
-        if headers.kind_of(data) == "tiff":
-            page = tags.read_page(data)
-            size, orientation = (page.height, page.width), page.orientation
-        else:
-            header = headers.read_header(data)
-            size, orientation = (header.height, header.width), tags.orientation(header.exif)
+        with _open(path) as file:
+            header, orientation = _read_header(headers.FileBytes(file))
+        size = header.height, header.width
         return size[::-1] if upright and orientation > 4 else size
 
 
@@ -271,23 +258,18 @@ def check_image_file(path: str | os.PathLike) -> None:
     """
     path = _existing(path)
     with _naming(path):
-        with path.open("rb") as file:
-            head = file.read(16)
-            size = file.seek(0, 2)
-            file.seek(max(0, size - _TAIL_BYTES))
-            tail = file.read()
-        # In a small file the end may be that of the thumbnail in the header.
-        for signature, end in headers.ENDS.items():
-            if size > _TAIL_BYTES and head.startswith(signature) and end in tail:
-                return
-        data = _read_bytes(path)
-        kind = headers.kind_of(data)
-        if kind == "tiff":
-            tags.read_page(data)
-        elif kind in ("png", "jpeg", "pnm"):
-            headers.read_header(data)
-        else:
-            _decode(data, headers.read_header(data))  # a format without a fixed end
+        with _open(path) as file:
+            data: Any = headers.FileBytes(file)
+            head, tail = data[:16], data[-_TAIL_BYTES:]
+            # In a small file the end may be that of the thumbnail in the header.
+            for signature, end in headers.ENDS.items():
+                if len(data) > _TAIL_BYTES and head.startswith(signature) and end in tail:
+                    return
+            if headers.kind_of(data) != "tiff":
+                data = data[:]
+            header, _ = _read_header(data)
+        if not isinstance(header, tags.Page) and header.kind not in _BY_OPENCV:
+            _decode(data, header)  # a format without a fixed end
 
 
 @contextlib.contextmanager
@@ -309,7 +291,7 @@ def _existing(path) -> Path:
     return path
 
 
-def _read_bytes(path):
+def _open(path):
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
         raise ImageError(
@@ -317,19 +299,37 @@ def _read_bytes(path):
             f"({MAX_FILE_BYTES // 2**20} MiB). Cut the image into tiles, or save one image per "
             "file."
         )
-    return path.read_bytes()
+    return path.open("rb", buffering=_BUFFER_BYTES)
+
+
+def _read_bytes(path):
+    with _open(path) as file:
+        return file.read()
+
+
+def _read_header(data) -> tuple[tags.Page | headers.Header, int]:
+    """Returns what a file says about its image, a `Page` if it is TIFF, and the orientation."""
+    if headers.kind_of(data) == "tiff":
+        page = tags.read_page(data)
+        return page, page.orientation
+    header = headers.read_header(data)
+    return header, tags.orientation(header.exif)
 
 
 def _decode(data, header):
-    """Decodes what is not TIFF in color: [H, W, 3], or [H, W] for deep gray images of Pillow."""
-    if header.kind in ("png", "jpeg", "pnm"):
+    """Decodes an image as it is shown: [H, W, C], or [H, W] if it is gray."""
+    if isinstance(header, tags.Page):
+        return pixels.show(pixels.read_pixels(data, header), header)
+    if header.kind in _BY_OPENCV:
         image = _decode_with_opencv(data, header, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     return pillow.color_pixels(pillow.open_image(io.BytesIO(data), header.kind))
 
 
 def _decode_labels(data, header):
-    """Decodes the values that are stored in a file other than TIFF."""
+    """Decodes the values that are stored in a file."""
+    if isinstance(header, tags.Page):
+        return pixels.read_pixels(data, header)
     if header.palette or header.kind not in ("png", "pnm"):
         return pillow.stored_pixels(pillow.open_image(io.BytesIO(data), header.kind))
     labels = _decode_with_opencv(data, header, cv2.IMREAD_UNCHANGED)
@@ -359,13 +359,13 @@ def _in_color(image):
     return to_channels(image, 3)
 
 
-def _check_label(height, width, lossy):
-    if lossy:
+def _check_label(header):
+    if header.lossy:
         raise ImageError(
             "a label image must not be compressed with losses, as JPEG does, because its labels "
             "are no longer what was saved. Save it as PNG or TIFF from the original labels."
         )
-    headers.check_size(height, width, headers.LABEL_SAMPLE_BYTES)
+    headers.check_size(header.height, header.width, headers.LABEL_SAMPLE_BYTES)
 
 
 def _one_channel(labels):

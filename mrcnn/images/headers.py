@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 import zlib
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from mrcnn.images import pillow
 
@@ -23,6 +24,7 @@ MAX_BYTES_PILLOW = MAX_BYTES // 3
 MAX_SCANNED_PIXELS = 2**31
 # Parts of a PNG or JPEG file: a PNG of a gigabyte in parts of 8 KiB has 131,072.
 MAX_PARTS = 2**18
+_BLOCK_BYTES = 512  # that are read at once where a marker is likely to be the next byte
 LABEL_SAMPLE_BYTES = 2  # a label image becomes int32: it counts as 16 bits in color
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -52,6 +54,26 @@ class ImageError(ValueError):
     """An image that cannot be used. The text says what to do, but not which file it is."""
 
 
+class FileBytes:
+    """The bytes of an open file, read slice by slice when they are asked for.
+
+    Args:
+        file: binary file that can seek.
+    """
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self._size = file.seek(0, io.SEEK_END)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, part: slice) -> bytes:
+        start, stop, _ = part.indices(self._size)
+        self._file.seek(start)
+        return self._file.read(max(stop - start, 0))
+
+
 class Header(NamedTuple):
     """What an image file says about itself.
 
@@ -74,19 +96,20 @@ class Header(NamedTuple):
     lossy: bool = False
 
 
-def kind_of(data: bytes) -> str:
+def kind_of(data: bytes | FileBytes) -> str:
     """Returns the kind of an image file by its first bytes.
 
     Args:
-        data: bytes. The file, or its first 16 bytes.
+        data: bytes or FileBytes. The file, or its first 16 bytes.
 
     Raises:
         ImageError: if the file is empty or of no known kind.
     """
+    start = data[:16]
     for kind, signature in _SIGNATURES.items():
-        if signature.match(data):
+        if signature.match(start):
             return kind
-    if not data:
+    if not start:
         raise ImageError("the image file is empty. Copy or download it again.")
     raise ImageError(
         "not an image that can be read. Expected PNG, JPEG, TIFF, BMP, GIF, WebP, AVIF, JPEG 2000 "
@@ -95,11 +118,12 @@ def kind_of(data: bytes) -> str:
     )
 
 
-def read_header(data: bytes) -> Header:
-    """Reads the header of an image file other than TIFF, and checks that the file is complete.
+def read_header(data: bytes | FileBytes) -> Header:
+    """Reads the header of an image file other than TIFF.
 
     Args:
-        data: bytes. The whole file.
+        data: bytes or FileBytes. The whole file. Of bytes, it is checked that the image is
+            complete. Of `FileBytes`, the pixels are passed over where the format allows it.
 
     Returns:
         A `Header`.
@@ -109,7 +133,7 @@ def read_header(data: bytes) -> Header:
     """
     kind = kind_of(data)
     readers = {"png": _read_png, "jpeg": _read_jpeg, "pnm": _read_pnm}
-    return readers[kind](data) if kind in readers else _read_with_pillow(data, kind)
+    return readers[kind](data) if kind in readers else _read_with_pillow(data[:], kind)
 
 
 def check_size(
@@ -147,28 +171,27 @@ def damaged(reason: str) -> ImageError:
     return ImageError(f"the image file is damaged: {reason}. Copy or download it again.")
 
 
-def _read_png(data: bytes) -> Header:
-    """Walks the chunks (length, kind, data, checksum) up to the end chunk."""
+def _read_png(data: bytes | FileBytes) -> Header:
+    """Walks the chunks (length, kind, data, checksum) up to the end; EXIF data may come last."""
     position = len(_PNG)
     header, exif = None, b""
     parts = 0
     has_palette = False
     while position + 12 <= len(data) and parts < MAX_PARTS:
         parts += 1
-        length = int.from_bytes(data[position : position + 4], "big")
-        kind = data[position + 4 : position + 8]
-        end = position + 8 + length
+        start = data[position : position + 8]
+        kind = start[4:]
+        end = position + 8 + int.from_bytes(start[:4], "big")
         if end + 4 > len(data):
             break
-        if kind[:1].isupper():  # a chunk that the pixels depend on
+        # A chunk that the pixels depend on has a capital letter.
+        if kind[:1].isupper() and isinstance(data, bytes):
             checksum = int.from_bytes(data[end : end + 4], "big")
             if zlib.crc32(memoryview(data)[position + 4 : end]) != checksum:
                 raise damaged("a PNG checksum is wrong")
         body = position + 8
         if kind == b"IHDR" and header is None:
-            width = int.from_bytes(data[body : body + 4], "big")
-            height = int.from_bytes(data[body + 4 : body + 8], "big")
-            bits, color = data[body + 8], data[body + 9]
+            width, height, bits, color = struct.unpack(">IIBB", data[body : body + 10])
             header = Header("png", height, width, bits, palette=color == 3)
             check_size(height, width, 2 if bits == 16 else 1, 4 if color == 6 else 3)
         elif header is None:
@@ -185,37 +208,52 @@ def _read_png(data: bytes) -> Header:
     raise damaged("the PNG data end too early")
 
 
-def _read_jpeg(data: bytes) -> Header:
-    """Walks the segments and scans to the end-of-image marker.
+def _read_jpeg(data: bytes | FileBytes) -> Header:
+    """Walks the segments and scans to the end-of-image marker, of `FileBytes` to the first scan.
 
     The segments are skipped, not searched, because a thumbnail in one has an end marker of its own.
     What follows the end, such as the video of a motion photo, is ignored.
     """
     header, exif = None, b""
     parts = scans = 0
-    found = _MARKER.search(data, 2)
-    while found is not None and parts < MAX_PARTS:
+    position = _next_marker(data, 2)
+    while position is not None and parts < MAX_PARTS:
         parts += 1
-        position = found.start()
-        marker = data[position + 1]
+        start = data[position + 1 : position + 4]
+        marker = start[0]
         if marker == 0xD9:
             if header is None or not scans:
                 break
             return header._replace(exif=exif)
         if marker in _ALONE:
-            found = _MARKER.search(data, position + 2)
+            position = _next_marker(data, position + 2)
             continue
         body = position + 4
-        end = position + 2 + int.from_bytes(data[position + 2 : body], "big")
+        end = position + 2 + int.from_bytes(start[1:], "big")
         if marker in _FRAMES and header is None:
             header = _jpeg_frame(data[body:end], marker)
-        elif marker == 0xE1 and not exif and data[body : body + 6] == b"Exif\0\0":
+        elif marker == 0xE1 and not exif and not scans and data[body : body + 6] == b"Exif\0\0":
             exif = data[body + 6 : end]
         elif marker == 0xDA and header is not None:  # start of scan
+            if not isinstance(data, bytes):
+                return header._replace(exif=exif)
             scans += 1
             _check_scans(header, scans)
-        found = _MARKER.search(data, end)
+        position = _next_marker(data, end)
     raise damaged("the JPEG data end too early" if scans else "the JPEG header is incomplete")
+
+
+def _next_marker(data, position):
+    """Returns the position of the next JPEG marker, or None."""
+    if isinstance(data, bytes):
+        found = _MARKER.search(data, position)
+        return found and found.start()
+    while position + 2 <= len(data):
+        found = _MARKER.search(data[position : position + _BLOCK_BYTES])
+        if found:
+            return position + found.start()
+        position += _BLOCK_BYTES - 1  # a marker has two bytes
+    return None
 
 
 def _jpeg_frame(body, marker):
@@ -235,7 +273,7 @@ def _check_scans(header, scans):
         )
 
 
-def _read_pnm(data: bytes) -> Header:
+def _read_pnm(data: bytes | FileBytes) -> Header:
     found = _PNM.match(data[:4096])
     if found is None:
         raise damaged("the PNM header is incomplete")
@@ -243,8 +281,8 @@ def _read_pnm(data: bytes) -> Header:
     bits = 1 if kind in (1, 4) else int(found[4] or 255).bit_length()
     check_size(height, width, 2 if bits > 8 else 1)
     samples = height * width * (3 if kind in (3, 6) else 1)
-    stored = {True: samples // 8, False: samples * (2 if bits > 8 else 1)}[kind == 4]
     # As text, a sample takes at least one digit.
+    stored = samples // 8 if kind == 4 else samples * (2 if bits > 8 else 1)
     if len(data) < stored + 7:
         raise damaged("the PNM data end too early")
     return Header("pnm", height, width, bits)

@@ -77,7 +77,7 @@ class Journal:
         return json.loads(self._reader.readline())
 
     def append(self, value: Any) -> int:
-        """Appends a line, whole or not at all.
+        """Appends a line. After an error, the file is as it was before.
 
         Args:
             value: dict or list. JSON can hold it.

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn.images.values import as_native
+
 _CLASSES = {
     "avif": ("AvifImagePlugin", "AvifImageFile"),
     "bmp": ("BmpImagePlugin", "BmpImageFile"),
@@ -69,5 +71,4 @@ def stored_pixels(image: Any) -> np.ndarray:
     Returns:
         [H, W] or [H, W, C], in native byte order.
     """
-    pixels = np.array(image)
-    return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    return as_native(np.array(image))

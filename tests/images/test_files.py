@@ -1,16 +1,21 @@
+import io
 import logging
 import os
 import subprocess
 import sys
 import unicodedata
+import zlib
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image, features
+from pngs import chunk, ihdr, png
 
 import mrcnn
 from mrcnn.images import files as image_files
+from mrcnn.images import headers
+from mrcnn.images.tiff import tags
 
 
 def random_image(height, width, channels=3, seed=0):
@@ -197,6 +202,58 @@ def test_cmyk_becomes_rgb_and_an_animation_its_first_frame(tmp_path):
 
 def test_read_image_is_offered_at_the_top():
     assert mrcnn.read_image is image_files.read_image and "read_image" in mrcnn.__all__
+
+
+# --- Sizes ----------------------------------------------------------------------------------------
+SIZES = [suffix for suffix in FORMATS if suffix != "avif" or features.check("avif")]
+
+
+@pytest.mark.parametrize("suffix", [*SIZES, "png", "jpg", "tif"])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_read_size_of_every_format(tmp_path, suffix, mode):
+    image = Image.fromarray(random_image(32, 51)).convert(mode)
+    image.save(tmp_path / f"a.{suffix}", FORMATS.get(suffix))
+    assert image_files.read_size(tmp_path / f"a.{suffix}") == (32, 51)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp"])
+def test_read_size_follows_read_image(tmp_path, suffix, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(random_image(8, 9)).save(tmp_path / f"a.{suffix}", exif=exif)
+    for upright in (True, False):
+        image = image_files.read_image(tmp_path / f"a.{suffix}", upright)
+        assert image_files.read_size(tmp_path / f"a.{suffix}", upright) == image.shape[:2]
+
+
+def test_exif_data_behind_the_pixels_of_a_png_count(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = chunk(b"IDAT", zlib.compress(bytes(4 * 16)))  # 5x4
+    (tmp_path / "a.png").write_bytes(png(ihdr(5, 4), pixels, chunk(b"eXIf", exif.tobytes()[6:])))
+    assert image_files.read_image(tmp_path / "a.png").shape == (5, 4, 3)
+    assert image_files.read_size(tmp_path / "a.png") == (5, 4)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+def test_the_size_is_read_without_the_pixels(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    cv2.imwrite(str(path), random_image(600, 800))
+    assert path.stat().st_size > 400_000
+    read = []
+
+    class Counted(io.FileIO):
+        def read(self, size=-1):
+            data = super().read(size)
+            read.append(len(data))
+            return data
+
+    with Counted(path) as file:
+        data = headers.FileBytes(file)
+        header = (tags.read_page if suffix == "tif" else headers.read_header)(data)
+    assert (header.height, header.width) == (600, 800)
+    assert sum(read) < 5000
 
 
 # --- Finding files --------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ def current():
 
 result = {}
 for path in sys.argv[1:]:
-    for name in ("read_image", "read_label_image", "check_image_file"):
+    for name in ("read_image", "read_label_image", "read_size", "check_image_file"):
         before, start = current(), time.monotonic()
         try:
             getattr(files, name)(path)
@@ -152,6 +152,7 @@ def tiff_files():
         "count": (tiff(bytes(35), at=(2**32 - 1, 8), size=35), "behind the end"),
         "pages": (b"II*\0\x08\0\0\0" + pages, ""),
         "entries": (tiff(bytes(35), repeat=8000), None),
+        "lists": (tiff(bytes(2**22), at=(2**20, 8), size=(2**20, 8), repeat=5000), None),
         "lzw": (tiff(bytes(10**6), codec=5, width=8000, height=8000), ""),
         "palette": (tiff(bytes(35), photo=3, bits=32), "palette"),
         "many-samples": (tiff(bytes(35), samples=2**31), "MiB"),
@@ -218,7 +219,7 @@ FILES = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # the tests of a module are shared out, then it would run again
 def cost(tmp_path_factory):
     """Reads all files in a child process: {name: {function: [error or None, seconds, MiB]}}."""
     folder = tmp_path_factory.mktemp("hostile")

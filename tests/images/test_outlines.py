@@ -32,14 +32,10 @@ MASKS = [
 
 @pytest.mark.parametrize("mask", MASKS)
 def test_outlines_minus_holes_draw_the_mask(mask):
-    parts = trace(mask)
-    outer = draw([outline for outline, _ in parts], mask.shape)
-    holes = draw([hole for _, holes in parts for hole in holes], mask.shape)
-    if any(holes for _, holes in parts):
-        assert np.array_equal(outer & mask, mask)
-        assert not (holes & ~outer).any()
-    else:
-        assert np.array_equal(outer, mask)
+    drawn = np.zeros(mask.shape, bool)
+    for outline, holes in trace(mask):
+        drawn |= draw([outline], mask.shape) & ~draw(holes, mask.shape)
+    assert np.array_equal(drawn, mask)
 
 
 @pytest.mark.parametrize("mask", [mask for mask in MASKS if mask.any()])

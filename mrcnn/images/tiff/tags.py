@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mrcnn.images.headers import MAX_BYTES, ImageError, check_size, damaged
+from mrcnn.images.headers import MAX_BYTES, FileBytes, ImageError, check_size, damaged
 
 MAX_PAGES = 100  # a file may hold smaller copies of its image; more are not looked for
 MAX_SEGMENTS = 2**17  # strips and tiles of one image: one row each still makes 131,072 rows
+MAX_VALUES = 3 * 2**16 + 1  # of a tag; the palette of 16 bits is the longest list that is needed
 ADVICE = "Save it as TIFF with 8 or 16 bits per sample in gray or RGB, or as PNG."
 
 SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
@@ -129,13 +130,13 @@ class Page(NamedTuple):
         return self.lossy or self.compression in FAX or not known
 
 
-def read_page(data: bytes) -> Page:
+def read_page(data: bytes | FileBytes) -> Page:
     """Reads the tags of the one image in a TIFF file, and checks that its data are in the file.
 
     Smaller copies of the image and masks, which are marked as such, are passed over.
 
     Args:
-        data: bytes. The whole file.
+        data: bytes or FileBytes. The whole file. Of `FileBytes`, only the tags are read.
 
     Returns:
         A `Page`.
@@ -185,43 +186,47 @@ def _byte_order(data):
     return "<" if data[:2] == b"II" else ">"
 
 
-def _directories(data: bytes) -> Iterator[dict[int, np.ndarray]]:
+def _directories(data: bytes | FileBytes) -> Iterator[dict[int, np.ndarray]]:
     """Yields the tags of each page: integer arrays by tag number."""
     order = _byte_order(data)
     if data[2:4] in (b"+\0", b"\0+"):  # BigTIFF
-        (offset,) = struct.unpack_from(f"{order}Q", data, 8)
+        (offset,) = _unpack(f"{order}Q", data, 8)
         count_format, entry_format, next_format = "Q", "HHQ", "Q"
     else:
-        (offset,) = struct.unpack_from(f"{order}I", data, 4)
+        (offset,) = _unpack(f"{order}I", data, 4)
         count_format, entry_format, next_format = "H", "HHI", "I"
     seen: set[int] = set()
     while offset and offset not in seen and len(seen) < MAX_PAGES:
         seen.add(offset)
         try:
-            (entries,) = struct.unpack_from(order + count_format, data, offset)
+            (entries,) = _unpack(order + count_format, data, offset)
             start = offset + struct.calcsize(order + count_format)
             size = struct.calcsize(order + entry_format + next_format)
             end = start + entries * size
-            (offset,) = struct.unpack_from(order + next_format, data, end)
+            (offset,) = _unpack(order + next_format, data, end)
         except struct.error as error:
             raise damaged("its TIFF tags lie behind the end of the file") from error
         tags = {}
         for position in range(start, end, size):
-            code, kind, count = struct.unpack_from(order + entry_format, data, position)
-            if code in _NEEDED and kind in _INTEGERS:
+            code, kind, count = _unpack(order + entry_format, data, position)
+            if code in _NEEDED and code not in tags and kind in _INTEGERS:
                 at = position + struct.calcsize(order + entry_format)
-                tags.setdefault(code, _values(data, at, kind, count, order, next_format))
+                tags[code] = _values(data, at, kind, count, order, next_format)
         yield tags
+
+
+def _unpack(form, data, at):
+    return struct.unpack(form, data[at : at + struct.calcsize(form)])
 
 
 def _values(data, at, kind, count, order, offset_format):
     """Reads the values of a tag, which lie in its entry if they fit, else at an offset."""
     dtype = np.dtype(order + _INTEGERS[kind])
     if count * dtype.itemsize > struct.calcsize(order + offset_format):
-        (at,) = struct.unpack_from(order + offset_format, data, at)
+        (at,) = _unpack(order + offset_format, data, at)
     if at + count * dtype.itemsize > len(data):
         raise damaged("its TIFF tags lie behind the end of the file")
-    return np.frombuffer(data, dtype, count, at)
+    return np.frombuffer(data[at : at + min(count, MAX_VALUES) * dtype.itemsize], dtype)
 
 
 def _first(tags, code, default):
