@@ -321,6 +321,12 @@ class Dataset:
         rles = [rles[index] for index in filled]
         return rles, boxes[filled], np.asarray(class_ids, np.int32)[filled]
 
+    def check_shapes(self) -> None:
+        """Checks before training that every instance has a mask, without drawing any.
+
+        Readers of annotation files override it. Here nothing is known before masks are loaded.
+        """
+
 
 def describe_image(dataset: Dataset, image_id: int) -> str:
     """Returns what messages call an image: its reference, or its path, or its number and source."""
