@@ -265,9 +265,23 @@ def draw_shape(shape: Polygons | Rle, size: tuple[int, int]) -> dict:
             raise ValueError("a polygon needs at least three points [x1, y1, x2, y2, ...]")
         return draw_polygons(parts, size)
     code = checked_rle({"size": shape.size, "counts": shape.counts})
-    if tuple(code["size"]) != size:
-        raise ValueError(f"its RLE has size {code['size']}, but its image {size} (height, width)")
+    check_rle_size(shape, size)
     return code
+
+
+def check_rle_size(shape: Rle, size: tuple[int, int]) -> None:
+    """Refuses a run-length code of another size than its image.
+
+    Args:
+        shape: Rle. Its size is two numbers, as `images.rle` checks.
+        size: (height, width) of its image.
+
+    Raises:
+        ValueError: if they differ.
+    """
+    found = tuple(int(side) for side in shape.size)
+    if found != size:
+        raise ValueError(f"its RLE has size {found}, but its image {size} (height, width)")
 
 
 def broken(image: Image, name: str, reason: Any) -> ValueError:
