@@ -270,6 +270,15 @@ def test_label_images_of_another_size_are_refused(tmp_path, shape):
             load(0)
 
 
+def test_label_images_are_read_without_their_image_as_masks_are(tmp_path):
+    images, labels = label_folders(tmp_path, {"a": np.ones((20, 24), np.uint8)})
+    dataset = LabelImageDataset.from_folders(images, labels)
+    for path in images.iterdir():
+        path.unlink()
+    assert dataset.load_label(0)[0].shape == (20, 24) and dataset.load_mask(0)[0].all()
+    assert dataset.load_instances(0)[1].tolist() == [[0, 0, 20, 24]]
+
+
 @pytest.mark.parametrize("orientation", [1, 3, 6])
 @pytest.mark.parametrize("label_is_turned", [False, True])
 def test_label_images_follow_the_turn_of_their_image(tmp_path, label_is_turned, orientation):
