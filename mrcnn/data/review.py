@@ -141,7 +141,7 @@ def _reviewed(image, instance: Instance, found):
     if not parts:
         return None, None
     corners = np.concatenate(parts)
-    (x1, y1), (x2, y2) = corners.min(axis=0), corners.max(axis=0)
+    (x1, y1), (x2, y2) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
     if x2 <= x1 or y2 <= y1:
         return None, None
     if scraps:
@@ -161,6 +161,8 @@ def _compare(instance, bounds, size, found):
         found.all_corners &= corners[2] > y1 and corners[3] > x1 and inside
         return
     found.compared += 1
+    if _distance(instance.box, bounds) <= ROUNDING:
+        return  # nearly all: clipping below brings them no further apart
     limit = (*size, *size)
     box, bounds, corners = (
         tuple(min(max(value, 0), most) for value, most in zip(values, limit, strict=True))
