@@ -311,7 +311,7 @@ class Dataset:
             class_ids: int32 [N]. Negative for crowds.
         """
         if self.has("labels"):
-            labels, class_ids = self.load_label(image_id)
+            labels, class_ids = self.load_label(image_id)  # type: ignore[attr-defined]
             rles = labels_to_rles(labels, len(class_ids))
         else:
             masks, class_ids = self.load_mask(image_id)
