@@ -60,7 +60,7 @@ def training_specs(
         - `input_gt_masks`: uint8 `[G, mask height, mask width]` in 0..255, with soft edges. A mask
           covers its box (mini-masks) or the whole image.
         - `input_left_out_boxes`: float32 `[LEFT_OUT_ROWS, 4]`, as `input_gt_boxes`: the instances
-          beyond G. What lies on them teaches nothing.
+          beyond G, as many as there are rows. What lies on them teaches nothing.
         - `input_active_class_ids`: float32 `[active_classes]`, 1 for the classes that the source of
           the image has.
     """

@@ -119,8 +119,7 @@ class AnnotatedDataset(Dataset):
             ValueError: if the file cannot be read, does not hold whole numbers, or has another size
                 than its image.
         """
-        if self.has("files"):
-            self._is_upright(image_id)
+        self._check_size(image_id)
         (instance,) = self.image_info[image_id]["record"].instances
         labels = read_labels(instance.shape)
         return labels, np.full(int(labels.max(initial=0)), instance.signed_class_id, np.int32)

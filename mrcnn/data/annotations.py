@@ -14,9 +14,10 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from mrcnn.data.dataset import read_cached
+from mrcnn.data.instances import SourceMasks
 from mrcnn.images.files import read_label_image
 from mrcnn.images.polygons import draw_polygons, polygon_parts
-from mrcnn.images.rle import checked_rle, crop_rle, decode_rle, labels_to_rles, mask_to_rle
+from mrcnn.images.rle import checked_rle, decode_rle, labels_to_rles, mask_to_rle
 
 # Of all masks of one image as one array, which only load_mask makes: 700 masks of 4000x3000.
 MAX_STACK_BYTES = 2**33
@@ -215,13 +216,9 @@ def rasterize(image: Image) -> tuple[np.ndarray, np.ndarray] | None:
             f"width), are larger than {MAX_STACK_BYTES} bytes as one array. Use load_instances, "
             "which returns them run-length coded, or cut the image into tiles."
         )
-    # Instance by instance in memory: pages of a mask that stay empty are never filled.
-    masks = np.zeros((len(kept), *size), bool)
-    for mask, (_, code) in zip(masks, kept, strict=True):
-        crop, (y1, x1, y2, x2) = crop_rle(code)
-        mask[y1:y2, x1:x2] = crop
     class_ids = np.array([instance.signed_class_id for instance, _ in kept], np.int32)
-    return np.moveaxis(masks, 0, -1), class_ids
+    masks = SourceMasks.from_rles([code for _, code in kept], class_ids, size)
+    return masks.stack(), class_ids
 
 
 def _draw(image, instance, files):
@@ -268,9 +265,23 @@ def draw_shape(shape: Polygons | Rle, size: tuple[int, int]) -> dict:
             raise ValueError("a polygon needs at least three points [x1, y1, x2, y2, ...]")
         return draw_polygons(parts, size)
     code = checked_rle({"size": shape.size, "counts": shape.counts})
-    if tuple(code["size"]) != size:
-        raise ValueError(f"its RLE has size {code['size']}, but its image {size} (height, width)")
+    check_rle_size(shape, size)
     return code
+
+
+def check_rle_size(shape: Rle, size: tuple[int, int]) -> None:
+    """Refuses a run-length code of another size than its image.
+
+    Args:
+        shape: Rle. Its size is two numbers, as `images.rle` checks.
+        size: (height, width) of its image.
+
+    Raises:
+        ValueError: if they differ.
+    """
+    found = tuple(int(side) for side in shape.size)
+    if found != size:
+        raise ValueError(f"its RLE has size {found}, but its image {size} (height, width)")
 
 
 def broken(image: Image, name: str, reason: Any) -> ValueError:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.data.annotated import AnnotatedDataset
 from mrcnn.data.dataset import Dataset, describe_image
 from mrcnn.data.sample import load_fitted_instances, load_sample
 from mrcnn.images.files import check_image_file
@@ -61,7 +60,7 @@ def check_dataset(dataset: Dataset, config: Any, name: str = "dataset") -> None:
         )
     if dataset.has("files"):
         _check_files(dataset, name)
-    if config.USE_MASKS and isinstance(dataset, AnnotatedDataset):
+    if config.USE_MASKS:
         dataset.check_shapes()
     load_sample(dataset, config, int(np.asarray(dataset.image_ids)[0]))
     _warn_of_instances(_count_instances(dataset, config), dataset, config, name)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn.data.check import _check_prepared
 from mrcnn.data.dataset import Dataset
 
 logger = logging.getLogger("mrcnn")
@@ -79,8 +80,9 @@ def with_classes(dataset: Dataset, class_names: Sequence[str], name: str = "data
         `dataset` itself where its class ids are right already.
 
     Raises:
-        ValueError: if no class has the same name.
+        ValueError: if the dataset is not prepared or empty, or no class has the same name.
     """
+    _check_prepared(dataset, name)
     ids = match_classes(dataset.class_names, class_names)
     if all(ids.get(number) == number for number in range(1, len(dataset.class_names))):
         return dataset
@@ -118,6 +120,9 @@ class _Relabeled(Dataset):
 
     def load_image(self, image_id: int) -> np.ndarray:
         return self.base.load_image(image_id)
+
+    def check_shapes(self) -> None:
+        self.base.check_shapes()
 
     def _translated(self, class_ids):
         """Returns which instances are kept, and their class ids."""

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mrcnn.data.instances import SourceMasks
 from mrcnn.images.files import read_image
 from mrcnn.images.masks import boxes_from_masks
-from mrcnn.images.rle import masks_to_rles
+from mrcnn.images.rle import labels_to_rles, masks_to_rles, rle_region
 
 if TYPE_CHECKING:
     from mrcnn.data.annotated import AnnotatedDataset
@@ -201,10 +202,11 @@ class Dataset:
         This looks at which methods a class overrides, so that training and evaluation need not.
 
         Args:
-            ability: str. "masks" or "boxes": `load_mask` or `load_boxes` brings its own. "labels":
-                the instances of an image never overlap, and `load_label` returns them as one label
-                image. "instances": `load_instances` returns them run-length coded. "files": the
-                images are files, and `load_image` reads them.
+            ability: str. "masks": `load_mask`, `load_label` or `load_instances` brings them.
+                "boxes": `load_boxes` brings its own. "labels": the instances of an image never
+                overlap, and `load_label` returns them as one label image. "instances":
+                `load_instances` returns them run-length coded. "files": the images are files, and
+                `load_image` reads them.
 
         Returns:
             bool.
@@ -227,6 +229,8 @@ class Dataset:
             rivals = ("masks",) if ability == "labels" else ("masks", "boxes")
             own = depths[ability]
             return own < base and all(own <= depths[rival] for rival in rivals)
+        if ability == "masks":
+            return min(depths[name] for name in ("masks", "labels", "instances")) < base
         return depths[ability] < base
 
     # --- Loading -----------------------------------------------------------------------------
@@ -257,7 +261,7 @@ class Dataset:
         return read_cached(path, read_image)
 
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
-        """Loads the instances of an image. Override it.
+        """Loads the instances of an image. Override it, or `load_label` or `load_instances`.
 
         Args:
             image_id: int. Number of the image.
@@ -265,6 +269,10 @@ class Dataset:
         Returns:
             (masks, class_ids): bool [H, W, N] and int32 [N]; a negative class id is a crowd.
         """
+        if self.has("instances") or self.has("labels"):
+            rles, _, class_ids = self.load_instances(image_id)
+            shape = rles[0]["size"] if rles else (0, 0)
+            return SourceMasks.from_rles(rles, class_ids, shape).stack(), class_ids
         logger.warning(
             "%s does not override load_mask: image %s is taken to have no instances.",
             type(self).__name__,
@@ -273,7 +281,7 @@ class Dataset:
         return np.empty([0, 0, 0]), np.empty([0], np.int32)
 
     def load_boxes(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
-        """Loads the boxes of an image: the bounds of its masks. Override it if there are none.
+        """Loads the boxes of an image: the bounds of its masks. Override it if there are no masks.
 
         Args:
             image_id: int. Number of the image.
@@ -282,14 +290,17 @@ class Dataset:
             (boxes, class_ids): float32 [N, 4], y1, x1, y2, x2 in pixels, upper bounds exclusive,
             and int32 [N]; a negative class id is a crowd.
         """
+        if self.has("instances") or self.has("labels"):
+            _, boxes, class_ids = self.load_instances(image_id)
+            return boxes, class_ids
         masks, class_ids = self.load_mask(image_id)
         return boxes_from_masks(masks), np.asarray(class_ids, np.int32)
 
     def load_instances(self, image_id: int) -> tuple[list[dict], np.ndarray, np.ndarray]:
         """Loads the instances of an image run-length coded, for images with hundreds of them.
 
-        Override it where the masks of an image are not at hand as one array: training and
-        evaluation then never build it.
+        Override it instead of `load_mask` where the masks of an image are not at hand as one
+        array: training and evaluation then never build it.
 
         Args:
             image_id: int. Number of the image.
@@ -299,11 +310,22 @@ class Dataset:
             boxes: float32 [N, 4], y1, x1, y2, x2 in pixels, upper bounds exclusive; of evaluation.
             class_ids: int32 [N]. Negative for crowds.
         """
-        masks, class_ids = self.load_mask(image_id)
-        boxes = boxes_from_masks(masks)
+        if self.has("labels"):
+            labels, class_ids = self.load_label(image_id)  # type: ignore[attr-defined]
+            rles = labels_to_rles(labels, len(class_ids))
+        else:
+            masks, class_ids = self.load_mask(image_id)
+            rles = masks_to_rles(masks)
+        boxes = np.array([rle_region(rle) for rle in rles], np.float32).reshape(-1, 4)
         filled = np.flatnonzero(boxes[:, 2])
-        rles = masks_to_rles(np.asarray(masks)[..., filled])
+        rles = [rles[index] for index in filled]
         return rles, boxes[filled], np.asarray(class_ids, np.int32)[filled]
+
+    def check_shapes(self) -> None:
+        """Checks before training that every instance has a mask, without drawing any.
+
+        Readers of annotation files override it. Here nothing is known before masks are loaded.
+        """
 
 
 def describe_image(dataset: Dataset, image_id: int) -> str:

@@ -94,6 +94,7 @@ class SourceMasks:
 
     def stack(self) -> np.ndarray:
         """Returns the masks as one array, bool [H, W, N]."""
+        # Instance by instance in memory: pages of a mask that stay empty are never filled.
         masks = np.zeros((len(self.class_ids), *self.shape), bool)
         for index, mask in enumerate(masks):
             crop, (y1, x1, y2, x2) = self.read(index)

@@ -13,7 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.data.annotations import Annotations, Image, Instance, Polygons, Rle, broken
+from mrcnn.data.annotations import (
+    Annotations,
+    Image,
+    Instance,
+    Polygons,
+    Rle,
+    broken,
+    check_rle_size,
+)
+from mrcnn.images.overlaps import to_xywh, xywh_overlaps
 from mrcnn.images.polygons import near_parts, polygon_parts
 from mrcnn.images.rle import rle_region
 
@@ -123,10 +132,7 @@ def _reviewed(image, instance: Instance, found):
         if isinstance(shape, Rle):
             code = {"size": shape.size, "counts": shape.counts}
             bounds = rle_region(code)
-            if tuple(int(side) for side in shape.size) != size:
-                raise ValueError(
-                    f"its RLE has size {shape.size}, but its image {size} (height, width)"
-                )
+            check_rle_size(shape, size)
             return (instance if bounds[2] else None), bounds
         parts, scraps = polygon_parts(shape.points)
         near_parts(parts, size)
@@ -135,7 +141,7 @@ def _reviewed(image, instance: Instance, found):
     if not parts:
         return None, None
     corners = np.concatenate(parts)
-    (x1, y1), (x2, y2) = corners.min(axis=0), corners.max(axis=0)
+    (x1, y1), (x2, y2) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
     if x2 <= x1 or y2 <= y1:
         return None, None
     if scraps:
@@ -155,6 +161,8 @@ def _compare(instance, bounds, size, found):
         found.all_corners &= corners[2] > y1 and corners[3] > x1 and inside
         return
     found.compared += 1
+    if _distance(instance.box, bounds) <= ROUNDING:
+        return  # nearly all: clipping below brings them no further apart
     limit = (*size, *size)
     box, bounds, corners = (
         tuple(min(max(value, 0), most) for value, most in zip(values, limit, strict=True))
@@ -164,20 +172,12 @@ def _compare(instance, bounds, size, found):
         return
     if _distance(corners, bounds) <= ROUNDING:
         found.corners.append(instance.name)
-    if _iou(box, bounds) < CONTRADICTION_IOU:
+    if xywh_overlaps(to_xywh(box), to_xywh(bounds))[0, 0] < CONTRADICTION_IOU:
         found.contradictions.append((id(instance), instance.name))
 
 
 def _distance(first, second):
     return max(abs(a - b) for a, b in zip(first, second, strict=True))
-
-
-def _iou(first, second):
-    height = min(first[2], second[2]) - max(first[0], second[0])
-    width = min(first[3], second[3]) - max(first[1], second[1])
-    both = max(height, 0) * max(width, 0)
-    areas = [max(b[2] - b[0], 0) * max(b[3] - b[1], 0) for b in (first, second)]
-    return both / max(sum(areas) - both, 1e-9)
 
 
 def _as_corners(image):

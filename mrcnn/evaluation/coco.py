@@ -74,7 +74,7 @@ def evaluate(
     """
     image_ids = checked_image_ids(dataset, image_ids)
     rows, has_masks = collect_results(dataset, results, image_ids)
-    has_masks = has_masks and (dataset.has("masks") or dataset.has("labels"))
+    has_masks = has_masks and dataset.has("masks")
     truth = coco_ground_truth(dataset, image_ids, masks=has_masks)
     if class_ids is not None:
         truth, rows = _of_classes(dataset, truth, rows, class_ids)

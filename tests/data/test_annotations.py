@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -51,7 +52,8 @@ def best_overlaps(first, second):
 
 # --- Formats -------------------------------------------------------------------------------------
 def test_every_file_of_the_folder_is_a_format():
-    assert set(NAMES) <= set(formats.formats())
+    files = {path.stem for path in Path(formats.__file__).parent.glob("[!_]*.py")}
+    assert set(formats.formats()) == files > set(NAMES)
     for module in formats.formats().values():
         assert all(callable(getattr(module, name)) for name in ("looks_like", "read", "write"))
 

@@ -3,9 +3,13 @@
 import json
 import logging
 
+import cv2
 import numpy as np
 import pytest
 
+from mrcnn.config import Config
+from mrcnn.data.annotated import AnnotatedDataset
+from mrcnn.data.check import check_dataset
 from mrcnn.data.classes import match_classes, with_classes
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.ground_truth import coco_ground_truth
@@ -80,6 +84,25 @@ def test_validation_is_read_in_the_classes_of_training(tmp_path, caplog):
     assert "v: its classes cow" in caplog.text
     assert [a["bbox"][0] for a in coco_ground_truth(turned)["annotations"]] == [10, 0]
     assert turned.num_images == 1 and turned.has("boxes") and turned.image_reference(0)
+
+
+def test_all_annotations_are_checked_in_other_classes_too(tmp_path, monkeypatch):
+    def refuse(dataset):
+        raise ValueError(f"{len(dataset.image_info)} images are checked")
+
+    monkeypatch.setattr(AnnotatedDataset, "check_shapes", refuse)
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((12, 30, 3), np.uint8))
+    val = with_classes(file(tmp_path, "val.json", {1: DOG, 2: CAT}), ["BG", CAT, DOG])
+    with pytest.raises(ValueError, match="1 images are checked"):
+        check_dataset(val, Config(NUM_CLASSES=3))
+    check_dataset(val, Config(NUM_CLASSES=3, USE_MASKS=False))
+
+
+def test_a_dataset_that_is_not_prepared_is_refused():
+    dataset = Dataset()
+    dataset.add_class("s", 1, CAT)
+    with pytest.raises(ValueError, match="val_dataset: the Dataset is not prepared"):
+        with_classes(dataset, ["BG", CAT], name="val_dataset")
 
 
 def test_label_images_in_other_classes():

@@ -4,7 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
+from mrcnn.config import Config
 from mrcnn.data.dataset import ABILITIES, Dataset, FileCache, describe_image
+from mrcnn.data.sample import load_sample
+from mrcnn.evaluation import coco as ev
+from mrcnn.images.rle import masks_to_rles
 
 
 def test_golden_of_the_old_contract():
@@ -101,6 +105,26 @@ class OwnMasks(Labels):
         return np.zeros((4, 4, 0), bool), np.zeros(0, np.int32)
 
 
+SQUARE = np.zeros((40, 60, 1), bool)
+SQUARE[20:30, 20:50] = True
+
+
+class OnlyLabels(Dataset):
+    def load_label(self, image_id):
+        return SQUARE[..., 0].astype(np.int32), np.ones(1, np.int32)
+
+
+class OnlyInstances(Dataset):
+    def load_instances(self, image_id):
+        boxes = np.array([[20, 20, 30, 50]], np.float32)
+        return masks_to_rles(SQUARE), boxes, np.ones(1, np.int32)
+
+
+class NoInstances(Dataset):
+    def load_instances(self, image_id):
+        return [], np.zeros((0, 4), np.float32), np.zeros(0, np.int32)
+
+
 class Boxes(Dataset):
     def load_boxes(self, image_id):
         return np.ones((1, 4), np.float32), np.ones(1, np.int32)
@@ -118,6 +142,8 @@ class Images(Dataset):
         (Masks, {"masks", "files"}),
         (Labels, {"masks", "labels", "files"}),
         (OwnMasks, {"masks", "files"}),
+        (OnlyLabels, {"masks", "labels", "files"}),
+        (OnlyInstances, {"masks", "instances", "files"}),
         (Boxes, {"boxes", "files"}),
         (Images, set()),
     ],
@@ -157,3 +183,45 @@ def test_abilities_are_asked_in_one_way():
     root = Path(mrcnn.__file__).parent
     found = [path.name for path in root.rglob("*.py") if asked.search(path.read_text("utf-8"))]
     assert found == []
+
+
+@pytest.mark.parametrize("kind", [OnlyLabels, OnlyInstances])
+def test_one_method_is_enough(kind, caplog):
+    """Masks, boxes, training and evaluation all follow from the one that is overridden."""
+    dataset = kind()
+    dataset.add_class("s", 1, "c")
+    dataset.add_image("s", 0, None)
+    dataset.prepare()
+    dataset.load_image = lambda image_id: np.zeros((40, 60, 3), np.uint8)
+    masks, class_ids = dataset.load_mask(0)
+    np.testing.assert_array_equal(masks, SQUARE)
+    assert class_ids.tolist() == [1] and class_ids.dtype == np.int32
+    boxes, class_ids = dataset.load_boxes(0)
+    assert boxes.tolist() == [[20, 20, 30, 50]] and class_ids.tolist() == [1]
+    for masks in (True, False):
+        settings = Config(NUM_CLASSES=2, IMAGE_RESIZE_MODE="none", USE_MASKS=masks)
+        assert load_sample(dataset, settings, 0)["input_gt_boxes"][0].tolist() == [20, 20, 30, 50]
+    found = {"rois": boxes, "class_ids": class_ids, "scores": np.ones(1)}
+    assert ev.evaluate(dataset, [found]).bbox["AP"] == pytest.approx(1)
+    found["rles"] = masks_to_rles(SQUARE)
+    assert ev.evaluate(dataset, [found]).segm["AP"] == pytest.approx(1)
+    assert not caplog.records
+
+
+def test_an_image_without_instances_has_no_masks():
+    dataset = NoInstances()
+    masks, class_ids = dataset.load_mask(0)
+    assert masks.shape == (0, 0, 0) and class_ids.shape == (0,)
+    assert dataset.load_boxes(0)[0].shape == (0, 4)
+
+
+def test_a_mask_that_is_passed_on_to_the_base_class_is_none():
+    """Scripts for Matterport's code do so for images of other sources."""
+
+    class PassedOn(Dataset):
+        def load_mask(self, image_id):
+            return super().load_mask(image_id)
+
+    dataset = PassedOn()
+    dataset.add_image("s", 0, None)
+    assert dataset.load_mask(0)[0].size == 0 and dataset.load_boxes(0)[0].size == 0

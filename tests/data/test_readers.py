@@ -272,8 +272,20 @@ def test_label_images_of_another_size_are_refused(tmp_path, shape):
             load(0)
 
 
-@pytest.mark.parametrize("orientation", [1, 3, 6])
-@pytest.mark.parametrize("label_is_turned", [False, True])
+def test_label_images_are_read_without_their_image_as_masks_are(tmp_path):
+    images, labels = label_folders(tmp_path, {"a": np.ones((20, 24), np.uint8)})
+    dataset = LabelImageDataset.from_folders(images, labels)
+    for path in images.iterdir():
+        path.unlink()
+    assert dataset.load_label(0)[0].shape == (20, 24) and dataset.load_mask(0)[0].all()
+    assert dataset.load_instances(0)[1].tolist() == [[0, 0, 20, 24]]
+
+
+@pytest.mark.parametrize(
+    "orientation, label_is_turned",
+    # Nothing tells that an image of orientation 3 is to be read as stored, if its label does not.
+    [(1, False), (1, True), (3, True), (6, False), (6, True)],
+)
 def test_label_images_follow_the_turn_of_their_image(tmp_path, label_is_turned, orientation):
     """The label is drawn on the stored pixels; it says so itself, or its size does."""
     label = np.zeros((20, 24), np.uint8)
@@ -287,8 +299,6 @@ def test_label_images_follow_the_turn_of_their_image(tmp_path, label_is_turned, 
     options = {"exif": exif} if label_is_turned else {}
     Image.fromarray(label).save(tmp_path / "labels" / "a.png", **options)
     dataset = LabelImageDataset.from_folders(tmp_path / "images", tmp_path / "labels")
-    if orientation == 3 and not label_is_turned:
-        return  # nothing tells that the image is to be read as stored
     image, mask = dataset.load_image(0), dataset.load_mask(0)[0][..., 0]
     np.testing.assert_array_equal(image[..., 0] > 0, mask)
     assert mask.shape == ((24, 20) if orientation == 6 and label_is_turned else (20, 24))
