@@ -257,7 +257,7 @@ class ResultWriter:
 
 
 def _file_state(path):
-    """What changes when a file is written anew: size and time; None if there is no such file."""
+    """Returns size and time of a file, which change when it is rewritten; None if it is gone."""
     try:
         found = os.stat(path)
     except OSError:

@@ -79,7 +79,7 @@ def one_of(*choices: Any) -> Check:
 def sequence(item: Check, count: int | None = None, most: int = MOST_VALUES) -> Check:
     """Accepts a list, tuple or array of at most `most` entries that `item` accepts.
 
-    With `count` there must be exactly so many.
+    If `count` is given, there must be exactly `count` entries.
     """
 
     def accepts(value):
