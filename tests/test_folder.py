@@ -2,7 +2,9 @@
 
 import datetime
 import re
-from concurrent.futures import ThreadPoolExecutor
+import subprocess
+import sys
+import threading
 
 import pytest
 
@@ -11,32 +13,46 @@ from mrcnn.images import atomic
 
 
 def test_names_have_the_current_time_and_a_number(tmp_path):
-    folders = []
-    for _ in range(4):
-        folder = ModelFolder.new(tmp_path, "Cells")
-        folder.make()
-        folders.append(folder)
-    times = [re.match(r"cells(\d{8}T\d{4})(-\d+)?$", folder.path.name) for folder in folders]
-    now = datetime.datetime.now().strftime("%Y%m%dT%H%M")
-    assert all(match and match[1] <= now for match in times)
+    before = datetime.datetime.now().replace(second=0, microsecond=0)
+    made = [ModelFolder.new(tmp_path, "Cells") for _ in range(4)]
+    assert all(folder.make() for folder in made) and not made[0].make()
+    times = [re.fullmatch(r"cells(\d{8}T\d{4})(-\d+)?", folder.path.name) for folder in made]
+    for match in times:
+        assert before <= datetime.datetime.strptime(match[1], "%Y%m%dT%H%M")
+        assert datetime.datetime.strptime(match[1], "%Y%m%dT%H%M") <= datetime.datetime.now()
     found = [folder.path for folder in ModelFolder.runs(tmp_path, "cells")]
-    assert found == [folder.path for folder in folders]  # oldest first
+    assert found == [folder.path for folder in made]  # oldest first
 
 
 def test_runs_of_one_minute_sort_by_number(tmp_path):
     names = ["a20261126T1000", *(f"a20261126T1000-{i}" for i in range(2, 12)), "a20261126T1001"]
-    for name in reversed(names):
+    others = ["a20261126T1000-", "a20261126T1000-x", "aa20261126T1000"]
+    for name in [*others, *reversed(names)]:
         (tmp_path / name).mkdir()
     assert [run.path.name for run in ModelFolder.runs(tmp_path, "a")] == names
     assert ModelFolder.runs(tmp_path, "b") == []
 
 
-def test_models_built_before_either_writes_do_not_share(tmp_path):
-    folders = [ModelFolder.new(tmp_path, "x") for _ in range(16)]
+def test_threads_and_processes_reserve_their_own(tmp_path):
+    folders = [ModelFolder.new(tmp_path, "cells") for _ in range(20)]
     assert not list(tmp_path.iterdir())  # nothing is made before it is needed
-    with ThreadPoolExecutor(8) as threads:
-        list(threads.map(ModelFolder.make, folders))
-    assert len({folder.path for folder in folders}) == 16 == len(list(tmp_path.iterdir()))
+    start = threading.Barrier(20)
+    threads = [threading.Thread(target=lambda f=f: (start.wait(), f.make())) for f in folders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    script = (
+        "import sys; from mrcnn.folder import ModelFolder\n"
+        "made = [ModelFolder.new(sys.argv[1], 'cells') for _ in range(20)]\n"
+        "print(*[f.make() and f.path.name for f in made], sep='\\n')"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    names = [folder.path.name for folder in folders]
+    for process in running:
+        names += process.communicate()[0].split()
+    assert len(names) == len(set(names)) == len(list(tmp_path.iterdir())) == 60
 
 
 def test_a_checkpoint_in_a_counted_folder_is_one(tmp_path):

@@ -123,7 +123,7 @@ def train(given: dict[str, Any]) -> int:
     from mrcnn.cli.shared.datasets import training_data
     from mrcnn.cli.shared.progress import EpochLines
     from mrcnn.folder import ModelFolder
-    from mrcnn.training.resume import mark_finished
+    from mrcnn.training.run import complete
 
     model, folder, options = None, None, DEFAULTS | given
     if "resume" in given:
@@ -134,9 +134,7 @@ def train(given: dict[str, Any]) -> int:
         if folder is not None:
             model.folder = ModelFolder(folder, model.config.NAME)
     elif model.epoch >= options["epochs"]:
-        model.folder.hold()
-        mark_finished(model.folder, model.epoch)
-        model.folder.rest()
+        complete(model)
         epochs = options["epochs"]
         print(f"{model.folder.path} has finished its {epochs} epochs; --epochs asks for more.")
         return OK

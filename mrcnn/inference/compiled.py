@@ -14,7 +14,7 @@ from keras import ops
 from mrcnn import runtime
 
 # On TensorFlow a graph of even a tiny network takes 35 MB, whatever the size of its images, and
-# 1.4 seconds to build: enough for photographs of any aspect ratio, which have about a dozen padded
+# 1.4 seconds to build: enough for images of any aspect ratio, which have about a dozen padded
 # shapes, and less than 600 MB.
 MAX_GRAPHS = 16
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mrcnn import dialects
-from mrcnn.data.classes import match_classes
 from mrcnn.images import rle, values
 from mrcnn.images.fit import FittedImage
 
@@ -164,21 +163,14 @@ def to_result(
     return result
 
 
-def in_classes(result: dict, ours: Sequence[str], theirs: Sequence[str]) -> dict:
-    """Returns a result in the class ids of a data set.
-
-    Classes are matched by name; see `data.classes.match_classes`. Detections of other classes are
-    dropped.
+def in_classes(result: dict, ids: Mapping[int, int]) -> dict:
+    """Returns a result in the class ids of a data set. Detections of other classes are dropped.
 
     Args:
         result: dict. A result of `detect` with `rles`, or without masks.
-        ours: sequence of str. Class names of the model, the background first.
-        theirs: sequence of str. Class names of the data set, the background first.
-
-    Raises:
-        ValueError: if no class has the same name.
+        ids: dict. Class ids of the data set by those of the model, as `data.classes.match_classes`
+            returns them.
     """
-    ids = match_classes(ours, theirs)
     # A network may know more classes than it has names, after training on a part of them.
     class_ids = np.array([ids.get(number, 0) for number in result["class_ids"].tolist()], "int32")
     kept = np.flatnonzero(class_ids)

@@ -405,7 +405,8 @@ class MaskRCNN:
             The `Evaluation`.
         """
         theirs = list(dataset.class_names)
-        known = set(match_classes(self.class_names, theirs).values())
+        class_ids = match_classes(self.class_names, theirs)
+        known = set(class_ids.values())
         if unknown := left_out(theirs, known):
             logger.warning("The model does not know the classes %s: they are not scored.", unknown)
         image_ids = list(dataset.image_ids)[:limit]
@@ -416,5 +417,5 @@ class MaskRCNN:
             results += detection.detect(self.predict, images, self.config, "rle", min_score=0.0)
             if progress:
                 progress(len(chunk))
-        results = [detection.in_classes(result, self.class_names, theirs) for result in results]
+        results = [detection.in_classes(result, class_ids) for result in results]
         return evaluation.evaluate(dataset, results, image_ids, class_ids=known)

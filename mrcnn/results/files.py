@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -120,17 +121,21 @@ def output_stems(paths: Iterable[str | os.PathLike]) -> list[str]:
     used: set[str] = set()
     stems = []
     for path in map(Path, paths):
-        folder = path.resolve().parent.name
-        tries = [path.stem, f"{folder}_{path.stem}"] if folder else [path.stem]
-        number = 1
-        while tries:
-            stem = writable_stem(tries.pop(0))
+        for name in _names(path):
+            stem = writable_stem(name)
             names = {stem.lower(), f"{stem}_labels".lower()}
             if not names & used:
                 break
-            if not tries:
-                number += 1
-                tries.append(f"{path.stem}_{number}")
         used |= names
         stems.append(stem)
     return stems
+
+
+def _names(path):
+    """Yields the names that the outputs of an input may have, best first."""
+    yield path.stem
+    folder = path.resolve().parent.name
+    if folder:
+        yield f"{folder}_{path.stem}"
+    for number in itertools.count(2):
+        yield f"{path.stem}_{number}"

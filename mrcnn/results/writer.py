@@ -55,15 +55,17 @@ class ResultWriter:
         self._journal = Journal(self.folder / JOURNAL)
         try:
             self._header = self._read_header()
-            before = self._header["inputs"] if self._header else []
-            earlier = self._outputs(before) - _resolved(before)
-            self.paths = [path for path in paths if Path(path).resolve() not in earlier]
-            for file in sorted(self._outputs(self.paths) & _resolved(self.paths)):
-                raise FileExistsError(
-                    f"output folder {self.folder}: {file.name} there is an input and would be "
-                    "overwritten; choose another folder"
-                )
+            self.paths = list(paths)
+            if self._header:
+                before = self._header["inputs"]
+                earlier = self._outputs(files.output_stems(before)) - _resolved(before)
+                self.paths = [path for path in paths if os.path.realpath(path) not in earlier]
             stems = files.output_stems(self.paths)
+            for file in sorted(self._outputs(stems) & _resolved(self.paths)):
+                raise FileExistsError(
+                    f"output folder {self.folder}: {os.path.basename(file)} there is an input and "
+                    "would be overwritten; choose another folder"
+                )
             self._stems = dict(zip(map(os.path.abspath, self.paths), stems, strict=True))
         except BaseException:
             self._journal.close()
@@ -91,10 +93,11 @@ class ResultWriter:
                 }
         return None
 
-    def _outputs(self, paths):
+    def _outputs(self, stems):
         """Returns the files that the two images of each input are written to."""
-        stems = files.output_stems(paths)
-        return {(self.folder / f"{stem}{end}").resolve() for stem in stems for end in files.ENDS}
+        folder = os.path.realpath(self.folder)
+        paths = (os.path.join(folder, f"{stem}{end}") for stem in stems for end in files.ENDS)
+        return {os.path.realpath(path) if os.path.islink(path) else path for path in paths}
 
     @property
     def remaining(self) -> list[str | os.PathLike]:
@@ -254,7 +257,7 @@ class ResultWriter:
 
 
 def _file_state(path):
-    """What changes when a file is written anew: size and time; None if there is no such file."""
+    """Returns size and time of a file, which change when it is rewritten; None if it is gone."""
     try:
         found = os.stat(path)
     except OSError:
@@ -263,7 +266,7 @@ def _file_state(path):
 
 
 def _resolved(paths):
-    return {Path(path).resolve() for path in paths}
+    return {os.path.realpath(path) for path in paths}
 
 
 def _differences(before, now):

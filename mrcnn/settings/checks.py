@@ -79,7 +79,7 @@ def one_of(*choices: Any) -> Check:
 def sequence(item: Check, count: int | None = None, most: int = MOST_VALUES) -> Check:
     """Accepts a list, tuple or array of at most `most` entries that `item` accepts.
 
-    With `count` there must be exactly so many.
+    If `count` is given, there must be exactly `count` entries.
     """
 
     def accepts(value):
@@ -105,11 +105,11 @@ def or_none(check: Check) -> Check:
 
 positive = Check("a positive number", lambda v: isinstance(v, REAL) and 0 < v < _INFINITY)
 flag = one_of(True, False)
-# A function is saved by its name, so text stands for the function of a model that was loaded.
 run_name = Check(
     f"text without '/', '\\\\' and control characters, of at most {MOST_NAME_BYTES} bytes",
     lambda v: isinstance(v, str) and _is_part_of_a_file_name(v),
 )
+# A function is saved by its name, so text stands for the function of a model that was loaded.
 text_or_function = Check("a name or a function", lambda v: callable(v) or isinstance(v, str))
 
 

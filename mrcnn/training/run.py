@@ -255,6 +255,21 @@ def train(
     return history
 
 
+def complete(model: Any) -> None:
+    """Does what a killed process may not have done after the last checkpoint of its last epoch.
+
+    Args:
+        model: MaskRCNN. It has resumed a run in which nothing is left to train.
+
+    Raises:
+        FolderInUseError: another training uses the run folder.
+    """
+    model.folder.hold()
+    _complete_last_epoch(model)
+    mark_finished(model.folder, model.epoch)
+    model.folder.rest()
+
+
 def _take_folder(model, stage, resume):
     """Locks the run folder, if there is one yet; returns a History if nothing is left to train."""
     if model.epoch == 0 and resume:

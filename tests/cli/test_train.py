@@ -218,15 +218,33 @@ time.sleep(100)
 """
 
 
-def test_a_run_that_is_training_is_not_resumed(cli, tiny_folder, tmp_path):
-    folder = tmp_path / "a20260101T0000"
+def killed_run(parent, tiny_folder, epochs=1):
+    """Writes a run of `mrcnn train` as a killed process leaves it; returns its folder."""
+    folder = parent / "a20260101T0000"
     folder.mkdir()
     for name in ("config.json", "classes.json"):
         (folder / name).write_bytes((tiny_folder / name).read_bytes())
-    checkpoint = folder / "mask_rcnn_a_0001.h5"
-    checkpoint.write_bytes((tiny_folder / "weights.h5").read_bytes())
+    for epoch in range(1, epochs + 1):
+        checkpoint = folder / f"mask_rcnn_a_{epoch:04d}.h5"
+        checkpoint.write_bytes((tiny_folder / "weights.h5").read_bytes())
     (folder / "training.json").write_text('[{"start": 0, "epochs": 2, "finished": false}]')
     (folder / "command.json").write_text('{"dataset": "shapes", "count": 2, "val_count": 0}')
+    return folder
+
+
+def test_a_run_killed_just_before_its_end_is_completed(cli, tiny_folder, tmp_path):
+    """Old checkpoints go, and the run is marked as finished."""
+    folder = killed_run(tmp_path, tiny_folder, epochs=2)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"CHECKPOINTS_TO_KEEP": 1}))
+    code, out, err = cli("train", "--resume", folder, "--epochs", 2)
+    assert code == 0 and "has finished its 2 epochs" in out, err
+    assert [path.name for path in folder.glob("*.h5")] == ["mask_rcnn_a_0002.h5"]
+    assert json.loads((folder / "training.json").read_text())[0]["finished"]
+
+
+def test_a_run_that_is_training_is_not_resumed(cli, tiny_folder, tmp_path):
+    folder = killed_run(tmp_path, tiny_folder)
     before = {path.name for path in folder.iterdir()}
     command = [sys.executable, "-c", HOLD, str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

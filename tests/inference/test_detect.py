@@ -5,6 +5,7 @@ import pytest
 from tiny import TinyConfig
 
 from mrcnn import dialects
+from mrcnn.data.classes import match_classes
 from mrcnn.dialects.pixels import Frame
 from mrcnn.images.fit import FittedImage
 from mrcnn.inference import detect
@@ -29,7 +30,7 @@ RESULT = {
     ],
 )
 def test_classes_of_a_data_set(ours, theirs, class_ids, rles):
-    found = detect.in_classes(RESULT, ours, theirs)
+    found = detect.in_classes(RESULT, match_classes(ours, theirs))
     assert found["class_ids"].tolist() == class_ids and found["rles"] == rles
     assert len(found["scores"]) == len(found["rois"]) == len(rles)
 

@@ -1,6 +1,6 @@
 """Kills processes at chosen and at random moments, runs them again, and compares the results.
 
-`python -m tests.kill --count 300` runs any number of kills; see `tests/kill/__main__.py`.
+`python -m tests.kill train --count 300` runs any number of kills; see `tests/kill/__main__.py`.
 
 A process that does the work counts *events*: an epoch begins, a step ends, a file is about to be
 replaced. It kills itself at the event that it was told, so a failure can be repeated. Other kills
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import sys
 import time
@@ -22,6 +23,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+
+MOST_KILLS = 3  # of one piece of work
 
 
 class Kill(NamedTuple):
@@ -109,6 +112,35 @@ def run(work: Callable[[Events], None], log: Path, kill: Kill | None = None) -> 
     return os.waitstatus_to_exitcode(status), time.monotonic() - start
 
 
+def events_of(log: Path) -> dict[str, int]:
+    """Returns how many events of each kind there were in a process that was not killed.
+
+    Args:
+        log: Path. See `run`.
+    """
+    lines = log.read_text(errors="replace").splitlines()
+    rows = [line[7:].rpartition(": ") for line in lines if line[:7] == "EVENTS "]
+    return {event: int(count) for event, _, count in rows}
+
+
+def draw(events: dict[str, int], seconds: float, rng: random.Random) -> list[Kill]:
+    """Draws up to `MOST_KILLS` kills: half of them at an event, half at a random time.
+
+    Args:
+        events: dict. How many events of each kind the unbroken run had.
+        seconds: float. How long the unbroken run took.
+        rng: random.Random.
+    """
+    kills = []
+    for _ in range(rng.choice([1, 1, 2, MOST_KILLS])):
+        if rng.random() < 0.5:
+            kills.append(Kill("time", rng.uniform(0, seconds)))
+        else:
+            event = rng.choice(sorted(events))
+            kills.append(Kill(event, rng.randint(1, events[event])))
+    return kills
+
+
 def _child(work, log, kill):
     """Does the work and ends the process, as a process of `multiprocessing` ends."""
     status = 1
@@ -116,7 +148,10 @@ def _child(work, log, kill):
         output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        work(Events(kill))
+        events = Events(kill)
+        work(events)
+        for event, count in events.counts.items():
+            print(f"EVENTS {event}: {count}")
         with contextlib.suppress(ImportError):
             from multiprocessing import util
 

@@ -1,26 +1,18 @@
 """Kills `mrcnn detect` at random moments, starts it again, and compares it with an unbroken run.
 
-    python -m tests.kill.detect --count 100             the command, with a tiny network
-    python -m tests.kill.detect --count 1000 --writer   only what it writes, without a network
-
 Every file must be equal to that of the unbroken run, in which every image is exactly once, no line
-of the journal may be lost, and no temporary file may be left. A new process is forked from one that
-has imported everything, which saves the seconds that an import takes.
+of the journal may be lost, and no temporary file may be left.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import csv
 import json
 import os
 import random
-import signal
+import shutil
 import sys
-import tempfile
-import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,7 +20,9 @@ import cv2
 import numpy as np
 
 from mrcnn import results
-from mrcnn.images.files import find_images, read_image
+from mrcnn.images.files import find_images
+
+from . import Kill, draw, events_of, run
 
 TESTS = Path(__file__).parent.parent
 
@@ -43,25 +37,6 @@ def make_images(folder: Path, count: int, side: int) -> None:
     (folder / "damaged.png").write_bytes((folder / "00000.png").read_bytes()[:60])
     with contextlib.suppress(OSError):  # a disk that takes UTF-8 only
         os.rename(folder / "00001.png", os.fsencode(folder) + b"/caf\xe9.png")
-
-
-def write(images: Path, output: Path) -> None:
-    """Does what `mrcnn detect` does, without a network."""
-    with results.ResultWriter(output, find_images([images])) as writer:
-        writer.resume({"model": "none"})
-        for path in writer.remaining:
-            try:
-                image = read_image(path)
-            except ValueError:
-                continue
-            side = 1 + int(image[0, 0, 0]) % image.shape[0]
-            found = {
-                "rois": np.array([[0, 0, side, side]] * 3, np.int32),
-                "class_ids": np.array([1, 2, 3], np.int32),
-                "scores": image[0, :3, 1] / np.float32(255),
-            }
-            writer.add(path, image, found, ["BG", "a"])
-        writer.finish()
 
 
 def command(model: Path) -> Callable[[Path, Path], None]:
@@ -87,29 +62,6 @@ def save_tiny_model(folder: Path) -> None:
     MaskRCNN("inference", TinyConfig(SEED=1)).save(folder)
 
 
-def start(work: Callable, *args: Path) -> int:
-    """Runs a function in a forked process, silently; returns the process id."""
-    child = os.fork()
-    if child:
-        return child
-    code = 1
-    try:
-        with open(os.devnull, "w") as nothing:
-            with contextlib.redirect_stdout(nothing), contextlib.redirect_stderr(nothing):
-                work(*args)
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(code)
-
-
-def finish(child: int) -> None:
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if code not in (0, -signal.SIGKILL):
-        raise AssertionError(f"the process ended with code {code}")
-
-
 def lines(output: Path) -> int:
     """Returns the number of lines of the journal."""
     try:
@@ -122,49 +74,65 @@ def files(output: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in output.iterdir()}
 
 
-def attack(work: Callable, images: Path, root: Path, count: int, rng: random.Random) -> int:
-    """Kills `count` processes; returns the number of runs that they were part of.
+def start(
+    work: Callable[[Path, Path], None], images: Path, folder: Path, kill: Kill | None = None
+) -> tuple[int, float]:
+    """Runs `work` in a process of its own, as `tests.kill.run` does, on `folder`/out.
 
     Raises:
-        AssertionError: a run differs from the unbroken one.
+        AssertionError: the process failed, or the journal has lost lines.
     """
-    begin = time.monotonic()
-    finish(start(work, images, root / "whole"))
-    seconds = time.monotonic() - begin
-    whole = files(root / "whole")
-    total = len(find_images([images])) - 1
-    check_tables(root / "whole", total)
-    killed = runs = 0
-    while True:
-        output = root / f"run{runs}"
-        wanted = rng.randint(1, 5)  # kills in this run
-        for _ in range(min(wanted, count - killed)):
-            before = lines(output)
-            child = start(work, images, output)
-            kill_at_random(child, output, before, seconds / total * (total - before + 2), rng)
-            killed += 1
-            finish(child)
-            if (output / results.JOURNAL).exists() and lines(output) < before:
-                raise AssertionError(f"{output}: {before} lines became {lines(output)}")
-        finish(start(work, images, output))
-        if files(output) != whole:
-            names = {name for name, _ in files(output).items() ^ whole.items()}
-            raise AssertionError(f"{output} differs from the unbroken run in {sorted(names)[:9]}")
-        runs += 1
-        if killed >= count:
-            return runs
+
+    def counted(events):
+        events.count_files()
+        work(images, folder / "out")
+
+    folder.mkdir(exist_ok=True)
+    before = lines(folder / "out")
+    status, seconds = run(counted, folder / "log", kill)
+    if status not in (0, -9):
+        text = (folder / "log").read_text(errors="replace")[-2000:]
+        raise AssertionError(f"the process ended with status {status}:\n{text}")
+    if (folder / "out" / results.JOURNAL).exists() and lines(folder / "out") < before:
+        raise AssertionError(f"{before} lines became {lines(folder / 'out')}")
+    return status, seconds
 
 
-def kill_at_random(child, output, before, seconds, rng):
-    """Kills a process a random time after it has begun to write; at once in some of the cases."""
-    if rng.random() < 0.9:
-        end = time.monotonic() + 60
-        while lines(output) <= before and time.monotonic() < end:
-            time.sleep(0.001)
-            if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                break  # it had nothing left to write
-    time.sleep(rng.uniform(0, seconds))
-    os.kill(child, signal.SIGKILL)
+def check(
+    work: Callable, images: Path, folder: Path, kills: list[Kill], whole: dict[str, bytes]
+) -> tuple[int, str]:
+    """Kills a detection, runs it to its end, and compares it with the unbroken run.
+
+    Args:
+        work: function of the images and the output folder.
+        images: Path. The folder of images.
+        folder: Path. Where to run it. It is removed if all is well.
+        kills: list of Kill. One per start, before the start that is not killed.
+        whole: dict. The files of the unbroken run.
+
+    Returns:
+        (number of processes that were killed, what is wrong or ""). A process may end before its
+        kill.
+    """
+    killed = 0
+    try:
+        for kill in [*kills, None]:
+            status, _ = start(work, images, folder, kill)
+            killed += status == -9
+            if status == 0:
+                break
+        found = files(folder / "out")
+    except AssertionError as error:
+        return killed, str(error)
+    if found != whole:
+        names = {os.fsencode(name).decode("utf-8", "replace") for name in _changed(found, whole)}
+        return killed, f"differs from the unbroken run in {sorted(names)[:9]}"
+    shutil.rmtree(folder)
+    return killed, ""
+
+
+def _changed(found, whole):
+    return {name for name, _ in found.items() ^ whole.items()}
 
 
 def check_tables(output: Path, total: int) -> None:
@@ -178,30 +146,39 @@ def check_tables(output: Path, total: int) -> None:
         raise AssertionError("the unbroken run lacks images")
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--count", type=int, default=20, help="number of kills (default: 20)")
-    parser.add_argument("--images", type=int, help="number of images (default: 12, or 60)")
-    parser.add_argument("--writer", action="store_true", help="without a network")
-    parser.add_argument("--folder", help="where to write (default: the temporary folder)")
-    parser.add_argument("--seed", type=int, default=None, help="of the moments (default: random)")
-    args = parser.parse_args(argv)
-    seed = random.randrange(10**6) if args.seed is None else args.seed
-    begin = time.monotonic()
-    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-        root = Path(folder)
-        make_images(root / "in", args.images or (12 if args.writer else 60), 64)
-        work = write
-        if not args.writer:
-            work = command(root / "model")
-            finish(start(save_tiny_model, root / "model"))
-        runs = attack(work, root / "in", root, args.count, random.Random(seed))
-    seconds = time.monotonic() - begin
-    print(
-        f"{args.count} kills in {runs} runs, all equal to the unbroken one (seed {seed}, "
-        f"{seconds:.0f} s)."
-    )
+def attack(work: Callable, count: int, seed: int, folder: Path, images: int) -> int:
+    """Kills `count` processes at random moments.
+
+    Args:
+        work: function of a folder of images and the output folder.
+        count: int. How many processes are killed.
+        seed: int. Seed of the moments.
+        folder: Path. Where to work. Failed runs stay there.
+        images: int. Number of images.
+
+    Returns:
+        The number of detections that did not resume right.
+    """
+    rng = random.Random(seed)
+    make_images(folder / "in", images, 64)
+    _, seconds = start(work, folder / "in", folder / "unbroken")
+    whole = files(folder / "unbroken" / "out")
+    check_tables(folder / "unbroken" / "out", len(find_images([folder / "in"])) - 1)
+    events = events_of(folder / "unbroken" / "log")
+    killed = runs = failed = 0
+    while killed < count:
+        kills = draw(events, seconds, rng)[: count - killed]
+        more, wrong = check(work, folder / "in", folder / str(runs), kills, whole)
+        killed, runs, failed = killed + more, runs + 1, failed + bool(wrong)
+        if wrong:
+            print(f"{folder / str(runs - 1)}: killed at {'; '.join(map(str, kills))}: {wrong}")
+    print(f"{killed} kills in {runs} runs, {failed} failed (seed {seed}).")
+    return failed
 
 
-if __name__ == "__main__":
-    main()
+def main(count: int, seed: int, folder: Path) -> int:
+    """Kills `mrcnn detect` with a tiny network; see `attack`."""
+    status, _ = run(lambda events: save_tiny_model(folder / "model"), folder / "log")
+    if status:
+        raise RuntimeError((folder / "log").read_text()[-3000:])
+    return attack(command(folder / "model"), count, seed, folder, images=20)

@@ -24,12 +24,11 @@ from mrcnn.images.atomic import write_text
 from mrcnn.images.lock import LOCK_FILE
 from mrcnn.models.mask_rcnn import MaskRCNN
 
-from . import Events, Kill, run
+from . import Events, Kill, draw, events_of, run
 
 TOLERANCE = 1e-6
 # Besides these names, a run folder holds numbered checkpoints only.
 FILES = {"best.h5", "classes.json", "config.json", "curves.png", "history.csv", "training.json"}
-MOST_KILLS = 3  # of one training
 
 
 class Plan(NamedTuple):
@@ -134,8 +133,6 @@ def script(plan: Plan, runs: Path) -> Callable[[Events], None]:
                 train, val, epochs=epochs, layers=layers, custom_callbacks=[Count()], verbose=0
             )
             events("the end of a call")
-        for event, count in events.counts.items():
-            print(f"EVENTS {event}: {count}")
 
     return work
 
@@ -166,12 +163,10 @@ def reference(name: str, folder: Path) -> Reference:
     folder.mkdir(parents=True)
     log = folder / "log"
     status, seconds = run(script(PLANS[name], folder / "runs"), log)
-    text = log.read_text()
     if status:
-        raise RuntimeError(f"the unbroken run failed with status {status}:\n{text[-3000:]}")
-    rows = [line[7:].rpartition(": ") for line in text.splitlines() if line[:7] == "EVENTS "]
-    events = {event: int(count) for event, _, count in rows}
-    return Reference(PLANS[name], state_of(folder / "runs"), events, seconds)
+        text = log.read_text()[-3000:]
+        raise RuntimeError(f"the unbroken run failed with status {status}:\n{text}")
+    return Reference(PLANS[name], state_of(folder / "runs"), events_of(log), seconds)
 
 
 def state_of(runs: Path) -> dict[str, np.ndarray]:
@@ -265,7 +260,7 @@ def check(unbroken: Reference, kills: list[Kill], folder: Path) -> tuple[int, li
 def has_ended(runs: Path) -> bool:
     """Returns whether a script had nothing left to do when it was killed; removes its lock file.
 
-    The next start of such a script trains anew, as after an unbroken run.
+    The next start of such a script starts over, as after an unbroken run.
 
     Args:
         runs: Path. Folder of the run folders.
@@ -276,23 +271,6 @@ def has_ended(runs: Path) -> bool:
             (found.path / LOCK_FILE).unlink(missing_ok=True)
             return True
     return False
-
-
-def draw(unbroken: Reference, rng: random.Random) -> list[Kill]:
-    """Draws up to `MOST_KILLS` kills: half of them at an event, half at a random time.
-
-    Args:
-        unbroken: Reference. Its events and its time are drawn from.
-        rng: random.Random.
-    """
-    kills = []
-    for _ in range(rng.choice([1, 1, 2, MOST_KILLS])):
-        if rng.random() < 0.5:
-            kills.append(Kill("time", rng.uniform(0, unbroken.seconds)))
-        else:
-            event = rng.choice(sorted(unbroken.events))
-            kills.append(Kill(event, rng.randint(1, unbroken.events[event])))
-    return kills
 
 
 def main(count: int, seed: int, folder: Path) -> int:
@@ -314,7 +292,7 @@ def main(count: int, seed: int, folder: Path) -> int:
         name = sorted(PLANS)[trainings % len(PLANS)]
         if name not in unbroken:
             unbroken[name] = reference(name, folder / name.replace(" ", "_"))
-        kills = draw(unbroken[name], rng)[: count - killed]
+        kills = draw(unbroken[name].events, unbroken[name].seconds, rng)[: count - killed]
         more, found = check(unbroken[name], kills, folder / str(trainings))
         killed, trainings, failed = killed + more, trainings + 1, failed + bool(found)
         moments = "; ".join(map(str, kills))

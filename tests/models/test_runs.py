@@ -1,10 +1,6 @@
 """The folders of runs: their names, which run gets which, and what a failed start leaves."""
 
-import datetime
 import shutil
-import subprocess
-import sys
-import threading
 
 import h5py
 import keras
@@ -70,26 +66,6 @@ def test_the_files_of_others_stay_in_a_failed_run(start_model, tmp_path):
     again = fresh(start_model, tmp_path)
     again.train(shapes(), verbose=0)
     assert again.folder.path.name.endswith("-2") or len(list(tmp_path.iterdir())) == 2
-
-
-def test_names_have_the_time_and_are_sorted(tmp_path):
-    before = datetime.datetime.now().replace(second=0, microsecond=0)
-    made = [ModelFolder.new(tmp_path, "cells") for _ in range(12)]
-    for folder in made:
-        assert folder.make()
-    assert not made[0].make()
-    names = [folder.path.name for folder in made]
-    assert len(set(names)) == 12
-    for name in names:
-        stamp = datetime.datetime.strptime(name.split("-")[0], "cells%Y%m%dT%H%M")
-        assert before <= stamp <= datetime.datetime.now()
-    assert [run.path.name for run in ModelFolder.runs(tmp_path, "cells")] == names
-    checkpoint = made[10].checkpoint(7)
-    found, epoch = ModelFolder.of_checkpoint(checkpoint, "cells")
-    assert (found.path, epoch) == (made[10].path, 7)
-    for other in ("cells20261123T1000-", "cells20261123T1000-x", "cell20261123T1000"):
-        (tmp_path / other).mkdir()
-    assert len(ModelFolder.runs(tmp_path, "cells")) == 12
 
 
 def test_two_models_of_one_name_never_share(tmp_path):
@@ -189,24 +165,3 @@ def test_weights_that_lack_a_layer_are_refused(tiny_folder, tmp_path):
         del file["mrcnn_bbox_fc"]
     with pytest.raises(ValueError, match="weights.h5 is incomplete.*mrcnn_bbox_fc"):
         MaskRCNN.load(tmp_path / "model")
-
-
-def test_threads_and_processes_reserve_their_own(tmp_path):
-    folders = [ModelFolder.new(tmp_path, "cells") for _ in range(20)]
-    start = threading.Barrier(20)
-    threads = [threading.Thread(target=lambda f=f: (start.wait(), f.make())) for f in folders]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    script = (
-        "import sys; from mrcnn.folder import ModelFolder\n"
-        "made = [ModelFolder.new(sys.argv[1], 'cells') for _ in range(20)]\n"
-        "print(*[f.make() and f.path.name for f in made], sep='\\n')"
-    )
-    command = [sys.executable, "-c", script, str(tmp_path)]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    names = [folder.path.name for folder in folders]
-    for process in running:
-        names += process.communicate()[0].split()
-    assert len(names) == len(set(names)) == len(list(tmp_path.iterdir())) == 60
