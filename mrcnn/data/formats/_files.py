@@ -12,7 +12,7 @@ from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
 from mrcnn.errors import printable, reading, shorten
-from mrcnn.images.files import NameIndex
+from mrcnn.images.files import NameIndex, read_size
 
 LOSSLESS = ("PNG", "BMP", "GIF", "TIFF")
 MAX_DEPTH = 100  # levels of nesting; no annotation tool writes more than a dozen
@@ -39,6 +39,7 @@ def open_mask(path: str | os.PathLike) -> Iterator[PillowImage.Image]:
     if not os.path.isfile(path):
         raise FileNotFoundError(f"{path}: no such mask image. Check the path.")
     with reading(path, "a mask image", "Export the masks as PNG."):
+        read_size(path)  # Pillow compares no checksum of the pixels, and decodes what is claimed
         try:
             image = PillowImage.open(path, formats=LOSSLESS)
         except UnidentifiedImageError as error:

@@ -248,3 +248,16 @@ def test_a_small_file_cannot_claim_a_giant_image(tmp_path):
     file.write_bytes(bytes(data))
     with pytest.raises(ValueError, match=r"a\.png"):
         color_masks.read(folder)
+
+
+def test_damaged_pixels_of_a_mask_are_found_by_their_checksum(tmp_path):
+    """Pillow compares no checksum of the pixels; see `_files.open_mask`."""
+    path = fixtures.color_masks_plain(tmp_path) / "masks" / "a.png"
+    data = bytearray(path.read_bytes())
+    start = data.index(b"IDAT") + 4
+    for place in range(start + 2, start + 12):
+        damaged = data.copy()
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"a\.png"):
+            color_masks.read(tmp_path)
