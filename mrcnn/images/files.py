@@ -221,6 +221,31 @@ def read_label_image(path: str | os.PathLike) -> np.ndarray:
         return np.ascontiguousarray(_turn(labels, orientation))
 
 
+@contextlib.contextmanager
+def open_label_image(path: str | os.PathLike) -> Iterator[Any]:
+    """Opens an image whose colors, palette or transparency stand for labels.
+
+    The file passes the checks of `read_label_image`; its pixels are not decoded yet.
+
+    Args:
+        path: str or path. The file to read: PNG, TIFF, BMP, GIF or lossless WebP.
+
+    Yields:
+        A `PIL.Image.Image`. Every error of the block names the file.
+
+    Raises:
+        FileNotFoundError, ValueError, OSError: as `read_label_image`.
+    """
+    path = _existing(path)
+    with _naming(path):
+        data = _read_bytes(path)
+        header, _ = _read_header(data)
+        _check_label(header)
+        kind = "tiff" if isinstance(header, tags.Page) else header.kind
+        with pillow.open_image(io.BytesIO(data), kind) as image:
+            yield image
+
+
 def read_size(path: str | os.PathLike, upright: bool = True) -> tuple[int, int]:
     """Reads the size of an image from its header, without decoding it.
 

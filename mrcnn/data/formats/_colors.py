@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mrcnn.data.formats._files import open_mask
 from mrcnn.errors import reading, shorten
+from mrcnn.images.files import open_label_image
 from mrcnn.images.texts import read_text
 
 # Decoding takes about 12 bytes per pixel, and a PNG of one color has a thousand pixels per byte.
@@ -141,7 +141,7 @@ def labelmap(names: list[str]) -> str:
 @contextlib.contextmanager
 def _open(path):
     """Opens a mask image of a limited size. Every error of the block names the file."""
-    with open_mask(path) as image:
+    with open_label_image(path) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"it has more than {MAX_PIXELS} pixels: cut it into tiles")
         yield image

@@ -2,53 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from xml.etree import ElementTree
 
-from PIL import Image as PillowImage
-from PIL import UnidentifiedImageError
-
 from mrcnn.errors import printable, reading, shorten
-from mrcnn.images.files import NameIndex, read_size
+from mrcnn.images.files import NameIndex
 
-LOSSLESS = ("PNG", "BMP", "GIF", "TIFF")
 MAX_DEPTH = 100  # levels of nesting; no annotation tool writes more than a dozen
 MAX_NAME = 4096  # characters of a file name: the longest path of Linux
-
-
-@contextlib.contextmanager
-def open_mask(path: str | os.PathLike) -> Iterator[PillowImage.Image]:
-    """Opens an image file whose colors or numbers stand for objects.
-
-    The contents decide what the file is, not its suffix. Only formats without losses are known:
-    Pillow could guess others, of which EPS starts another program.
-
-    Args:
-        path: str or path. The file.
-
-    Yields:
-        The image; its pixels are not decoded yet. Every error of the block names the file.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is not a PNG, BMP, GIF or TIFF file.
-    """
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"{path}: no such mask image. Check the path.")
-    with reading(path, "a mask image", "Export the masks as PNG."):
-        read_size(path)  # Pillow compares no checksum of the pixels, and decodes what is claimed
-        try:
-            image = PillowImage.open(path, formats=LOSSLESS)
-        except UnidentifiedImageError as error:
-            raise ValueError(
-                "it is damaged or no PNG, BMP, GIF or TIFF file; a file that is compressed with "
-                "loss has lost the colors at the edges"
-            ) from error
-        with image:
-            yield image
 
 
 def read_xml(path: str | os.PathLike, expected: str) -> ElementTree.Element:

@@ -11,7 +11,6 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from mrcnn.data.annotations import Annotations, Image, Rle
-from mrcnn.data.formats._files import open_mask
 from mrcnn.data.formats._folders import inside, size_of
 from mrcnn.data.formats._tools import (
     Builder,
@@ -27,6 +26,7 @@ from mrcnn.data.formats._values import NUMBER, decode_png, field, numbers, recta
 from mrcnn.data.formats._writing import class_names, file_names, outlines, target_file
 from mrcnn.errors import reading, shorten
 from mrcnn.images.atomic import write_text
+from mrcnn.images.files import open_label_image
 from mrcnn.images.rle import decode_rle, mask_to_rle
 from mrcnn.images.texts import read_json, read_text
 
@@ -334,7 +334,7 @@ class _Masks:
 
 def _pixels(path, size):
     """Returns the colors of a mask file, uint8 [height, width, 3]."""
-    with open_mask(path) as image:
+    with open_label_image(path) as image:
         if image.height > size[0] or image.width > size[1]:
             raise ValueError(f"it is {image.height}x{image.width}, larger than its image")
         return np.asarray(image.convert("RGB"))
