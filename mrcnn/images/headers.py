@@ -184,10 +184,11 @@ def _read_png(data: bytes | FileBytes) -> Header:
         end = position + 8 + int.from_bytes(start[:4], "big")
         if end + 4 > len(data):
             break
-        # A chunk that the pixels depend on has a capital letter.
-        if kind[:1].isupper() and isinstance(data, bytes):
+        # A chunk that the pixels depend on has a capital letter. The size depends on IHDR alone.
+        if kind == b"IHDR" or (kind[:1].isupper() and isinstance(data, bytes)):
             checksum = int.from_bytes(data[end : end + 4], "big")
-            if zlib.crc32(memoryview(data)[position + 4 : end]) != checksum:
+            whole = memoryview(data) if isinstance(data, bytes) else data
+            if zlib.crc32(whole[position + 4 : end]) != checksum:
                 raise damaged("a PNG checksum is wrong")
         body = position + 8
         if kind == b"IHDR" and header is None:

@@ -322,3 +322,13 @@ except FileNotFoundError as error:
     assert child.returncode == 0, child.stderr
     assert child.stdout.count("\\udce9") == 9 and child.stdout.count("\\udcff") == 4
     assert child.stderr.count("\\udce9.x") == 3  # the file that was left out
+
+
+def test_a_damaged_size_is_found_by_its_checksum(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(random_image(64, 64)).save(path)
+    data = bytearray(path.read_bytes())
+    data[19] ^= 1  # the width
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"a\.png: .*checksum"):
+        image_files.read_size(path)
